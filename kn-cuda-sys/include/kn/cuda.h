@@ -1,0 +1,8 @@
+// The CUDA libraries in modern C++: everything of kn-cuda-sys.
+#pragma once
+
+#include "kn/cuda_sys/device.h"
+#include "kn/cuda_sys/error.h"
+#include "kn/cuda_sys/event.h"
+#include "kn/cuda_sys/memory.h"
+#include "kn/cuda_sys/stream.h"

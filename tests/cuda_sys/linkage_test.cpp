@@ -1,0 +1,24 @@
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+namespace fs = std::filesystem;
+
+// A program that needs libcuda to start would not run on machines without a driver.
+TEST(Linkage, NoBinaryNeedsLibcuda) {
+    for (const auto& entry :
+         fs::directory_iterator(fs::read_symlink("/proc/self/exe").parent_path())) {
+        if (!entry.is_regular_file() || access(entry.path().c_str(), X_OK) != 0) continue;
+        std::string command = "ldd '" + entry.path().string() + "' 2>&1", output;
+        FILE* pipe = popen(command.c_str(), "r");
+        ASSERT_NE(pipe, nullptr);
+        char chunk[4096];
+        while (std::size_t n = fread(chunk, 1, sizeof chunk, pipe)) output.append(chunk, n);
+        pclose(pipe);
+        EXPECT_EQ(output.find("libcuda.so"), std::string::npos) << command << "\n" << output;
+    }
+}
