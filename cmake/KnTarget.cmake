@@ -27,6 +27,7 @@ function(kn_add_library suffix)
         PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/src)
     set_target_properties(${target} PROPERTIES
         EXPORT_NAME ${suffix}
+        DEFINE_SYMBOL ""
         VERSION ${PROJECT_VERSION}
         SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
     set_property(GLOBAL APPEND PROPERTY KN_LIBRARIES ${target})

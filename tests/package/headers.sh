@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Public headers include the standard library (<name>) and kn (kn/...), nothing else.
+#     headers.sh INCLUDE_DIR...
+set -euo pipefail
+foreign=$(grep -rnE '^[[:space:]]*#[[:space:]]*include' --include='*.h' "$@" |
+    grep -vE 'include[[:space:]]*([<"]kn/[^">]+[">]|<[a-z_0-9]+>)' || true)
+if [ -n "$foreign" ]; then
+    printf 'foreign includes in public headers:\n%s\n' "$foreign"
+    exit 1
+fi

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and passes all tests: units, ONNX's own cases, the zoo, hostile files, the
+# installed package, and the core suites under sanitizers.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+third_party/install.sh
+
+jobs=$(nproc)
+cmake --preset release
+cmake --build --preset release --parallel "$jobs"
+cmake --preset dev -DKN_CUDA=OFF
+cmake --build --preset dev --parallel "$jobs" --target sanitized
+ctest --preset release --parallel "$jobs"
