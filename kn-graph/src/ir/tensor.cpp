@@ -1,0 +1,141 @@
+#include <kn/graph/tensor.h>
+
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include <fmt/core.h>
+
+#include <kn/graph/error.h>
+
+#include "ir/convert.h"
+
+namespace kn {
+
+namespace {
+
+constexpr std::align_val_t alignment{64};
+
+std::shared_ptr<const std::byte> allocate(std::size_t bytes) {
+    if (bytes == 0) bytes = 1;  // so that data() is never null
+    return {static_cast<std::byte*>(::operator new(bytes, alignment)),
+            [](const std::byte* p) { ::operator delete(const_cast<std::byte*>(p), alignment); }};
+}
+
+/// The number of elements; throws where their bytes cannot be addressed.
+std::int64_t size_for(DType dtype, const Ints& shape) {
+    const std::int64_t size = checked_size(shape);
+    if (size > std::numeric_limits<std::ptrdiff_t>::max() / static_cast<std::int64_t>(size_of(dtype)))
+        throw GraphError(fmt::format("a tensor {}{} does not fit the address space", name_of(dtype),
+                                     Shape::of(shape).to_string()));
+    return size;
+}
+
+template <class F>
+decltype(auto) with_type(DType dtype, F&& f) {
+    switch (dtype) {
+#define X(name, type, text) \
+    case DType::name: return f(type{});
+        KN_DTYPES(X)
+#undef X
+    }
+    throw_internal(__FILE__, __LINE__, "dtype is known", "");
+}
+
+}  // namespace
+
+Tensor::Tensor() : Tensor(DType::F32, {0}) {}
+
+Tensor::Tensor(DType dtype, Ints shape)
+    : dtype_(dtype), shape_(std::move(shape)), size_(size_for(dtype, shape_)), data_(allocate(byte_size())) {}
+
+Tensor Tensor::zeros(DType dtype, Ints shape) {
+    Tensor result(dtype, std::move(shape));
+    std::memset(result.mutable_bytes().data(), 0, result.byte_size());
+    return result;
+}
+
+Tensor Tensor::wrap(DType dtype, Ints shape, std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+    const auto need = static_cast<std::size_t>(size_for(dtype, shape)) * size_of(dtype);
+    if (bytes.size() < need)
+        throw GraphError(fmt::format("{}{} needs {} bytes, got {}", name_of(dtype), Shape::of(shape).to_string(), need,
+                                     bytes.size()));
+    if (bytes.data() == nullptr || reinterpret_cast<std::uintptr_t>(bytes.data()) % size_of(dtype) != 0)
+        return from_bytes(dtype, std::move(shape), bytes.first(need));
+    Tensor result;
+    result.dtype_ = dtype;
+    result.writable_ = false;
+    result.shape_ = std::move(shape);
+    result.size_ = checked_size(result.shape_);
+    result.data_ = std::shared_ptr<const std::byte>(std::move(owner), bytes.data());
+    return result;
+}
+
+Tensor Tensor::from_bytes(DType dtype, Ints shape, std::span<const std::byte> bytes) {
+    const auto need = static_cast<std::size_t>(size_for(dtype, shape)) * size_of(dtype);
+    if (bytes.size() != need)
+        throw GraphError(fmt::format("{}{} has {} bytes, got {}", name_of(dtype), Shape::of(shape).to_string(), need,
+                                     bytes.size()));
+    Tensor result(dtype, std::move(shape));
+    if (need > 0) std::memcpy(result.mutable_bytes().data(), bytes.data(), need);
+    return result;
+}
+
+std::span<std::byte> Tensor::mutable_bytes() {
+    if (!writable_ || data_.use_count() != 1) {
+        auto copy = allocate(byte_size());
+        if (byte_size() > 0) std::memcpy(const_cast<std::byte*>(copy.get()), data_.get(), byte_size());
+        data_ = std::move(copy);
+        writable_ = true;
+    }
+    // The elements were allocated by this class, as bytes that are not const.
+    return {const_cast<std::byte*>(data_.get()), byte_size()};
+}
+
+Tensor Tensor::reshaped(Ints shape) const {
+    if (checked_size(shape) != size_)
+        throw GraphError(fmt::format("cannot reshape {} to {}", type_string(), Shape::of(shape).to_string()));
+    Tensor result = *this;
+    result.shape_ = std::move(shape);
+    return result;
+}
+
+Tensor Tensor::cast(DType dtype) const {
+    if (dtype == dtype_) return *this;
+    Tensor result(dtype, shape_);
+    with_type(dtype_, [&]<class From>(From) {
+        with_type(dtype, [&]<class To>(To) {
+            const auto source = data<From>();
+            const auto target = result.mutable_data<To>();
+            for (std::size_t i = 0; i < source.size(); ++i) target[i] = detail::convert<To>(source[i]);
+        });
+    });
+    return result;
+}
+
+namespace {
+
+template <class To>
+To element(const Tensor& tensor, std::int64_t i) {
+    if (i < 0 || i >= tensor.size())
+        throw GraphError(fmt::format("element {} is out of range of {}", i, tensor.type_string()));
+    return with_type(tensor.dtype(), [&]<class From>(From) {
+        return detail::convert<To>(tensor.data<From>()[static_cast<std::size_t>(i)]);
+    });
+}
+
+}  // namespace
+
+double Tensor::at(std::int64_t i) const { return element<double>(*this, i); }
+std::int64_t Tensor::int_at(std::int64_t i) const { return element<std::int64_t>(*this, i); }
+
+std::string Tensor::type_string() const {
+    return fmt::format("{}{}", name_of(dtype_), Shape::of(shape_).to_string());
+}
+
+void Tensor::check_type(DType asked) const {
+    if (asked != dtype_)
+        throw GraphError(fmt::format("the tensor is {}, its elements were asked for as {}", type_string(), name_of(asked)));
+}
+
+}  // namespace kn
