@@ -8,7 +8,7 @@
 namespace kn::cuda::detail {
 
 /// Throws OutOfMemory or Error for a status of a library whose texts are `text`.
-[[noreturn]] void fail(Library library, const char* call, int status, const char* text,
+[[noreturn]] void fail(ErrorSource library, const char* call, int status, const char* text,
                        bool out_of_memory, const char* file, int line,
                        const std::string& detail = "");
 

@@ -139,7 +139,7 @@ bool Device::lost() const noexcept { return index_ < max_devices && lost_devices
 
 DeviceGuard::DeviceGuard(Device device) {
     if (device.lost())
-        throw ContextLost({Library::Kn, "DeviceGuard",
+        throw ContextLost({ErrorSource::Kn, "DeviceGuard",
                            fmt::format("the context of device {} was lost", device.index()), 0,
                            __FILE__, __LINE__});
     int current = -1;

@@ -5,19 +5,19 @@
 
 namespace kn::cuda {
 
-const char* to_string(Library library) noexcept {
+const char* to_string(ErrorSource library) noexcept {
     switch (library) {
-        case Library::Cudart:
+        case ErrorSource::Cudart:
             return "cudart";
-        case Library::Nvrtc:
+        case ErrorSource::Nvrtc:
             return "nvrtc";
-        case Library::CublasLt:
+        case ErrorSource::CublasLt:
             return "cublasLt";
-        case Library::Cublas:
+        case ErrorSource::Cublas:
             return "cublas";
-        case Library::Cudnn:
+        case ErrorSource::Cudnn:
             return "cudnn";
-        case Library::Kn:
+        case ErrorSource::Kn:
             return "kn";
     }
     return "";
@@ -33,7 +33,7 @@ const char* base_name(const char* path) {
 }
 
 std::string message(const ErrorInfo& info, const std::string& detail) {
-    std::string status = info.library == Library::Kn
+    std::string status = info.library == ErrorSource::Kn
                              ? info.status_text
                              : fmt::format("{} ({})", info.status_text, info.status);
     return fmt::format("{}: {}: {} at {}:{}{}{}", to_string(info.library), info.call, status,
@@ -74,7 +74,7 @@ namespace detail {
 void check(cudaError_t status, const char* call, const char* file, int line) {
     if (status == cudaSuccess) return;
     cudaGetLastError();
-    ErrorInfo info{Library::Cudart, call, cudaGetErrorString(status), status, file, line};
+    ErrorInfo info{ErrorSource::Cudart, call, cudaGetErrorString(status), status, file, line};
     if (status == cudaErrorMemoryAllocation) throw OutOfMemory(std::move(info), 0);
     if (kills_context(status)) {
         int device = -1;
@@ -86,10 +86,10 @@ void check(cudaError_t status, const char* call, const char* file, int line) {
 }
 
 void misuse(const char* function, const std::string& what, const char* file, int line) {
-    throw Error({Library::Kn, function, what, 0, file, line});
+    throw Error({ErrorSource::Kn, function, what, 0, file, line});
 }
 
-void fail(Library library, const char* call, int status, const char* text, bool out_of_memory,
+void fail(ErrorSource library, const char* call, int status, const char* text, bool out_of_memory,
           const char* file, int line, const std::string& detail) {
     ErrorInfo info{library, call, text, status, file, line};
     if (out_of_memory) throw OutOfMemory(std::move(info), 0, detail);

@@ -67,7 +67,7 @@ DeviceMemory::DeviceMemory(Device device, std::size_t bytes) : device_(device), 
     cudaGetLastError();
     std::size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
-    throw OutOfMemory({Library::Cudart, "cudaMalloc(&data, bytes)", cudaGetErrorString(status),
+    throw OutOfMemory({ErrorSource::Cudart, "cudaMalloc(&data, bytes)", cudaGetErrorString(status),
                        status, __FILE__, __LINE__},
                       bytes,
                       fmt::format("{} bytes asked of device {}, {} of {} free", bytes,
@@ -100,7 +100,7 @@ void* Arena::place(std::size_t offset, std::size_t bytes, std::size_t align) con
 void* Arena::take(std::size_t bytes) {
     if (bytes > capacity() - used_)
         throw OutOfMemory(
-            {Library::Kn, "Arena::allocate", "out of arena", 0, __FILE__, __LINE__}, bytes,
+            {ErrorSource::Kn, "Arena::allocate", "out of arena", 0, __FILE__, __LINE__}, bytes,
             fmt::format("{} bytes asked, {} of {} left", bytes, capacity() - used_, capacity()));
     char* data = static_cast<char*>(memory_.data()) + used_;
     std::size_t rounded = bytes + (alignment - bytes % alignment) % alignment;

@@ -19,7 +19,7 @@ TEST(Device, IndexOutOfRangeIsAnError) {
             FAIL() << "device " << index << " was accepted";
         } catch (const Error& e) {
             EXPECT_THAT(e.what(), HasSubstr("no device " + std::to_string(index)));
-            EXPECT_EQ(e.info().library, Library::Kn);
+            EXPECT_EQ(e.info().library, ErrorSource::Kn);
         }
     }
 }

@@ -4,5 +4,8 @@
 #include "kn/cuda_sys/device.h"
 #include "kn/cuda_sys/error.h"
 #include "kn/cuda_sys/event.h"
+#include "kn/cuda_sys/graph.h"
+#include "kn/cuda_sys/library.h"
 #include "kn/cuda_sys/memory.h"
+#include "kn/cuda_sys/nvrtc.h"
 #include "kn/cuda_sys/stream.h"

@@ -22,14 +22,14 @@
 namespace kn::cuda {
 
 /// Who refused: one of the CUDA libraries, or (Kn) this layer because of a caller's mistake.
-enum class Library { Cudart, Nvrtc, CublasLt, Cublas, Cudnn, Kn };
+enum class ErrorSource { Cudart, Nvrtc, CublasLt, Cublas, Cudnn, Kn };
 
 /// Name as in messages: "cudart", "nvrtc", "cublasLt", "cublas", "cudnn", "kn"; a static string.
-KN_CUDA_API const char* to_string(Library library) noexcept;
+KN_CUDA_API const char* to_string(ErrorSource library) noexcept;
 
 /// What every error knows, in the order in which what() prints it.
 struct ErrorInfo {
-    Library library = Library::Kn;
+    ErrorSource library = ErrorSource::Kn;
     std::string call;         ///< the failed expression, or for Kn the function that was misused
     std::string status_text;  ///< the library's text for the status, or what the caller did wrong
     int status = 0;           ///< the library's own number; 0 for Kn

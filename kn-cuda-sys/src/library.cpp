@@ -1,0 +1,194 @@
+#include "kn/cuda_sys/library.h"
+
+#include "check.h"
+#include "library_api.h"
+
+namespace kn::cuda {
+
+namespace detail {
+
+struct LibraryState {
+    LibraryHandle handle = nullptr;
+    Device loaded_on;
+
+    explicit LibraryState(std::span<const std::byte> image) : loaded_on(Device::current()) {
+        KN_CUDA_REQUIRE(image.size() >= 4, "Library", "{} bytes are no image", image.size());
+        DeviceGuard guard(loaded_on);
+        KN_CUDA_CHECK(library_load(&handle, image.data()));
+    }
+    ~LibraryState() {
+        if (handle) release_on(loaded_on, [this] { library_unload(handle); });
+    }
+    LibraryState(const LibraryState&) = delete;
+    LibraryState& operator=(const LibraryState&) = delete;
+};
+
+}  // namespace detail
+
+namespace {
+
+std::vector<std::string> names_of(detail::LibraryHandle library) {
+    std::vector<std::string> names;
+#if CUDART_VERSION >= 12030
+    unsigned count = 0;
+    KN_CUDA_CHECK(detail::library_kernel_count(&count, library));
+    std::vector<cudaKernel_t> kernels(count);
+    KN_CUDA_CHECK(detail::library_enumerate(kernels.data(), count, library));
+    for (cudaKernel_t kernel : kernels) {
+        const char* name = nullptr;
+        KN_CUDA_CHECK(cudaFuncGetName(&name, kernel));
+        names.emplace_back(name);
+    }
+#else
+    static_cast<void>(library);
+#endif
+    return names;
+}
+
+dim3 to_dim3(Dim3 d) { return {d.x, d.y, d.z}; }
+
+cudaKernel_t as_kernel(const void* handle) {
+    return static_cast<cudaKernel_t>(const_cast<void*>(handle));
+}
+
+// Sizes of the kernel's parameters; false where cudart or the driver is too old to tell.
+bool read_parameter_sizes(const void* kernel, std::vector<std::size_t>* sizes) {
+#if CUDART_VERSION >= 12040
+    for (std::size_t i = 0;; ++i) {
+        std::size_t offset = 0, size = 0;
+        cudaError_t status = cudaFuncGetParamInfo(kernel, i, &offset, &size);
+        if (status == cudaErrorInvalidValue) break;
+        if (status != cudaSuccess) {
+            cudaGetLastError();
+            return false;
+        }
+        sizes->push_back(size);
+    }
+    cudaGetLastError();
+    return true;
+#else
+    static_cast<void>(kernel);
+    static_cast<void>(sizes);
+    return false;
+#endif
+}
+
+void check_arguments(const std::string& name, const std::vector<std::size_t>& expected,
+                     std::span<const std::size_t> given) {
+    KN_CUDA_REQUIRE(expected.size() == given.size(), "Kernel::launch",
+                    "{} takes {} arguments, {} given", name, expected.size(), given.size());
+    for (std::size_t i = 0; i < given.size(); ++i)
+        KN_CUDA_REQUIRE(expected[i] == given[i], "Kernel::launch",
+                        "argument {} of {} has {} bytes, {} given", i, name, expected[i], given[i]);
+}
+
+}  // namespace
+
+Library::Library(std::span<const std::byte> image)
+    : state_(std::make_shared<const detail::LibraryState>(image)) {}
+
+Kernel Library::kernel(const std::string& name) const { return Kernel(state_, name); }
+
+std::vector<std::string> Library::kernel_names() const { return names_of(state_->handle); }
+
+DeviceSpan<std::byte> Library::global(Device device, const std::string& name) const {
+    DeviceGuard guard(device);
+    void* data = nullptr;
+    std::size_t bytes = 0;
+    cudaError_t status = detail::library_global(&data, &bytes, state_->handle, name.c_str());
+    KN_CUDA_REQUIRE(status != cudaErrorSymbolNotFound, "Library::global",
+                    "there is no variable \"{}\"", name);
+    detail::check(status, "cudaLibraryGetGlobal", __FILE__, __LINE__);
+    return {device, static_cast<std::byte*>(data), bytes};
+}
+
+Kernel::Kernel(std::shared_ptr<const detail::LibraryState> library, std::string name)
+    : library_(std::move(library)), name_(std::move(name)) {
+    DeviceGuard guard(library_->loaded_on);
+    cudaKernel_t kernel = nullptr;
+    cudaError_t status = detail::library_kernel(&kernel, library_->handle, name_.c_str());
+    if (status == cudaErrorSymbolNotFound) {
+        cudaGetLastError();
+        std::string known;
+        for (const std::string& other : names_of(library_->handle)) known += " " + other;
+        KN_CUDA_REQUIRE(false, "Library::kernel", "there is no kernel \"{}\"; kernels:{}", name_,
+                        known);
+    }
+    detail::check(status, "cudaLibraryGetKernel", __FILE__, __LINE__);
+    handle_ = kernel;
+    parameters_known_ = read_parameter_sizes(handle_, &parameter_sizes_);
+}
+
+void Kernel::launch_raw(StreamRef stream, const LaunchConfig& config,
+                        std::span<void* const> arguments,
+                        std::span<const std::size_t> sizes) const {
+    if (parameters_known_ && (!sizes.empty() || arguments.empty()))
+        check_arguments(name_, parameter_sizes_, sizes);
+    std::array<cudaLaunchAttribute, 3> attributes{};
+    unsigned count = 0;
+    if (config.cluster.x * config.cluster.y * config.cluster.z > 1) {
+        attributes[count].id = cudaLaunchAttributeClusterDimension;
+        attributes[count].val.clusterDim = {config.cluster.x, config.cluster.y, config.cluster.z};
+        ++count;
+    }
+    if (config.cooperative) {
+        attributes[count].id = cudaLaunchAttributeCooperative;
+        attributes[count++].val.cooperative = 1;
+    }
+    if (config.overlap_previous) {
+        attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    cudaLaunchConfig_t launch{};
+    launch.gridDim = to_dim3(config.grid);
+    launch.blockDim = to_dim3(config.block);
+    launch.dynamicSmemBytes = config.shared_bytes;
+    launch.stream = stream.handle();
+    launch.attrs = attributes.data();
+    launch.numAttrs = count;
+    DeviceGuard guard(stream.device());
+    cudaError_t status =
+        cudaLaunchKernelExC(&launch, handle_, const_cast<void**>(arguments.data()));
+    if (status == cudaSuccess) return;
+    detail::check(status, fmt::format("cudaLaunchKernelExC({})", name_).c_str(), __FILE__,
+                  __LINE__);
+}
+
+KernelAttributes Kernel::attributes(Device device) const {
+    DeviceGuard guard(device);
+    cudaFuncAttributes raw{};
+    KN_CUDA_CHECK(cudaFuncGetAttributes(&raw, handle_));
+    return {.registers = raw.numRegs,
+            .max_threads_per_block = raw.maxThreadsPerBlock,
+            .static_shared_bytes = raw.sharedSizeBytes,
+            .max_dynamic_shared_bytes = static_cast<std::size_t>(raw.maxDynamicSharedSizeBytes),
+            .local_bytes = raw.localSizeBytes,
+            .constant_bytes = raw.constSizeBytes};
+}
+
+void Kernel::allow_shared_bytes(Device device, std::size_t bytes) const {
+    DeviceGuard guard(device);
+    KN_CUDA_REQUIRE(bytes <= device.properties().shared_per_block_optin,
+                    "Kernel::allow_shared_bytes", "{} bytes asked for {}, device {} has {}", bytes,
+                    name_, device.index(), device.properties().shared_per_block_optin);
+    KN_CUDA_CHECK(detail::kernel_set_attribute(as_kernel(handle_),
+                                               cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                               static_cast<int>(bytes), device.index()));
+}
+
+void Kernel::prefer_shared_carveout(Device device, int percent) const {
+    DeviceGuard guard(device);
+    KN_CUDA_CHECK(detail::kernel_set_attribute(as_kernel(handle_),
+                                               cudaFuncAttributePreferredSharedMemoryCarveout,
+                                               percent, device.index()));
+}
+
+int Kernel::blocks_per_sm(Device device, int block_threads, std::size_t shared_bytes) const {
+    DeviceGuard guard(device);
+    int blocks = 0;
+    KN_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, handle_, block_threads,
+                                                                shared_bytes));
+    return blocks;
+}
+
+}  // namespace kn::cuda
