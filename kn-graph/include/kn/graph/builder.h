@@ -96,7 +96,7 @@ KN_API Var transpose(Var x, std::int64_t axis_a = -1, std::int64_t axis_b = -2);
 KN_API Var squeeze(Var x, const Ints& axes);    ///< each must be 1
 KN_API Var unsqueeze(Var x, const Ints& axes);  ///< axes of the result
 KN_API Var flatten(Var x, std::int64_t axis);   ///< to 2 dims, split before `axis`
-/// Elements [start, end) along an axis, both within 0..size (no wrapping or clamping here).
+/// Elements start, start + step, ... before end along an axis, both within 0..size (no wrapping or clamping here; a negative step runs down, to -1 for all).
 KN_API Var slice(Var x, std::int64_t axis, const Dim& start, const Dim& end, std::int64_t step = 1);
 KN_API Var flip(Var x, std::int64_t axis);
 KN_API Var concat(const std::vector<Var>& parts, std::int64_t axis);
