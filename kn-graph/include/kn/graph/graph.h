@@ -109,6 +109,8 @@ class KN_API Graph {
 
     /// A symbol name that this graph (and those it was made from) does not use yet: "prefix_N".
     std::string fresh_symbol(const std::string& prefix);
+    /// Lets this graph (a body) and `other` never give the same fresh name.
+    void share_fresh_symbols(const Graph& other);
     /// All symbols of the graph inputs' shapes.
     std::vector<std::string> input_symbols() const;
     /// Symbols that operations bind at run time, each with its value.
@@ -132,8 +134,8 @@ class KN_API Graph {
     void verify() const;
 
   private:
-    friend class GraphBuilderAccess;
     void check(Value value) const;
+    std::string describe_origin() const;
     Value append(Operation operation, std::vector<Type> results, std::size_t hash);
 
     std::uint32_t id_;
@@ -146,6 +148,9 @@ class KN_API Graph {
     std::vector<std::string> current_origins_;
     std::shared_ptr<std::size_t> fresh_counter_;
 };
+
+/// The symbols in the sizes and types that a node mentions.
+KN_API std::set<std::string> symbols_of(const Node& node);
 
 /// A map from the values of one graph to those of another.
 class KN_API ValueMap {
