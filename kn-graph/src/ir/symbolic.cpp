@@ -141,7 +141,7 @@ Element combine(BinaryOp op, const Element& a, const Element& b, bool integers) 
     }
 }
 
-Element apply(UnaryOp op, const Element& x) {
+Element transform(UnaryOp op, const Element& x) {
     if (!x) return std::nullopt;
     switch (op) {
         case UnaryOp::Neg: return Fraction{-x->numerator, x->denominator};
@@ -307,7 +307,7 @@ class Evaluator {
     Known eval(const op::Unary& op, const Type&) {
         Known x = (*this)(op.x);
         if (!x) return std::nullopt;
-        for (Element& element : x->elements) element = apply(op.op, element);
+        for (Element& element : x->elements) element = transform(op.op, element);
         return x;
     }
 
