@@ -42,7 +42,8 @@ TEST(Graph, BindChecksWhatCouldNotBeProved) {
     g.set_origins({"/block/Add"});
     const Var a = g.input("a", DType::F32, {batch}), b = g.input("b", DType::F32, {seq});
     g.output("y", a + b);
-    EXPECT_EQ(g.bind({{"batch", 1}, {"seq", 3}}).shape(g.outputs()[0].value).rank(), 1u);
+    const Graph bound = g.bind({{"batch", 1}, {"seq", 3}});
+    EXPECT_EQ(bound.shape(bound.outputs()[0].value).to_string(), "[3]");
     try {
         g.bind({{"batch", 2}, {"seq", 3}});
         FAIL() << "2 and 3 broadcast";

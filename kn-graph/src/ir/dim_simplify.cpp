@@ -184,7 +184,7 @@ Dim floor_div(const Dim& a, const Dim& b) {
     return division.quotient + DimAccess::atom(Atom::Kind::FloorDiv, rest, b);
 }
 
-Dim ceil_div(const Dim& a, const Dim& b) { return -floor_div(-a, b); }
+Dim ceil_div(const Dim& a, const Dim& b) { return floor_div(a + b - 1, b); }
 
 Dim mod(const Dim& a, const Dim& b) { return a - b * floor_div(a, b); }
 

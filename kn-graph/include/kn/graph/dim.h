@@ -81,6 +81,7 @@ class KN_API Dim {
 
 /// Rounds towards minus infinity. Throws GraphError on division by zero.
 KN_API Dim floor_div(const Dim& a, const Dim& b);
+/// floor_div(a + b - 1, b), so b > 0.
 KN_API Dim ceil_div(const Dim& a, const Dim& b);
 /// a - b * floor_div(a, b)
 KN_API Dim mod(const Dim& a, const Dim& b);
