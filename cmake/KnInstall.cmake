@@ -28,8 +28,8 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/knConfigVersion.cmake
 install(FILES ${PROJECT_BINARY_DIR}/knConfig.cmake ${PROJECT_BINARY_DIR}/knConfigVersion.cmake
               ${CMAKE_CURRENT_LIST_DIR}/KnCudnn.cmake DESTINATION ${package_dir})
 
-# kn_write_pc(NAME DESCRIPTION REQUIRES LIBS): NAME.pc for the libraries that LIBS names.
-function(kn_write_pc name description requires libs)
+# kn_write_pc(NAME DESCRIPTION REQUIRES CFLAGS LIBS): NAME.pc for the libraries that LIBS names.
+function(kn_write_pc name description requires cflags libs)
     cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX
                BASE_DIRECTORY ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig OUTPUT_VARIABLE to_prefix)
     configure_file(${PROJECT_SOURCE_DIR}/cmake/kn.pc.in ${PROJECT_BINARY_DIR}/${name}.pc @ONLY)
@@ -47,8 +47,9 @@ if(NOT BUILD_SHARED_LIBS)
     endforeach()
     string(APPEND libs " -Wl,--exclude-libs,${hidden} -pthread -lm")
 endif()
-kn_write_pc(kn-graph "kn on the CPU: loader, optimiser, executor" "" "${libs}")
+kn_write_pc(kn-graph "kn on the CPU: loader, optimiser, executor" "" "" "${libs}")
 
+set(cflags "")
 set(libs "")
 foreach(library IN ITEMS kn_kn kn_cuda_eval kn_cuda_sys)
     if(TARGET ${library})
@@ -59,6 +60,12 @@ foreach(library IN ITEMS kn_kn kn_cuda_eval kn_cuda_sys)
     endif()
 endforeach()
 if(TARGET kn_cuda_sys)
-    string(APPEND libs " -L${CUDAToolkit_LIBRARY_DIR} -lcudart -lnvrtc -lcublasLt -lcublas ${KN_CUDNN_LIBRARY}")
+    get_target_property(cflags CUDA::cudart INTERFACE_INCLUDE_DIRECTORIES)
+    list(TRANSFORM cflags PREPEND -I)
+    list(JOIN cflags " " cflags)
+    get_target_property(cudart CUDA::cudart IMPORTED_LOCATION)
+    cmake_path(GET cudart PARENT_PATH cuda_dir)
+    string(APPEND libs " -L${cuda_dir} -lcudart -lnvrtc -lcublasLt -lcublas ${KN_CUDNN_LIBRARY}")
 endif()
-kn_write_pc(kn "${PROJECT_DESCRIPTION}" "kn-graph = ${PROJECT_VERSION}" "${libs}")
+kn_write_pc(kn "${PROJECT_DESCRIPTION}" "kn-graph = ${PROJECT_VERSION}" "${cflags}"
+            "${libs}")

@@ -54,7 +54,7 @@ pkg-config)
     export PKG_CONFIG_PATH
     mkdir "$work/consumer"
     # shellcheck disable=SC2046
-    g++ -std=c++20 "$tests/consumer/main.cpp" $(pkg-config --cflags --libs kn) \
+    g++ -std=c++20 -DCONSUMER_HAS_UMBRELLA "$tests/consumer/main.cpp" $(pkg-config --cflags --libs kn) \
         -o "$work/consumer/consumer"
     ;;
 source)
