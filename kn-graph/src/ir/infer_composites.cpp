@@ -106,8 +106,6 @@ std::vector<Type> infer(const op::GridSample& op, Graph& graph) {
     if (rank != 4 && rank != 5)
         fail("x {} has {} axes; 2 or 3 spatial axes after batch and channels are needed",
              x.shape.to_string(), rank);
-    if (rank == 5 && op.mode == ResizeMode::Cubic)
-        fail("cubic interpolation has 2 spatial axes, x {} has 3", x.shape.to_string());
     rank_is("the grid", grid.shape, rank);
     (void)same(graph, grid.shape[rank - 1], static_cast<std::int64_t>(rank - 2),
                "coordinates in the grid");
@@ -148,8 +146,7 @@ std::vector<Type> infer(const op::Recurrent& op, Graph& graph) {
     length_is("alphas", op.alphas.size(), functions);
     length_is("betas", op.betas.size(), functions);
     if (op.clip && !(*op.clip >= 0)) fail("clip {} is negative", *op.clip);
-    std::vector<Type> results{result_type(x.dtype, {steps, batch, hidden}),
-                              result_type(x.dtype, {batch, hidden})};
+    std::vector<Type> results{{x.dtype, {steps, batch, hidden}}, {x.dtype, {batch, hidden}}};
     if (op.kind == CellKind::Lstm) results.push_back(results[1]);
     return results;
 }

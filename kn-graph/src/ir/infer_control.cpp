@@ -43,11 +43,12 @@ void check_branch(const std::shared_ptr<const Graph>& body, const char* name, co
                        fmt::format("output {} of the {}", i, name));
 }
 
-std::vector<Type> checked(const std::vector<Type>& results) {
-    std::vector<Type> types;
-    types.reserve(results.size());
-    for (const Type& type : results) types.push_back(result_type(type.dtype, type.shape));
-    return types;
+const std::vector<Type>& checked(const std::vector<Type>& results, Graph& graph) {
+    if (results.empty()) fail("there are no results");
+    for (const Type& type : results)
+        for (const Dim& dim : type.shape)
+            at_least(graph, dim, 0, "the dims of a result must not be negative");
+    return results;
 }
 
 }  // namespace
@@ -86,10 +87,9 @@ std::vector<Type> infer(const op::If& op, Graph& graph) {
     const Type& condition = graph.type(op.condition);
     dtype_is("the condition", condition.dtype, DType::Bool);
     one_element(graph, condition.shape, "the condition");
-    if (op.results.empty()) fail("there are no results");
     check_branch(op.then_body, "then branch", op, graph);
     check_branch(op.else_body, "else branch", op, graph);
-    return checked(op.results);
+    return checked(op.results, graph);
 }
 
 std::vector<Type> infer(const op::Loop& op, Graph& graph) {
@@ -106,7 +106,6 @@ std::vector<Type> infer(const op::Loop& op, Graph& graph) {
     if (!op.body) fail("there is no body");
     const Graph& body = *op.body;
     const std::size_t carried = op.carried.size();
-    if (op.results.empty()) fail("there are no results");
     if (op.results.size() < carried)
         fail("{} carried values but {} results", carried, op.results.size());
     check_counts(body, "body", 2 + carried + op.captures.size(), 1 + op.results.size());
@@ -134,7 +133,7 @@ std::vector<Type> infer(const op::Loop& op, Graph& graph) {
             check_passable(made, {op.results[i].dtype, stacked.slice(1, stacked.rank())}, what);
         }
     }
-    return checked(op.results);
+    return checked(op.results, graph);
 }
 
 }  // namespace kn

@@ -41,7 +41,7 @@ std::vector<Type> infer(const op::TopK& op, Graph& graph) {
                          x.shape[op.axis].to_string(), op.k.to_string()));
     Shape shape = x.shape;
     shape[op.axis] = op.k;
-    return {result_type(x.dtype, shape), result_type(DType::I64, shape)};
+    return {{x.dtype, shape}, {DType::I64, shape}};
 }
 
 }  // namespace kn

@@ -1,7 +1,6 @@
 #include <ir/require.h>
 
 #include <algorithm>
-#include <limits>
 
 namespace kn::rules {
 
@@ -9,24 +8,8 @@ std::string describe(const Type& type) {
     return std::string(name_of(type.dtype)) + type.shape.to_string();
 }
 
-Type result_type(DType dtype, Shape shape) {
-    bool empty = false;
-    for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
-        const auto dim = shape[axis].constant();
-        if (dim && *dim < 0) fail("dim {} of the result {} is negative", axis, shape.to_string());
-        empty = empty || dim == 0;
-    }
-    if (!empty && shape.is_static()) {
-        const std::int64_t count = checked_size(shape.to_ints());
-        const auto bytes = static_cast<std::int64_t>(size_of(dtype));
-        if (count > std::numeric_limits<std::int64_t>::max() / bytes)
-            fail("the result {} is larger than any memory", describe({dtype, shape}));
-    }
-    return {dtype, std::move(shape)};
-}
-
 std::vector<Type> one(DType dtype, Shape shape) {
-    return {result_type(dtype, std::move(shape))};
+    return {{dtype, std::move(shape)}};
 }
 
 void axis_in_range(std::int64_t axis, std::size_t rank, const char* what) {

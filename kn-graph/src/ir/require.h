@@ -20,8 +20,7 @@ template <class... Args>
 /// "f32[batch, 64]"
 std::string describe(const Type& type);
 
-/// The type of one result; a static shape whose elements cannot be counted, and a negative dim, are errors.
-Type result_type(DType dtype, Shape shape);
+/// The types of an operation with one result. That its elements can be counted is checked by Graph::add.
 std::vector<Type> one(DType dtype, Shape shape);
 
 void axis_in_range(std::int64_t axis, std::size_t rank, const char* what = "axis");
