@@ -40,6 +40,13 @@ Element from_double(double x) {
     return make(static_cast<std::int64_t>(scaled), 1 << 16);
 }
 
+// Whether a number is exact in a dtype; elsewhere integers wrap and floats round.
+bool is_exact(const Fraction& x, DType dtype) {
+    if (!x.numerator.is_constant() || dtype == DType::I64 || dtype == DType::Bool) return true;
+    const double limit = dtype == DType::I32 ? 0x1p31 - 1 : dtype == DType::F32 ? 0x1p24 : 0x1p53;
+    return std::abs(static_cast<double>(x.numerator.value())) <= limit;
+}
+
 Element truth(bool x) { return Fraction{x ? 1 : 0, 1}; }
 
 std::optional<std::int64_t> number(const Element& x) {
@@ -101,6 +108,7 @@ Element compare(BinaryOp op, const Fraction& a, const Fraction& b) {
 Element divide(const Fraction& a, const Fraction& b, bool integers) {
     if (integers) {
         if (b.numerator == Dim(0)) return std::nullopt;
+        if (b.numerator == Dim(-1)) return Fraction{-a.numerator, 1};
         if (a.numerator.is_constant() && b.numerator.is_constant())
             return Fraction{a.numerator.value() / b.numerator.value(), 1};
         if (!provably_ge(a.numerator, 0) || !provably_ge(b.numerator, 0)) return std::nullopt;
@@ -118,7 +126,7 @@ Element combine(BinaryOp op, const Element& a, const Element& b, bool integers) 
     if (op == BinaryOp::Or && ((number(a) == 1) || (number(b) == 1))) return truth(true);
     if (!a || !b) return std::nullopt;
     const Dim x = a->numerator * b->denominator, y = b->numerator * a->denominator;
-    const std::int64_t common = a->denominator * b->denominator;
+    const std::int64_t common = checked_size(Ints{a->denominator, b->denominator});
     const bool whole = common == 1;
     switch (op) {
         case BinaryOp::Add: return make(x + y, common);
@@ -178,6 +186,9 @@ class Evaluator {
             depth_++;
             try {
                 out = std::visit([&](const auto& op) { return eval(op, type); }, graph_[value].operation);
+                if (out)
+                    for (Element& element : out->elements)
+                        if (element && !is_exact(*element, type.dtype)) element.reset();
             } catch (const GraphError&) {
                 out.reset();  // an overflow: whoever uses the value will see
             }

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include <fmt/core.h>
+
 #include "onnx/import_util.h"
 
 namespace kn::onnx {
@@ -110,7 +112,10 @@ std::vector<Var> import_transpose(Node& node) {
     const Var x = node.input(0);
     Ints reversed(x.rank());
     std::iota(reversed.rbegin(), reversed.rend(), 0);
-    return {permute(x, node.attr_ints("perm").value_or(reversed))};
+    const Ints perm = node.attr_ints("perm").value_or(reversed);
+    for (const std::int64_t axis : perm)
+        if (axis < 0) node.broken(fmt::format("the permutation has axis {}", axis));
+    return {permute(x, perm)};
 }
 
 std::vector<Var> import_expand(Node& node) {
