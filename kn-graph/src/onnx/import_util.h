@@ -31,12 +31,27 @@ inline Var as_scalar(Var x) { return reshape(x, Shape{}); }
 /// x [C] or any shape as it broadcasts along `axis` of a tensor of `rank` dims.
 Var along_axis(Var x, std::size_t axis, std::size_t rank);
 
-/// The tables that make up shape_rows(), index_rows(), reduction_rows() and linear_rows().
+/// The dtype in which statistics of `dtype` are computed: f32 for half types, else itself.
+inline DType wide_dtype(DType dtype) { return is_half(dtype) ? DType::F32 : dtype; }
+
+/// first, first + 1, ..., rank - 1
+inline Ints axes_from(std::size_t rank, std::size_t first) {
+    Ints axes;
+    for (std::size_t i = first; i < rank; ++i) axes.push_back(static_cast<std::int64_t>(i));
+    return axes;
+}
+
+/// The tables that make up shape_rows(), index_rows(), reduction_rows(), linear_rows(), conv_rows(), ...
 std::vector<ImportRow> slice_rows();
 std::vector<ImportRow> generator_rows();
 std::vector<ImportRow> scatter_rows();
 std::vector<ImportRow> loss_rows();
 std::vector<ImportRow> einsum_rows();
+std::vector<ImportRow> grid_rows();
+std::vector<ImportRow> rotary_rows();
+std::vector<ImportRow> integer_rows();
+std::vector<ImportRow> contrib_attention_rows();
+std::vector<ImportRow> contrib_quantize_rows();
 
 /// Appends the rows of `more`.
 inline void append(std::vector<ImportRow>& rows, const std::vector<ImportRow>& more) {
