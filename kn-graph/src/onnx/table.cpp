@@ -20,7 +20,9 @@ std::string key_of(const std::string& domain, const std::string& op) { return do
 Table make_table() {
     Table table;
     for (const auto& rows :
-         {elementwise_rows, activation_rows, shape_rows, index_rows, reduction_rows, linear_rows})
+         {elementwise_rows, activation_rows, shape_rows, index_rows, reduction_rows, linear_rows,
+          conv_rows, pool_rows, norm_rows, resize_rows, recurrent_rows, attention_rows,
+          quantize_rows, signal_rows, contrib_rows})
         for (const ImportRow& row : rows()) table[key_of(row.domain, row.op)].push_back(row);
     for (auto& [key, rows] : table)
         std::sort(rows.begin(), rows.end(),
