@@ -49,7 +49,7 @@ Dim scaled(Node& node, const Dim& size, double scale) {
     std::int64_t denominator = 0;
     double numerator = 0;
     do {
-        if (++denominator > 1024)
+        if (++denominator > 1024 || scale > 1e6)
             node.unsupported(fmt::format("scale {} of the size {}, which must be fixed", scale,
                                          size.to_string()));
         numerator = std::nearbyint(scale * static_cast<double>(denominator));
@@ -112,34 +112,36 @@ void set_scales(Node& node, Plan& plan, const Shape& shape, const std::vector<do
 
 /// `sizes` adjusted so that all axes have one scale, the smallest or the largest of size / input.
 void keep_aspect_ratio(Node& node, Plan& plan, const Shape& shape, bool smallest) {
+    const Ints sizes = node.input_ints(3);
     double scale = 0;
     for (std::size_t i = 0; i < plan.axes.size(); ++i) {
         const Dim& in = shape[static_cast<std::size_t>(plan.axes[i])];
-        if (!in.is_constant() || !plan.sizes[i].is_constant())
-            node.unsupported(
-                fmt::format("keep_aspect_ratio_policy on the size {}, which must be fixed",
-                            (in.is_constant() ? plan.sizes[i] : in).to_string()));
-        const double ratio =
-            static_cast<double>(plan.sizes[i].value()) / static_cast<double>(in.value());
+        if (!in.is_constant())
+            node.unsupported(fmt::format(
+                "keep_aspect_ratio_policy of the size {}, which must be fixed", in.to_string()));
+        const double ratio = static_cast<double>(sizes.at(i)) / static_cast<double>(in.value());
         scale = i == 0 ? ratio : smallest ? std::min(scale, ratio) : std::max(scale, ratio);
     }
-    if (!(scale > 0) || !std::isfinite(scale)) node.broken("a size is 0");
+    if (!(scale > 0) || !std::isfinite(scale)) node.broken("a size is not above 0");
     for (std::size_t i = 0; i < plan.axes.size(); ++i) {
         const auto in = static_cast<double>(shape[static_cast<std::size_t>(plan.axes[i])].value());
-        plan.sizes[i] = static_cast<std::int64_t>(std::floor(scale * in + 0.5));
-        plan.scales[i] = scale;
+        plan.sizes.push_back(static_cast<std::int64_t>(std::floor(scale * in + 0.5)));
+        plan.scales.push_back(scale);
     }
 }
 
 void set_sizes(Node& node, Plan& plan, const Shape& shape, const std::string& policy) {
-    plan.sizes = node.input_dims(3);
-    if (plan.sizes.size() != plan.axes.size())
-        node.broken(fmt::format("{} sizes for {} axes", plan.sizes.size(), plan.axes.size()));
-    plan.scales.assign(plan.axes.size(), 0.0);
-    if (policy == "not_larger" || policy == "not_smaller")
+    const Dim count = node.input(3).shape().size();
+    if (count != Dim(static_cast<std::int64_t>(plan.axes.size())))
+        node.broken(fmt::format("{} sizes for {} axes", count.to_string(), plan.axes.size()));
+    if (policy == "not_larger" || policy == "not_smaller") {
         keep_aspect_ratio(node, plan, shape, policy == "not_larger");
-    else if (policy != "stretch")
+        return;
+    }
+    if (policy != "stretch")
         node.broken(fmt::format("keep_aspect_ratio_policy is '{}'", printable(policy)));
+    plan.sizes = node.input_dims(3);
+    plan.scales.assign(plan.axes.size(), 0.0);
 }
 
 /// Present and not of size 0.
