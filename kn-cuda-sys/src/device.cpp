@@ -26,28 +26,36 @@ DeviceProperties read_properties(int device) {
     cudaDeviceProp raw{};
     KN_CUDA_CHECK(cudaGetDeviceProperties(&raw, device));
     auto get = [device](cudaDeviceAttr which) { return attribute(which, device); };
+    auto size = [get](cudaDeviceAttr which) { return static_cast<std::size_t>(get(which)); };
     DeviceProperties p;
     p.name = raw.name;
-    p.total_memory = raw.totalGlobalMem;
+    p.index = device;
     p.compute_major = get(cudaDevAttrComputeCapabilityMajor);
     p.compute_minor = get(cudaDevAttrComputeCapabilityMinor);
+    KN_CUDA_CHECK(cudaDriverGetVersion(&p.driver_version));
     p.sm_count = get(cudaDevAttrMultiProcessorCount);
     p.warp_size = get(cudaDevAttrWarpSize);
+    p.max_grid = {get(cudaDevAttrMaxGridDimX), get(cudaDevAttrMaxGridDimY),
+                  get(cudaDevAttrMaxGridDimZ)};
+    p.max_block = {get(cudaDevAttrMaxBlockDimX), get(cudaDevAttrMaxBlockDimY),
+                   get(cudaDevAttrMaxBlockDimZ)};
     p.max_threads_per_block = get(cudaDevAttrMaxThreadsPerBlock);
     p.max_threads_per_sm = get(cudaDevAttrMaxThreadsPerMultiProcessor);
     p.max_blocks_per_sm = get(cudaDevAttrMaxBlocksPerMultiprocessor);
+    p.registers_per_block = get(cudaDevAttrMaxRegistersPerBlock);
     p.registers_per_sm = get(cudaDevAttrMaxRegistersPerMultiprocessor);
-    p.l2_bytes = static_cast<std::size_t>(get(cudaDevAttrL2CacheSize));
-    p.shared_per_block = static_cast<std::size_t>(get(cudaDevAttrMaxSharedMemoryPerBlock));
-    p.shared_per_block_optin =
-        static_cast<std::size_t>(get(cudaDevAttrMaxSharedMemoryPerBlockOptin));
-    p.shared_per_sm = static_cast<std::size_t>(get(cudaDevAttrMaxSharedMemoryPerMultiprocessor));
+    p.total_memory = raw.totalGlobalMem;
+    p.l2_bytes = size(cudaDevAttrL2CacheSize);
+    p.shared_per_block = size(cudaDevAttrMaxSharedMemoryPerBlock);
+    p.shared_per_block_optin = size(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+    p.shared_reserved_per_block = size(cudaDevAttrReservedSharedMemoryPerBlock);
+    p.shared_per_sm = size(cudaDevAttrMaxSharedMemoryPerMultiprocessor);
     p.clock_khz = get(cudaDevAttrClockRate);
     p.memory_clock_khz = get(cudaDevAttrMemoryClockRate);
     p.memory_bus_bits = get(cudaDevAttrGlobalMemoryBusWidth);
-    p.pci_domain = get(cudaDevAttrPciDomainId);
-    p.pci_bus = get(cudaDevAttrPciBusId);
     p.pci_device = get(cudaDevAttrPciDeviceId);
+    p.cooperative_launch = get(cudaDevAttrCooperativeLaunch) != 0;
+    p.tcc_driver = get(cudaDevAttrTccDriver) != 0;
     return p;
 }
 

@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
+#include <nlohmann/json.hpp>
+
 #include "gpu_test.h"
 
 using namespace kn::cuda;
@@ -42,6 +45,26 @@ TEST(Device, VersionsAreKnownWithoutDriver) {
     EXPECT_GE(v.cudnn, 90000);
     EXPECT_EQ(v.cudnn_frontend, 13200);
     EXPECT_THAT(to_string(v), HasSubstr("cudnn 9."));
+}
+
+TEST(DeviceProperties, AreReadFromTheDumpOfAnH200) {
+    std::ifstream file(kn::test::data_folder() + "/h200.json");
+    std::string text{std::istreambuf_iterator<char>(file), {}};
+    DeviceProperties p = device_properties_from_json(text);
+    EXPECT_EQ(p.name, "NVIDIA H200");
+    EXPECT_EQ(p.arch(), "sm_90");
+    EXPECT_EQ(p.sm_count, 132);
+    EXPECT_EQ(p.shared_per_block_optin, 232448u);
+    EXPECT_EQ(p.shared_per_sm, 233472u);
+    EXPECT_EQ(p.max_grid[0], 2147483647);
+    EXPECT_TRUE(p.cooperative_launch);
+    EXPECT_EQ(nlohmann::json::parse(to_json(p)), nlohmann::json::parse(text));
+}
+
+TEST(DeviceProperties, BrokenJsonIsAnError) {
+    EXPECT_THROW(device_properties_from_json("{"), Error);
+    EXPECT_THROW(device_properties_from_json("{}"), Error);
+    EXPECT_THROW(device_properties_from_json("[1]"), Error);
 }
 
 TEST(Error, NamesLibraryCallStatusFileAndLine) {

@@ -4,12 +4,20 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "kn/cuda_sys/device.h"
 
 namespace kn::test {
+
+/// The folder tests/data: where it was at build time, or where the environment variable
+/// KN_TEST_DATA says it is now.
+inline std::string data_folder() {
+    const char* moved = std::getenv("KN_TEST_DATA");
+    return moved ? moved : KN_TEST_DATA;
+}
 
 struct GpuCheck {
     std::string name;

@@ -3,6 +3,7 @@
 
 #include "kn/cuda_sys/cublas.h"
 #include "kn/cuda_sys/cublaslt.h"
+#include "kn/cuda_sys/cudnn.h"
 #include "kn/cuda_sys/data_type.h"
 #include "kn/cuda_sys/device.h"
 #include "kn/cuda_sys/error.h"

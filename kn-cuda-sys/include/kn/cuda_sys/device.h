@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <string>
 
+#include "kn/cuda_sys/device_properties.h"
 #include "kn/cuda_sys/error.h"
 #include "kn/cuda_sys/export.h"
 
@@ -21,33 +22,6 @@ KN_CUDA_API int device_count() noexcept;
 
 /// One sentence that says why device_count() is 0; empty when it is not.
 KN_CUDA_API std::string why_unavailable();
-
-/// What planning needs to know of a GPU. Sizes in bytes, clocks in kHz.
-struct DeviceProperties {
-    std::string name;
-    int compute_major = 0;
-    int compute_minor = 0;
-    int sm_count = 0;
-    int warp_size = 0;
-    int max_threads_per_block = 0;
-    int max_threads_per_sm = 0;
-    int max_blocks_per_sm = 0;
-    int registers_per_sm = 0;
-    std::size_t total_memory = 0;
-    std::size_t l2_bytes = 0;
-    std::size_t shared_per_block = 0;        ///< without opting in
-    std::size_t shared_per_block_optin = 0;  ///< the most a kernel can opt in to
-    std::size_t shared_per_sm = 0;
-    int clock_khz = 0;
-    int memory_clock_khz = 0;
-    int memory_bus_bits = 0;
-    int pci_domain = 0;
-    int pci_bus = 0;
-    int pci_device = 0;
-
-    /// Compiler target, such as "sm_90".
-    std::string arch() const { return "sm_" + std::to_string(compute_major * 10 + compute_minor); }
-};
 
 /// Device memory at one moment, in bytes, as seen by all processes of the device together.
 struct MemoryInfo {
