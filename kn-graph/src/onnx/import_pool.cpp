@@ -36,6 +36,12 @@ Pool read_pool(Node& node, Var x, bool has_ceil_mode, bool has_dilations) {
             pool.after[i] = count * stride + extent - inside;
         }
     }
+    for (std::size_t i = 0; i < rank; ++i) {
+        const Dim size = pool.before[i] + x.shape()[i + 2] + pool.after[i];
+        if (provably_gt(pool.extent(i), size))
+            node.broken(fmt::format("the kernel spans {} elements, but axis {} has {} with its pads",
+                                    pool.extent(i).to_string(), i + 2, size.to_string()));
+    }
     return pool;
 }
 

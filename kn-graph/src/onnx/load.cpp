@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t max_stamp = 100000;  // beyond it no version is meant
 constexpr std::size_t max_expansion = 20;   // nodes imported per node in the file
-constexpr std::size_t min_budget = 200000;
+constexpr std::size_t min_budget = 100000;
 
 std::size_t count_nodes(const google::protobuf::RepeatedPtrField<pb::NodeProto>& nodes) {
     std::size_t count = 0;

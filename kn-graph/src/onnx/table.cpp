@@ -24,91 +24,30 @@ Table make_table() {
           conv_rows, pool_rows, norm_rows, resize_rows, recurrent_rows, attention_rows,
           quantize_rows, signal_rows, contrib_rows})
         for (const ImportRow& row : rows()) table[key_of(row.domain, row.op)].push_back(row);
-    for (auto& [key, rows] : table)
+    for (auto& [key, rows] : table) {
         std::sort(rows.begin(), rows.end(),
                   [](const ImportRow& a, const ImportRow& b) { return a.since < b.since; });
+        for (std::size_t i = 1; i < rows.size(); ++i)
+            KN_CHECK(rows[i - 1].since != rows[i].since, key + " has two importers");
+    }
     return table;
 }
 
 /// Operators of ai.onnx whose meaning has stood since opset 13, while newer versions only admit
 /// more types: they are trusted under a newer stamp too.
 bool is_settled(std::string_view op) {
-    static const std::set<std::string_view> settled = {"Abs",
-                                                       "Acos",
-                                                       "Acosh",
-                                                       "Add",
-                                                       "And",
-                                                       "Asin",
-                                                       "Asinh",
-                                                       "Atan",
-                                                       "Atanh",
-                                                       "Ceil",
-                                                       "Concat",
-                                                       "Constant",
-                                                       "ConstantOfShape",
-                                                       "Conv",
-                                                       "Cos",
-                                                       "Cosh",
-                                                       "Div",
-                                                       "Elu",
-                                                       "Equal",
-                                                       "Erf",
-                                                       "Exp",
-                                                       "Expand",
-                                                       "Flatten",
-                                                       "Floor",
-                                                       "Gather",
-                                                       "GatherElements",
-                                                       "GatherND",
-                                                       "Gemm",
-                                                       "GlobalAveragePool",
-                                                       "GlobalMaxPool",
-                                                       "Greater",
-                                                       "GreaterOrEqual",
-                                                       "Identity",
-                                                       "If",
-                                                       "LeakyRelu",
-                                                       "Less",
-                                                       "LessOrEqual",
-                                                       "Log",
-                                                       "LogSoftmax",
-                                                       "Loop",
-                                                       "MatMul",
-                                                       "Max",
-                                                       "Mean",
-                                                       "Min",
-                                                       "Mul",
-                                                       "Neg",
-                                                       "Not",
-                                                       "Or",
-                                                       "PRelu",
-                                                       "Reciprocal",
-                                                       "Relu",
-                                                       "Reshape",
-                                                       "Round",
-                                                       "Selu",
-                                                       "Shape",
-                                                       "Sigmoid",
-                                                       "Sign",
-                                                       "Sin",
-                                                       "Sinh",
-                                                       "Size",
-                                                       "Slice",
-                                                       "Softmax",
-                                                       "Softplus",
-                                                       "Softsign",
-                                                       "Split",
-                                                       "Sqrt",
-                                                       "Squeeze",
-                                                       "Sub",
-                                                       "Sum",
-                                                       "Tan",
-                                                       "Tanh",
-                                                       "Tile",
-                                                       "Transpose",
-                                                       "Unsqueeze",
-                                                       "Where",
-                                                       "Xor"};
+    // clang-format off
+    static const std::set<std::string_view> settled = {
+        "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Concat",
+        "Constant", "ConstantOfShape", "Conv", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp",
+        "Expand", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Gemm",
+        "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "Identity", "If",
+        "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "Loop", "MatMul", "Max", "Mean",
+        "Min", "Mul", "Neg", "Not", "Or", "PRelu", "Reciprocal", "Relu", "Reshape", "Round",
+        "Selu", "Shape", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice", "Softmax", "Softplus",
+        "Softsign", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "Tile", "Transpose",
+        "Unsqueeze", "Where", "Xor"};
+    // clang-format on
     return settled.count(op) > 0;
 }
 
