@@ -1,4 +1,5 @@
-// Einsum, lowered pair by pair: sums over labels that nobody else needs, permutations, and one batched matrix product or multiplication a pair.
+// Einsum, lowered pair by pair: sums over labels that nobody else needs, permutations, and one
+// batched matrix product or multiplication a pair.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -83,7 +84,8 @@ Equation parse(Node& node) {
     }
     const std::vector<Var> inputs = node.all_inputs();
     if (terms.size() != inputs.size())
-        node.broken(fmt::format("the equation has {} terms for {} inputs", terms.size(), inputs.size()));
+        node.broken(
+            fmt::format("the equation has {} terms for {} inputs", terms.size(), inputs.size()));
     Equation out;
     std::size_t dotted = 0;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -92,7 +94,8 @@ Equation parse(Node& node) {
         const std::size_t letters = term.size() - (dots ? 1 : 0);
         const std::size_t rank = inputs[i].rank();
         if (rank < letters || (!dots && rank != letters))
-            node.broken(fmt::format("term '{}' does not fit input {} of rank {}", terms[i], i, rank));
+            node.broken(
+                fmt::format("term '{}' does not fit input {} of rank {}", terms[i], i, rank));
         dotted = std::max(dotted, rank - letters);
         out.operands.push_back({inputs[i], expand(term, rank - letters)});
     }
@@ -103,8 +106,9 @@ Equation parse(Node& node) {
     out.output = expand(parse_term(node, text.substr(arrow + 2)), dotted);
     for (std::size_t i = 0; i < out.output.size(); ++i) {
         const Label label = out.output[i];
-        const bool known = std::any_of(out.operands.begin(), out.operands.end(),
-                                       [&](const Operand& operand) { return has(operand.labels, label); });
+        const bool known =
+            std::any_of(out.operands.begin(), out.operands.end(),
+                        [&](const Operand& operand) { return has(operand.labels, label); });
         if (!known || std::count(out.output.begin(), out.output.end(), label) != 1)
             node.broken("the equation's output names an index twice, or one that no input has");
     }
@@ -118,7 +122,8 @@ void erase_axis(Operand& operand, std::size_t axis) {
 // A label that comes twice in one operand: the diagonal, as a sum of zeros beside it.
 void take_diagonals(Operand& operand) {
     for (std::size_t second = 1; second < operand.labels.size(); ++second) {
-        const auto found = std::find(operand.labels.begin(), operand.labels.end(), operand.labels[second]);
+        const auto found =
+            std::find(operand.labels.begin(), operand.labels.end(), operand.labels[second]);
         const auto first = static_cast<std::size_t>(found - operand.labels.begin());
         if (first == second) continue;
         Var& x = operand.x;
@@ -232,13 +237,18 @@ std::vector<Var> import_einsum(Node& node) {
     for (std::size_t next = 0; next < operands.size(); ++next) {
         const auto needed_after = [&](Label label) {
             return has(equation.output, label) ||
-                   std::any_of(operands.begin() + static_cast<std::ptrdiff_t>(next) + 1, operands.end(),
+                   std::any_of(operands.begin() + static_cast<std::ptrdiff_t>(next) + 1,
+                               operands.end(),
                                [&](const Operand& later) { return has(later.labels, label); });
         };
         if (next > 0) {
             Operand& other = operands[next];
-            sum_unneeded(result, [&](Label label) { return needed_after(label) || has(other.labels, label); });
-            sum_unneeded(other, [&](Label label) { return needed_after(label) || has(result.labels, label); });
+            sum_unneeded(result, [&](Label label) {
+                return needed_after(label) || has(other.labels, label);
+            });
+            sum_unneeded(other, [&](Label label) {
+                return needed_after(label) || has(result.labels, label);
+            });
             result = combine(result, other, needed_after);
         }
     }

@@ -69,7 +69,8 @@ std::vector<Var> import_bit_shift(Node& node) {
     Var by = node.input(1);
     // A negative distance counts as one beyond the width.
     if (is_signed_int(by.dtype()))
-        by = select(less(by, zero_like(by)), scalar_like(by, 8.0 * static_cast<double>(size_of(by.dtype()))), by);
+        by = select(less(by, zero_like(by)),
+                    scalar_like(by, 8.0 * static_cast<double>(size_of(by.dtype()))), by);
     return {binary(direction == "LEFT" ? BinaryOp::ShiftLeft : BinaryOp::ShiftRight, x, by)};
 }
 
@@ -86,6 +87,12 @@ std::vector<Var> import_is_inf(Node& node) {
 
 std::vector<Var> import_where(Node& node) {
     return {select(node.input(0), node.input(1), node.input(2))};
+}
+
+std::vector<Var> import_binarizer(Node& node) {
+    const Var x = node.input(0);
+    const Var threshold = scalar_like(x, node.attr_float("threshold", 0.0));
+    return {cast(greater(x, threshold), x.dtype())};
 }
 
 // Bounds as attributes. Without one (or with the largest number, its default) nothing is cut.
@@ -196,6 +203,7 @@ std::vector<ImportRow> elementwise_rows() {
         {"", "Cast", 6, import_cast},
         {"", "CastLike", 15, import_cast_like},
         {"", "BitCast", 26, import_bit_cast},
+        {"ai.onnx.ml", "Binarizer", 1, import_binarizer},
     };
 }
 

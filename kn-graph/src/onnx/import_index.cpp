@@ -34,7 +34,8 @@ std::vector<Var> import_one_hot(Node& node) {
     index = unsqueeze(index, {static_cast<std::int64_t>(axis)});
     const Var on = as_scalar(slice(values, 0, 1, 2));
     const Var off = as_scalar(slice(values, 0, 0, 1));
-    if (!(values.shape() == Shape{2})) node.broken("values are " + values.shape().to_string() + ", not [2]");
+    if (!(values.shape() == Shape{2}))
+        node.broken("values are " + values.shape().to_string() + ", not [2]");
     return {select(equal(index, iota_along(graph, depth, axis, rank)), on, off)};
 }
 
@@ -43,7 +44,9 @@ std::vector<Var> top_k_outputs(Node& node, const Dim& k, bool largest) {
     return {result.values, result.indices};
 }
 
-std::vector<Var> import_top_k_1(Node& node) { return top_k_outputs(node, node.attr_int("k"), true); }
+std::vector<Var> import_top_k_1(Node& node) {
+    return top_k_outputs(node, node.attr_int("k"), true);
+}
 
 std::vector<Var> import_top_k(Node& node) {
     const std::vector<Dim> k = node.input_dims(1);
@@ -93,7 +96,8 @@ Tensor non_zero_of(const Tensor& x) {
 
 std::vector<Var> import_non_zero(Node& node) {
     const Var x = node.input(0);
-    if (const auto known = node.known_tensor(0)) return {node.graph().constant(non_zero_of(*known))};
+    if (const auto known = node.known_tensor(0))
+        return {node.graph().constant(non_zero_of(*known))};
     return {non_zero(x)};
 }
 
@@ -105,7 +109,8 @@ std::vector<Var> import_compress(Node& node) {
         axis = node.attr_int("axis");
     else
         x = reshape(x, {x.shape().size()});
-    if (condition.rank() != 1) node.broken("the condition is " + condition.shape().to_string() + ", not a vector");
+    if (condition.rank() != 1)
+        node.broken("the condition is " + condition.shape().to_string() + ", not a vector");
     const auto known = node.known_tensor(1);
     const Var found = known ? node.graph().constant(non_zero_of(*known)) : non_zero(condition);
     return {gather(x, reshape(found, {found.shape()[1]}), axis)};
@@ -129,7 +134,8 @@ std::vector<Var> import_reverse_sequence(Node& node) {
     const std::int64_t batch = node.attr_int("batch_axis", 1);
     const std::int64_t time = node.attr_int("time_axis", 0);
     if (shape.rank() < 2 || batch + time != 1 || batch < 0 || batch > 1)
-        node.broken(fmt::format("batch_axis {} and time_axis {} of {}", batch, time, shape.to_string()));
+        node.broken(
+            fmt::format("batch_axis {} and time_axis {} of {}", batch, time, shape.to_string()));
     const auto time_axis = static_cast<std::size_t>(time);
     const Var position = iota_along(node.graph(), shape[time_axis], time_axis, shape.rank());
     const Var length = along_axis(lengths, static_cast<std::size_t>(batch), shape.rank());

@@ -7,7 +7,8 @@ namespace {
 
 Ints all_axes(Var x) {
     Ints axes;
-    for (std::size_t axis = 0; axis < x.rank(); ++axis) axes.push_back(static_cast<std::int64_t>(axis));
+    for (std::size_t axis = 0; axis < x.rank(); ++axis)
+        axes.push_back(static_cast<std::int64_t>(axis));
     return axes;
 }
 
@@ -26,7 +27,8 @@ Var negative_log_likelihood(Node& node, Var log_probability) {
         target = select(*counted, target, zero_like(target));
     }
     Var loss = -squeeze(gather_elements(log_probability, unsqueeze(target, {1}), 1), {1});
-    Var share = weight ? gather(*weight, target, 0) : full(node.graph(), loss.dtype(), loss.shape(), 1);
+    Var share =
+        weight ? gather(*weight, target, 0) : full(node.graph(), loss.dtype(), loss.shape(), 1);
     if (weight) loss = loss * share;
     if (counted) {
         loss = select(*counted, loss, zero_like(loss));

@@ -28,7 +28,8 @@ Var l1(Var x, const Ints& axes, bool keep) {
 
 Var sum_square(Var x, const Ints& axes, bool keep) { return sum(square(x), axes, keep); }
 
-// Steps between reduction and root or logarithm keep the precision: half types go through f32, integers through f64.
+// Steps between reduction and root or logarithm keep the precision: half types go through f32,
+// integers through f64.
 template <Reduction function>
 Var wide(Var x, const Ints& axes, bool keep) {
     const DType dtype = x.dtype();
@@ -53,7 +54,8 @@ std::vector<Var> apply(Node& node, Ints axes, bool noop_with_empty_axes) {
     const Var x = node.input(0);
     const bool keep = node.attr_int("keepdims", 1) != 0;
     if (axes.empty() && !noop_with_empty_axes)
-        for (std::size_t axis = 0; axis < x.rank(); ++axis) axes.push_back(static_cast<std::int64_t>(axis));
+        for (std::size_t axis = 0; axis < x.rank(); ++axis)
+            axes.push_back(static_cast<std::int64_t>(axis));
     return {function(x, axes, keep)};
 }
 

@@ -17,7 +17,8 @@ ScatterReduction reduction_of(Node& node) {
     return ScatterReduction::Min;
 }
 
-Var scatter_elements(Var x, Var indices, Var updates, std::int64_t axis, ScatterReduction reduction) {
+Var scatter_elements(Var x, Var indices, Var updates, std::int64_t axis,
+                     ScatterReduction reduction) {
     const auto at = static_cast<std::int64_t>(normalize_axis(axis, x.rank()));
     return add(x, op::ScatterElements{x, indices, updates, at, reduction});
 }
@@ -42,17 +43,18 @@ std::vector<Var> import_tensor_scatter(Node& node) {
     const std::size_t rank = cache.rank();
     const std::size_t axis = normalize_axis(node.attr_int("axis", -2), rank);
     if (axis == 0 || shape.rank() != rank)
-        node.broken(fmt::format("axis {} of cache {} and update {}", axis, cache.shape().to_string(),
-                                shape.to_string()));
+        node.broken(fmt::format("axis {} of cache {} and update {}", axis,
+                                cache.shape().to_string(), shape.to_string()));
     for (std::size_t i = 0; i < rank; ++i)
         if (i != axis) node.graph().require_equal(cache.shape()[i], shape[i], "cache and update");
-    node.graph().require_not_negative(cache.shape()[axis] - shape[axis], "the update fits into the cache");
+    node.graph().require_not_negative(cache.shape()[axis] - shape[axis],
+                                      "the update fits into the cache");
     Var position = iota_along(node.graph(), shape[axis], axis, rank);
     if (first) position = position + along_axis(*first, 0, rank);
     if (mode == "circular")
         position = binary(BinaryOp::Mod, position, scalar_dim(node.graph(), cache.shape()[axis]));
-    return {scatter_elements(cache, broadcast_to(position, shape), update, static_cast<std::int64_t>(axis),
-                             ScatterReduction::None)};
+    return {scatter_elements(cache, broadcast_to(position, shape), update,
+                             static_cast<std::int64_t>(axis), ScatterReduction::None)};
 }
 
 // ---- Col2Im ----
@@ -73,9 +75,11 @@ struct Col2Im {
 
 Ints with_length(Node& node, const char* name, std::size_t length, std::int64_t otherwise) {
     const Ints values = node.attr_ints(name).value_or(Ints(length, otherwise));
-    if (values.size() != length) node.broken(fmt::format("{} {}, {} are needed", values.size(), name, length));
+    if (values.size() != length)
+        node.broken(fmt::format("{} {}, {} are needed", values.size(), name, length));
     for (const std::int64_t value : values)
-        if (value < otherwise || value > INT32_MAX) node.broken(fmt::format("{} of {}", name, value));
+        if (value < otherwise || value > INT32_MAX)
+            node.broken(fmt::format("{} of {}", name, value));
     return values;
 }
 
@@ -84,7 +88,8 @@ Col2Im col2im_of(Node& node) {
     out.image = node.input_ints(1);
     out.block = node.input_ints(2);
     const std::size_t rank = out.image.size();
-    if (rank == 0 || out.block.size() != rank) node.broken("image_shape and block_shape differ in length");
+    if (rank == 0 || out.block.size() != rank)
+        node.broken("image_shape and block_shape differ in length");
     out.strides = with_length(node, "strides", rank, 1);
     out.dilations = with_length(node, "dilations", rank, 1);
     const Ints pads = with_length(node, "pads", 2 * rank, 0);
@@ -92,21 +97,24 @@ Col2Im col2im_of(Node& node) {
     out.begins.assign(pads.begin(), middle);
     out.ends.assign(middle, pads.end());
     for (std::size_t i = 0; i < rank; ++i) {
-        if (out.image[i] < 1 || out.block[i] < 1 || out.image[i] > INT32_MAX || out.block[i] > INT32_MAX ||
-            out.dilations[i] * (out.block[i] - 1) >= out.padded(i))
+        if (out.image[i] < 1 || out.block[i] < 1 || out.image[i] > INT32_MAX ||
+            out.block[i] > INT32_MAX || out.dilations[i] * (out.block[i] - 1) >= out.padded(i))
             node.broken("a block does not fit into the image");
     }
     return out;
 }
 
-// Where element (offset in the block, position of the block) lies in the padded image: i64 [blocks * positions].
+// Where element (offset in the block, position of the block) lies in the padded image: i64 [blocks
+// * positions].
 Var targets(Graph& graph, const Col2Im& c) {
     const std::size_t rank = c.image.size();
     Var index = scalar(graph, DType::I64, 0);
     std::int64_t stride = 1;
     for (std::size_t i = rank; i-- > 0;) {
-        const Var offset = iota_along(graph, c.block[i], i, 2 * rank) * static_cast<double>(c.dilations[i]);
-        const Var place = iota_along(graph, c.positions(i), rank + i, 2 * rank) * static_cast<double>(c.strides[i]);
+        const Var offset =
+            iota_along(graph, c.block[i], i, 2 * rank) * static_cast<double>(c.dilations[i]);
+        const Var place = iota_along(graph, c.positions(i), rank + i, 2 * rank) *
+                          static_cast<double>(c.strides[i]);
         index = index + (offset + place) * static_cast<double>(stride);
         stride *= c.padded(i);
     }
@@ -118,7 +126,8 @@ std::vector<Var> import_col2im(Node& node) {
     const Shape shape = x.shape();
     const Col2Im c = col2im_of(node);
     const std::size_t rank = c.image.size();
-    if (shape.rank() != 3) node.broken("the input is " + shape.to_string() + ", not [N, C * block, L]");
+    if (shape.rank() != 3)
+        node.broken("the input is " + shape.to_string() + ", not [N, C * block, L]");
     Ints padded;
     for (std::size_t i = 0; i < rank; ++i) padded.push_back(c.padded(i));
     const std::int64_t image_size = checked_size(padded);
@@ -127,12 +136,14 @@ std::vector<Var> import_col2im(Node& node) {
     const Dim planes = shape[0] * channels;
     const Shape columns{planes, index.shape()[0]};
     const Var zeros = full(node.graph(), x.dtype(), {planes, image_size}, 0);
-    Var image = scatter_elements(zeros, broadcast_to(index, columns), reshape(x, columns), 1, ScatterReduction::Add);
+    Var image = scatter_elements(zeros, broadcast_to(index, columns), reshape(x, columns), 1,
+                                 ScatterReduction::Add);
     Shape result{shape[0], channels};
     for (const std::int64_t size : padded) result.push_back(size);
     image = reshape(image, result);
     for (std::size_t i = 0; i < rank; ++i)
-        image = slice(image, static_cast<std::int64_t>(2 + i), c.begins[i], c.begins[i] + c.image[i]);
+        image =
+            slice(image, static_cast<std::int64_t>(2 + i), c.begins[i], c.begins[i] + c.image[i]);
     return {image};
 }
 

@@ -10,7 +10,8 @@ namespace kn::onnx {
 
 namespace {
 
-// What a -1 stands for: the size of `from` over the product of the other dims, after equal dims are struck out on both sides, so that symbols need no division.
+// What a -1 stands for: the size of `from` over the product of the other dims, after equal dims are
+// struck out on both sides, so that symbols need no division.
 Dim inferred_dim(Node& node, const Shape& from, const std::vector<Dim>& to, std::size_t unknown) {
     std::vector<Dim> left = from.dims();
     Dim divisor = 1;
@@ -26,7 +27,8 @@ Dim inferred_dim(Node& node, const Shape& from, const std::vector<Dim>& to, std:
     return floor_div(Shape(left).size(), divisor);
 }
 
-std::vector<Dim> known_target(Node& node, const Shape& from, std::vector<Dim> to, bool zero_is_zero) {
+std::vector<Dim> known_target(Node& node, const Shape& from, std::vector<Dim> to,
+                              bool zero_is_zero) {
     std::optional<std::size_t> unknown;
     for (std::size_t i = 0; i < to.size(); ++i) {
         if (to[i] == Dim(-1)) {
@@ -34,7 +36,8 @@ std::vector<Dim> known_target(Node& node, const Shape& from, std::vector<Dim> to
             unknown = i;
         } else if (to[i] == Dim(0) && !zero_is_zero) {
             if (i >= from.rank())
-                node.broken(fmt::format("dim {} is copied from an input of rank {}", i, from.rank()));
+                node.broken(
+                    fmt::format("dim {} is copied from an input of rank {}", i, from.rank()));
             to[i] = from[i];
         } else if (provably_gt(0, to[i])) {
             node.broken("a dim of " + to[i].to_string());
@@ -59,7 +62,8 @@ std::vector<Dim> run_time_target(Var target, const Shape& from, bool zero_is_zer
         target = select(equal(target, zero), shape_value(graph, copied), target);
     }
     const Var is_unknown = equal(target, scalar_like(target, -1));
-    const Var others = reduce(ReduceOp::Prod, select(is_unknown, scalar_like(target, 1), target), {0});
+    const Var others =
+        reduce(ReduceOp::Prod, select(is_unknown, scalar_like(target, 1), target), {0});
     const Var inferred = scalar_dim(graph, from.size()) / others;
     return read_dims(select(is_unknown, inferred, target), "reshape");
 }
@@ -94,9 +98,9 @@ std::vector<Var> import_squeeze(Node& node) {
         if (dim == Dim(1))
             ones.push_back(static_cast<std::int64_t>(axis));
         else if (!dim.is_constant() && !provably_gt(dim, 1))
-            node.unsupported(fmt::format(
-                "no axes are given, and whether dim {} of {} is 1 is not known: fix it", axis,
-                x.shape().to_string()));
+            node.unsupported(
+                fmt::format("no axes are given, and whether dim {} of {} is 1 is not known: fix it",
+                            axis, x.shape().to_string()));
     }
     return {squeeze(x, ones)};
 }
@@ -178,7 +182,8 @@ std::vector<Var> import_shape(Node& node) {
         end = node.attr_int("end", rank);
     }
     const auto clamped = [&](std::int64_t axis) {
-        return static_cast<std::size_t>(std::clamp<std::int64_t>(axis < 0 ? axis + rank : axis, 0, rank));
+        return static_cast<std::size_t>(
+            std::clamp<std::int64_t>(axis < 0 ? axis + rank : axis, 0, rank));
     };
     const std::size_t from = clamped(start);
     return {shape_value(node.graph(), shape.slice(from, std::max(from, clamped(end))).dims())};
@@ -215,8 +220,10 @@ std::vector<Var> import_depth_to_space(Node& node) {
     const Dim depth = floor_div(s[1], b * b);
     const Shape result{s[0], depth, s[2] * b, s[3] * b};
     if (depth_first(node, 11))
-        return {reshape(permute(reshape(x, {s[0], depth, b, b, s[2], s[3]}), {0, 1, 4, 2, 5, 3}), result)};
-    return {reshape(permute(reshape(x, {s[0], b, b, depth, s[2], s[3]}), {0, 3, 4, 1, 5, 2}), result)};
+        return {reshape(permute(reshape(x, {s[0], depth, b, b, s[2], s[3]}), {0, 1, 4, 2, 5, 3}),
+                        result)};
+    return {
+        reshape(permute(reshape(x, {s[0], b, b, depth, s[2], s[3]}), {0, 3, 4, 1, 5, 2}), result)};
 }
 
 std::vector<Var> import_space_to_depth(Node& node) {

@@ -12,13 +12,14 @@ Var progression(const Dim& length, Var start, Var delta) {
     return cast(iota(*start.graph, length), start.dtype()) * delta + start;
 }
 
-// max(0, ceil((limit - start) / delta)) where everything is an integer known at load time, or a multiple of symbols.
+// max(0, ceil((limit - start) / delta)) where everything is an integer known at load time, or a
+// multiple of symbols.
 std::optional<Dim> known_count(Node& node) {
     const auto start = node.known_dims(0);
     const auto limit = node.known_dims(1);
     const auto delta = node.known_dims(2);
-    if (!start || !limit || !delta || start->size() != 1 || limit->size() != 1 || delta->size() != 1 ||
-        !(*delta)[0].is_constant())
+    if (!start || !limit || !delta || start->size() != 1 || limit->size() != 1 ||
+        delta->size() != 1 || !(*delta)[0].is_constant())
         return std::nullopt;
     const std::int64_t step = (*delta)[0].value();
     if (step == 0) node.broken("delta is 0");

@@ -13,12 +13,14 @@ constexpr std::int64_t far = INT32_MAX;
 bool is_far(const Dim& dim) { return dim.is_constant() && dim.value() >= far; }
 bool is_far_back(const Dim& dim) { return dim.is_constant() && dim.value() <= -far; }
 
-// A position as ONNX writes it, negative ones counted from the end, as a position from the start (not clamped).
+// A position as ONNX writes it, negative ones counted from the end, as a position from the start
+// (not clamped).
 Dim from_start(Graph& graph, const Dim& position, const Dim& size) {
     if (provably_ge(position, 0)) return position;
     if (provably_gt(0, position)) return position + size;
     if (provably_ge(0, position)) {
-        graph.require_not_negative(-position - 1, "a slice's position counted from the end is not 0");
+        graph.require_not_negative(-position - 1,
+                                   "a slice's position counted from the end is not 0");
         return position + size;
     }
     return position + size * min(max(-position, 0), 1);
@@ -29,11 +31,12 @@ struct Range {
     Dim length;
 };
 
-Range known_range(Graph& graph, const Dim& start, const Dim& end, std::int64_t step, const Dim& size) {
+Range known_range(Graph& graph, const Dim& start, const Dim& end, std::int64_t step,
+                  const Dim& size) {
     if (step > 0) {
         if (is_far(start)) return {size, 0};
         const Dim low = is_far_back(start) ? Dim(0) : max(from_start(graph, start, size), 0);
-        const Dim high = is_far(end)         ? size
+        const Dim high = is_far(end)        ? size
                          : is_far_back(end) ? Dim(0)
                                             : min(from_start(graph, end, size), size);
         const Dim length = max(ceil_div(high - low, step), 0);
@@ -111,7 +114,8 @@ SliceArguments arguments(Node& node) {
     out.start_values = node.input(1);
     out.end_values = node.input(2);
     const std::size_t count = length_of(node, *out.start_values, "starts");
-    if (length_of(node, *out.end_values, "ends") != count) node.broken("as many ends as starts are needed");
+    if (length_of(node, *out.end_values, "ends") != count)
+        node.broken("as many ends as starts are needed");
     out.starts = node.known_dims(1);
     out.ends = node.known_dims(2);
     out.axes = node.has_input(3) ? node.input_ints(3) : first_axes(count);
@@ -137,14 +141,16 @@ std::vector<Var> import_slice(Node& node) {
         steps[axis] = args.steps[i];
         if (steps[axis] == 0 || steps[axis] == INT64_MIN)
             node.broken(fmt::format("the step of axis {} is {}", axis, steps[axis]));
-        const auto value = [&](const std::optional<std::vector<Dim>>& dims, const std::optional<Var>& values) {
+        const auto value = [&](const std::optional<std::vector<Dim>>& dims,
+                               const std::optional<Var>& values) {
             return dims ? scalar_dim(graph, (*dims)[i]) : element(*values, i);
         };
         const Dim size = shape[axis];
-        const Range range = args.starts && args.ends
-                                ? known_range(graph, (*args.starts)[i], (*args.ends)[i], steps[axis], size)
-                                : run_time_range(value(args.starts, args.start_values),
-                                                 value(args.ends, args.end_values), steps[axis], size);
+        const Range range =
+            args.starts && args.ends
+                ? known_range(graph, (*args.starts)[i], (*args.ends)[i], steps[axis], size)
+                : run_time_range(value(args.starts, args.start_values),
+                                 value(args.ends, args.end_values), steps[axis], size);
         starts[axis] = range.start;
         shape[axis] = range.length;
     }
@@ -155,12 +161,14 @@ std::vector<Var> import_slice(Node& node) {
 // ---- Pad ----
 
 // Positive parts are added, negative ones cut off (first).
-Var padded(Var x, std::vector<Dim> before, std::vector<Dim> after, PadMode mode, std::optional<Var> value) {
+Var padded(Var x, std::vector<Dim> before, std::vector<Dim> after, PadMode mode,
+           std::optional<Var> value) {
     const auto positive = [](const Dim& dim) { return max(dim, 0); };
     bool any = false;
     for (std::size_t axis = 0; axis < x.rank(); ++axis) {
         const Dim size = x.shape()[axis];
-        x = slice(x, static_cast<std::int64_t>(axis), positive(-before[axis]), size - positive(-after[axis]));
+        x = slice(x, static_cast<std::int64_t>(axis), positive(-before[axis]),
+                  size - positive(-after[axis]));
         before[axis] = positive(before[axis]);
         after[axis] = positive(after[axis]);
         any = any || before[axis] != Dim(0) || after[axis] != Dim(0);
@@ -181,8 +189,8 @@ PadMode pad_mode(Node& node) {
 }
 
 // Pads in ONNX's order (all begins, then all ends) of `axes`.
-std::vector<Var> pad_axes(Node& node, Var x, const std::vector<Dim>& pads, const Ints& axes, PadMode mode,
-                          std::optional<Var> value) {
+std::vector<Var> pad_axes(Node& node, Var x, const std::vector<Dim>& pads, const Ints& axes,
+                          PadMode mode, std::optional<Var> value) {
     if (pads.size() != 2 * axes.size())
         node.broken(fmt::format("{} pads for {} axes", pads.size(), axes.size()));
     std::vector<Dim> before(x.rank(), Dim(0));
@@ -202,7 +210,8 @@ std::vector<Var> import_pad_2(Node& node) {
     const auto pads = node.attr_ints("pads");
     if (!pads) node.broken("pads are missing");
     const Var value = scalar_like(x, node.attr_float("value", 0));
-    return pad_axes(node, x, {pads->begin(), pads->end()}, first_axes(x.rank()), pad_mode(node), value);
+    return pad_axes(node, x, {pads->begin(), pads->end()}, first_axes(x.rank()), pad_mode(node),
+                    value);
 }
 
 std::vector<Dim> pad_amounts(Node& node) {
@@ -229,7 +238,8 @@ std::vector<Var> import_center_crop_pad(Node& node) {
     Var x = node.input(0);
     const Ints axes = node.attr_ints("axes").value_or(first_axes(x.rank()));
     const std::vector<Dim> sizes = node.input_dims(1);
-    if (sizes.size() != axes.size()) node.broken(fmt::format("{} sizes for {} axes", sizes.size(), axes.size()));
+    if (sizes.size() != axes.size())
+        node.broken(fmt::format("{} sizes for {} axes", sizes.size(), axes.size()));
     std::vector<Dim> before(x.rank(), Dim(0));
     std::vector<Dim> after(x.rank(), Dim(0));
     for (std::size_t i = 0; i < axes.size(); ++i) {

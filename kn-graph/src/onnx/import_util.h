@@ -13,7 +13,8 @@ namespace kn::onnx {
 
 using builder::add;
 
-/// The elements of an integer tensor of rank 0 or 1 (static shape) that only the data decide: read at run time into fresh symbols "prefix_N".
+/// The elements of an integer tensor of rank 0 or 1 (static shape) that only the data decide: read
+/// at run time into fresh symbols "prefix_N".
 std::vector<Dim> read_dims(Var x, const std::string& prefix, std::int64_t minimum = 0);
 
 /// Input i of any numeric dtype as Dims; fractions are cut off.
