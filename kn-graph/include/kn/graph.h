@@ -7,11 +7,13 @@
 #pragma once
 
 #include <kn/graph/builder.h>
+#include <kn/graph/cpu.h>
 #include <kn/graph/dim.h>
 #include <kn/graph/dtype.h>
 #include <kn/graph/error.h>
 #include <kn/graph/graph.h>
 #include <kn/graph/ops.h>
+#include <kn/graph/optimizer.h>
 #include <kn/graph/scalar_ops.h>
 #include <kn/graph/shape.h>
 #include <kn/graph/tensor.h>

@@ -177,8 +177,11 @@ void Graph::add_origins(Value value, const std::vector<std::string>& origins) {
 }
 
 void Graph::add_constraint(Constraint constraint) {
-    if (std::find(constraints_.begin(), constraints_.end(), constraint) == constraints_.end())
-        constraints_.push_back(std::move(constraint));
+    // One that is demanded twice names the first place only.
+    const auto same = [&](const Constraint& other) {
+        return other.kind == constraint.kind && other.a == constraint.a && other.b == constraint.b;
+    };
+    if (std::none_of(constraints_.begin(), constraints_.end(), same)) constraints_.push_back(std::move(constraint));
 }
 
 void Graph::require_equal(const Dim& a, const Dim& b, const std::string& what) {

@@ -106,6 +106,8 @@ class KN_API Graph {
     Dim broadcast(const Dim& a, const Dim& b, const std::string& what);
     void add_constraint(Constraint constraint);
     const std::vector<Constraint>& constraints() const { return constraints_; }
+    /// Takes back all constraints but the first `count`.
+    void truncate_constraints(std::size_t count) { constraints_.erase(constraints_.begin() + static_cast<std::ptrdiff_t>(count), constraints_.end()); }
 
     /// A symbol name that this graph (and those it was made from) does not use yet: "prefix_N".
     std::string fresh_symbol(const std::string& prefix);

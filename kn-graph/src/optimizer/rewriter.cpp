@@ -1,0 +1,158 @@
+#include "optimizer/rewriter.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace kn::optimizer {
+
+std::optional<Value> Rewriter::unary(Value v, UnaryOp op) const {
+    const auto* node = graph.get_if<op::Unary>(v);
+    return node && node->op == op ? std::optional(node->x) : std::nullopt;
+}
+
+std::optional<std::pair<Value, Value>> Rewriter::binary(Value v, BinaryOp op) const {
+    const auto* node = graph.get_if<op::Binary>(v);
+    return node && node->op == op ? std::optional(std::pair(node->a, node->b)) : std::nullopt;
+}
+
+bool Rewriter::single_use(Value v) const {
+    const auto found = uses_.find(v.index);
+    return found == uses_.end() || found->second <= 1;
+}
+
+std::shared_ptr<const ConstantData> Rewriter::constant(Value v) const {
+    const auto* node = graph.get_if<op::Constant>(v);
+    return node ? node->data : nullptr;
+}
+
+std::optional<double> Rewriter::uniform(Value v) {
+    while (true) {
+        if (const auto* broadcast = graph.get_if<op::Broadcast>(v))
+            v = broadcast->x;
+        else if (const auto* reshape = graph.get_if<op::Reshape>(v))
+            v = reshape->x;
+        else
+            break;
+    }
+    const auto data = constant(v);
+    if (!data || data->tensor.size() != 1) return std::nullopt;
+    looked_at(data);
+    return data->tensor.at(0);
+}
+
+std::optional<Rewriter::WithNumber> Rewriter::with_number(Value v, BinaryOp op) {
+    const auto operands = binary(v, op);
+    if (!operands) return std::nullopt;
+    if (const auto c = uniform(operands->second)) return WithNumber{operands->first, *c};
+    const bool commutes = op == BinaryOp::Add || op == BinaryOp::Mul || op == BinaryOp::Min || op == BinaryOp::Max;
+    if (commutes)
+        if (const auto c = uniform(operands->first)) return WithNumber{operands->second, *c};
+    return std::nullopt;
+}
+
+Value Rewriter::number_like(Value like, double value) {
+    const Type type = graph.type(like);
+    return full(graph, type.dtype, type.shape, value);
+}
+
+void Rewriter::rule_fired() {
+    for (const auto& data : looked_at_)
+        if (session.frozen.insert(data.get()).second) session.keep.push_back(data);
+}
+
+bool is_close(double constant, double value, DType dtype) {
+    const double tolerance = dtype == DType::F16 ? 1e-3 : dtype == DType::BF16 ? 8e-3 : 1e-6;
+    return std::abs(constant - value) <= tolerance * std::abs(value);
+}
+
+namespace {
+
+void multiply(Rewriter& r, Value v, Product& product, int depth) {
+    if (const auto c = r.uniform(v)) {
+        product.number *= *c;
+        return;
+    }
+    if (depth > 0) {
+        if (const auto ab = r.binary(v, BinaryOp::Mul)) {
+            multiply(r, ab->first, product, depth - 1);
+            multiply(r, ab->second, product, depth - 1);
+            return;
+        }
+        if (const auto div = r.with_number(v, BinaryOp::Div)) {
+            product.number /= div->number;
+            multiply(r, div->x, product, depth - 1);
+            return;
+        }
+        if (const auto x = r.unary(v, UnaryOp::Neg)) {
+            product.number = -product.number;
+            multiply(r, *x, product, depth - 1);
+            return;
+        }
+        std::optional<Value> base = r.unary(v, UnaryOp::Square);
+        int power = 2;
+        if (const auto pow = r.with_number(v, BinaryOp::Pow); pow && (pow->number == 2 || pow->number == 3)) {
+            base = pow->x;
+            power = static_cast<int>(pow->number);
+        }
+        if (base) {
+            for (int i = 0; i < power; ++i) multiply(r, *base, product, depth - 1);
+            return;
+        }
+    }
+    product.factors.push_back(v);
+}
+
+}  // namespace
+
+Product product_of(Rewriter& r, Value v) {
+    Product product;
+    multiply(r, v, product, 4);
+    return product;
+}
+
+Ints inverse(const Ints& perm) {
+    Ints result(perm.size());
+    for (std::size_t i = 0; i < perm.size(); ++i)
+        result[static_cast<std::size_t>(perm[i])] = static_cast<std::int64_t>(i);
+    return result;
+}
+
+Shape keep_shape(const Shape& shape, const Ints& axes) {
+    Shape result = shape;
+    for (const std::int64_t axis : axes) result[static_cast<std::size_t>(axis)] = 1;
+    return result;
+}
+
+bool is_elementwise(const Operation& operation) {
+    return std::holds_alternative<op::Unary>(operation) || std::holds_alternative<op::Binary>(operation) ||
+           std::holds_alternative<op::Select>(operation) || std::holds_alternative<op::Cast>(operation);
+}
+
+std::optional<std::vector<AxisGroup>> axis_groups(const Shape& from, const Shape& to) {
+    std::vector<AxisGroup> groups;
+    std::size_t i = 0;
+    std::size_t j = 0;
+    while (i < from.rank() || j < to.rank()) {
+        AxisGroup group{i, i, j, j};
+        Dim a = 1;
+        Dim b = 1;
+        // One axis of each side to begin with, then more of the side that is known to lag behind.
+        if (i < from.rank()) a = from[i++];
+        if (j < to.rank()) b = to[j++];
+        while (!(a == b)) {
+            const bool from_lags = i < from.rank() && (j == to.rank() || provably_ge(b, a));
+            if (from_lags)
+                a *= from[i++];
+            else if (j < to.rank())
+                b *= to[j++];
+            else
+                return std::nullopt;
+        }
+        group.from_end = i;
+        group.to_end = j;
+        groups.push_back(group);
+    }
+    return groups;
+}
+
+}  // namespace kn::optimizer
