@@ -1,5 +1,9 @@
 #include "kn/cuda_sys/library.h"
 
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
 #include "check.h"
 #include "library_api.h"
 
@@ -7,12 +11,25 @@ namespace kn::cuda {
 
 namespace detail {
 
+// CUBIN is ELF, a fat binary has a number of its own, PTX is text that ends with a NUL.
+bool looks_like_code(std::span<const std::byte> image) {
+    if (image.size() < 16) return false;
+    std::uint32_t first;
+    std::memcpy(&first, image.data(), sizeof first);
+    bool elf = first == 0x464c457f, fat_binary = first == 0xba55ed50;
+    if (elf || fat_binary) return true;
+    std::string_view text(reinterpret_cast<const char*>(image.data()), image.size() - 1);
+    return image.back() == std::byte{0} && text.find(".version") != std::string_view::npos;
+}
+
 struct LibraryState {
     LibraryHandle handle = nullptr;
     Device loaded_on;
 
     explicit LibraryState(std::span<const std::byte> image) : loaded_on(Device::current()) {
-        KN_CUDA_REQUIRE(image.size() >= 4, "Library", "{} bytes are no image", image.size());
+        // The driver loads lazily and would not notice before the first launch.
+        KN_CUDA_REQUIRE(looks_like_code(image), "Library", "{} bytes are neither CUBIN nor PTX",
+                        image.size());
         DeviceGuard guard(loaded_on);
         KN_CUDA_CHECK(library_load(&handle, image.data()));
     }

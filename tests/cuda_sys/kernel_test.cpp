@@ -192,6 +192,9 @@ KN_GPU_TEST(GpuKernel, BrokenImageIsAnError) {
     std::vector<std::byte> garbage(4096, std::byte{42});
     EXPECT_THROW(Library{garbage}, Error);
     EXPECT_THROW(Library{std::span<const std::byte>()}, Error);
+    auto broken = program().image;
+    std::fill(broken.begin() + 16, broken.end(), std::byte{0xff});
+    EXPECT_THROW(Library{broken}.kernel("axpy"), Error);
 }
 
 KN_GPU_TEST(GpuKernel, PtxLoadsToo) {

@@ -14,6 +14,9 @@ if ldd "$bin/test_cuda_sys" | grep -q 'not found'; then
     export LD_LIBRARY_PATH=${LD_LIBRARY_PATH#:}
 fi
 
+# What every GPU of the fixture's kind has in common.
+device_facts() { tr -d '{}\n' | tr , '\n' | grep -v 'pciDeviceId\|driverVer\|cudaDeviceId' | sort; }
+
 core='GpuDevice.*:GpuMemory.*:GpuStream.*:GpuKernel.*:GpuGraph.*'
 sanitize() {  # sanitize TOOL FILTER FLAGS...: findings fail the row, but for those that filter_findings.py lists as the vendor's
     local tool=$1 filter=$2; shift 2
@@ -26,10 +29,10 @@ sanitize() {  # sanitize TOOL FILTER FLAGS...: findings fail the row, but for th
 }
 
 declare -A run=(
-    [cuda_sys]='"$bin/test_cuda_sys" --gtest_brief=1'
+    [cuda_sys]='"$bin/test_cuda_sys"'
     [cuda_sys_twice]='"$bin/test_cuda_sys" --gtest_brief=1 --gtest_repeat=2 --gtest_filter=-GpuThreads.*'
     [cuda_sys_threads]='"$bin/test_cuda_sys" --gtest_brief=1 --gtest_repeat=2 --gtest_filter=GpuThreads.*'
-    [dump_device]='diff <("$bin/dump_device" | tr , "\n" | grep -v "pciDevice\|deviceVer\|cudaDeviceId" | sort) <(tr , "\n" <"$KN_TEST_DATA/h200.json" | grep -v "pciDevice\|deviceVer\|cudaDeviceId" | sort)'
+    [dump_device]='diff <("$bin/dump_device" | device_facts) <(device_facts <"$KN_TEST_DATA/h200.json")'
     [memcheck_core]='sanitize memcheck "$core" --leak-check full'
     [memcheck_matmul]='sanitize memcheck "GpuMatmul.*" --leak-check full'
     [memcheck_cudnn]='sanitize memcheck "GpuCudnn.*" --leak-check full'
@@ -49,7 +52,7 @@ for row in "${@:-${order[@]}}"; do
     output=$(eval "${run[$row]}" 2>&1); status=$?
     seconds=$(echo "$(date +%s.%N) $start" | awk '{printf "%.1f", $1 - $2}')
     printf '===== %s (exit %d, %s s)\n%s\n' "$row" "$status" "$seconds" "$output" >>"$log"
-    summary=$(echo "$output" | grep -E 'PASSED|FAILED|findings' | tail -1)
+    summary=$(echo "$output" | grep -E 'tests ran|FAILED|findings' | tail -1)
     sed -i "/^$row	/d" "$rows"
     printf '%s\t%d\t%s\t%s\n' "$row" "$status" "$seconds" "$summary" | tee -a "$rows"
     [ "$status" -eq 0 ] || failed=$((failed + 1))

@@ -112,8 +112,9 @@ class KN_CUDA_API Kernel {
 /// A loaded CUBIN, fat binary or PTX, of no particular device. Copies share it.
 class KN_CUDA_API Library {
   public:
-    /// Copies `image`. PTX has to end with a NUL and is compiled by the driver. Needs a driver;
-    /// throws Error when the image is broken or for other GPUs than there are.
+    /// Copies `image`. PTX has to end with a NUL and is compiled by the driver. Needs a driver.
+    /// Throws Error for what is no code at all; code that is damaged or for other GPUs may also be
+    /// found out at kernel() or the first launch only.
     explicit Library(std::span<const std::byte> image);
 
     /// Throws Error when there is no such kernel; the message lists those there are.
