@@ -11,8 +11,8 @@ namespace kn::cpu {
 /// Row-major strides in elements.
 Ints row_major_strides(const Ints& shape);
 
-/// Elements of `dtype` at data() + sum(index[a] * strides()[a]); strides count elements and may be 0 or negative. Copies share the
-/// memory. Elements have kn's storage types (kn::half for f16).
+/// Elements of `dtype` at data() + sum(index[a] * strides()[a]); strides count elements and may be
+/// 0 or negative. Copies share the memory. Elements have kn's storage types (kn::half for f16).
 class Array {
   public:
     Array() = default;
@@ -46,7 +46,8 @@ class Array {
     std::byte* mutable_bytes();
 
     bool is_contiguous() const;
-    /// Nobody else shares the memory, and it may be written: an operation that owns this object may reuse it for its result.
+    /// Nobody else shares the memory, and it may be written: an operation that owns this object may
+    /// reuse it for its result.
     bool is_exclusive() const { return writable_ && storage_.use_count() == 1; }
 
     /// The same memory seen otherwise; `offset` in elements from data().

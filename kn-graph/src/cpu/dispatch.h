@@ -16,7 +16,8 @@ template <class F>
 decltype(auto) dispatch(DType dtype, F&& f) {
     switch (dtype) {
 #define X(name, type, text) \
-    case DType::name: return f.template operator()<type>();
+    case DType::name:       \
+        return f.template operator()<type>();
         KN_DTYPES(X)
 #undef X
     }
@@ -27,11 +28,16 @@ decltype(auto) dispatch(DType dtype, F&& f) {
 template <class F>
 decltype(auto) dispatch_float(DType dtype, F&& f) {
     switch (dtype) {
-        case DType::F16: return f.template operator()<half>();
-        case DType::BF16: return f.template operator()<bfloat16>();
-        case DType::F32: return f.template operator()<float>();
-        case DType::F64: return f.template operator()<double>();
-        default: throw_internal(__FILE__, __LINE__, "is_float(dtype)", std::string(name_of(dtype)));
+        case DType::F16:
+            return f.template operator()<half>();
+        case DType::BF16:
+            return f.template operator()<bfloat16>();
+        case DType::F32:
+            return f.template operator()<float>();
+        case DType::F64:
+            return f.template operator()<double>();
+        default:
+            throw_internal(__FILE__, __LINE__, "is_float(dtype)", std::string(name_of(dtype)));
     }
 }
 
@@ -39,10 +45,14 @@ decltype(auto) dispatch_float(DType dtype, F&& f) {
 template <class F>
 decltype(auto) dispatch_size(DType dtype, F&& f) {
     switch (size_of(dtype)) {
-        case 1: return f.template operator()<std::uint8_t>();
-        case 2: return f.template operator()<std::uint16_t>();
-        case 4: return f.template operator()<std::uint32_t>();
-        default: return f.template operator()<std::uint64_t>();
+        case 1:
+            return f.template operator()<std::uint8_t>();
+        case 2:
+            return f.template operator()<std::uint16_t>();
+        case 4:
+            return f.template operator()<std::uint32_t>();
+        default:
+            return f.template operator()<std::uint64_t>();
     }
 }
 
@@ -55,33 +65,43 @@ using Compute = std::conditional_t<is_half_type<T>, float, T>;
 
 /// Branch-free, so that loops over them vectorise.
 inline float widen(half h) {
-    // Shift exponent and fraction into place; the multiplication rescales the exponent and normalises subnormals.
+    // Shift exponent and fraction into place; the multiplication rescales the exponent and
+    // normalises subnormals.
     const std::uint32_t magnitude = (h.bits & 0x7fffU) << 13;
     const float scaled = std::bit_cast<float>(magnitude) * 0x1p112F;
     const std::uint32_t special = magnitude >= 0x0f800000U ? 0x7f800000U : 0U;
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(scaled) | special |
                                 ((h.bits & 0x8000U) << 16));
 }
-inline float widen(bfloat16 b) { return std::bit_cast<float>(static_cast<std::uint32_t>(b.bits) << 16); }
+inline float widen(bfloat16 b) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(b.bits) << 16);
+}
 template <class T>
-inline T widen(T x) requires(!is_half_type<T>) { return x; }
+inline T widen(T x) requires(!is_half_type<T>) {
+    return x;
+}
 
 template <class T>
-inline T narrow(Compute<T> x) requires(!is_half_type<T>) { return x; }
+inline T narrow(Compute<T> x) requires(!is_half_type<T>) {
+    return x;
+}
 template <class T>
 inline T narrow(float x) requires(std::is_same_v<T, bfloat16>) {
     const auto bits = std::bit_cast<std::uint32_t>(x);
     const std::uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
     const std::uint32_t quiet = (bits >> 16) | 0x40U;
-    return bfloat16{static_cast<std::uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet : rounded)};
+    return bfloat16{
+        static_cast<std::uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet : rounded)};
 }
 template <class T>
 inline T narrow(float x) requires(std::is_same_v<T, half>) {
     const auto bits = std::bit_cast<std::uint32_t>(x);
     const std::uint32_t sign = (bits >> 16) & 0x8000U;
     const std::uint32_t magnitude = bits & 0x7fffffffU;
-    // Normal results: rebias and round to nearest even. Subnormal ones: adding 0.5 makes the unit's last place that of the result.
-    const std::uint32_t normal = (magnitude - 0x38000000U + 0xfffU + ((magnitude >> 13) & 1U)) >> 13;
+    // Normal results: rebias and round to nearest even. Subnormal ones: adding 0.5 makes the unit's
+    // last place that of the result.
+    const std::uint32_t normal =
+        (magnitude - 0x38000000U + 0xfffU + ((magnitude >> 13) & 1U)) >> 13;
     const std::uint32_t subnormal =
         std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5F) - 0x3f000000U;
     std::uint32_t result = magnitude < 0x38800000U ? subnormal : normal;

@@ -1,4 +1,5 @@
-// Blocks of memory that are kept for reuse, so that a run does not ask the system for fresh zeroed pages each time.
+// Blocks of memory that are kept for reuse, so that a run does not ask the system for fresh zeroed
+// pages each time.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +9,13 @@
 
 namespace kn::cpu {
 
-/// Thread-safe. A block returns to its pool when its last owner lets go, also when the pool's user is gone by then.
+/// Thread-safe. A block returns to its pool when its last owner lets go, also when the pool's user
+/// is gone by then.
 class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   public:
-    static std::shared_ptr<MemoryPool> create() { return std::shared_ptr<MemoryPool>(new MemoryPool); }
+    static std::shared_ptr<MemoryPool> create() {
+        return std::shared_ptr<MemoryPool>(new MemoryPool);
+    }
     ~MemoryPool();
     MemoryPool(const MemoryPool&) = delete;
     MemoryPool& operator=(const MemoryPool&) = delete;
@@ -21,6 +25,9 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
 
     std::size_t peak_bytes() const;
 
+    /// Frees what is unused now and, from now on, whatever returns.
+    void close();
+
   private:
     MemoryPool() = default;
     void release(std::byte* block, std::size_t bytes) noexcept;
@@ -28,6 +35,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
     void trim(std::size_t bytes);
 
     mutable std::mutex mutex_;
+    bool closed_ = false;
     std::multimap<std::size_t, std::byte*> free_;  // by size
     std::size_t held_ = 0;                         // bytes of all blocks, free ones too
     std::size_t peak_ = 0;

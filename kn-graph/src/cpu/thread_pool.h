@@ -14,7 +14,8 @@ namespace kn::cpu {
 
 class ThreadPool {
   public:
-    /// threads >= 1 counts the caller; 0: one for each processor this process may use. Workers start with the first parallel job.
+    /// threads >= 1 counts the caller; 0: one for each processor this process may use. Workers
+    /// start with the first parallel job.
     explicit ThreadPool(int threads);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
@@ -22,16 +23,17 @@ class ThreadPool {
 
     int threads() const { return threads_; }
 
-    /// Calls body(begin, end) for ranges that make up [0, count), each (but the last) a multiple of `grain` long, and returns when all are done. Ranges
-    /// run at the same time in no fixed order. The first exception is thrown again here. A call from inside a body, or while another thread uses the pool, runs
-    /// serially in the caller.
+    /// Calls body(begin, end) for ranges that make up [0, count), each (but the last) a multiple of
+    /// `grain` long, and returns when all are done. Ranges run at the same time in no fixed order.
+    /// The first exception is thrown again here. A call from inside a body, or while another thread
+    /// uses the pool, runs serially in the caller.
     void parallel_for(std::int64_t count, std::int64_t grain,
                       const std::function<void(std::int64_t, std::int64_t)>& body);
 
   private:
     struct Job;
     void start();
-    void work(int worker);
+    void work();
     static void drain(Job& job);
 
     int threads_;
@@ -43,7 +45,6 @@ class ThreadPool {
     std::atomic<std::uint64_t> generation_{0};
     std::atomic<bool> stop_{false};
     Job* job_ = nullptr;
-    std::atomic<int> pending_{0};  // workers that have not finished the current job
 };
 
 }  // namespace kn::cpu

@@ -1,10 +1,11 @@
 // The CPU executor: runs a graph on host tensors.
 //
 //     std::vector<kn::Tensor> y = kn::cpu::run(graph, {x});          // once
-//     kn::cpu::Executor executor(std::move(graph), {.threads = 2});  // many times: buffers are kept
-//     y = executor.run({x});
+//     kn::cpu::Executor executor(std::move(graph), {.threads = 2});  // many times: buffers are
+//     kept y = executor.run({x});
 //
-// Symbolic sizes take their values from the inputs' shapes, and from the data where an operation decides them.
+// Symbolic sizes take their values from the inputs' shapes, and from the data where an operation
+// decides them.
 #pragma once
 
 #include <cstddef>
@@ -23,14 +24,16 @@ struct RunOptions {
     std::int64_t max_loop_iterations = std::numeric_limits<std::int64_t>::max();
 };
 
-/// The outputs of `graph` in their order, for `inputs` in the order of graph.inputs(). Nothing is copied where it can be shared.
-/// Blocks until done. Throws GraphError that names the input and what was expected if count, dtype, rank or size do not
-/// fit, if a constraint of the graph fails, or if data are out of range (an index, a negative size).
+/// The outputs of `graph` in their order, for `inputs` in the order of graph.inputs(). Nothing is
+/// copied where it can be shared. Blocks until done. Throws GraphError that names the input and
+/// what was expected if count, dtype, rank or size do not fit, if a constraint of the graph fails,
+/// or if data are out of range (an index, a negative size).
 KN_API std::vector<Tensor> run(const Graph& graph, const std::vector<Tensor>& inputs,
                                const RunOptions& options = {});
 
-/// A graph made ready for many runs. Several threads may call `run` of one Executor at once; the calls then share its
-/// worker threads. Memory of a run is kept for the next one until the Executor goes; outputs stay valid after that.
+/// A graph made ready for many runs. Several threads may call `run` of one Executor at once; the
+/// calls then share its worker threads. Memory of a run is kept for the next one until the Executor
+/// goes; outputs stay valid after that.
 class KN_API Executor {
   public:
     explicit Executor(Graph graph, const RunOptions& options = {});
@@ -44,11 +47,12 @@ class KN_API Executor {
     /// As kn::cpu::run.
     std::vector<Tensor> run(const std::vector<Tensor>& inputs) const;
 
-    /// Every value that the outputs need: entry i holds the results of graph().value_at(i), none if it is not needed.
+    /// Every value that the outputs need: entry i holds the results of graph().value_at(i), none if
+    /// it is not needed.
     std::vector<std::vector<Tensor>> run_all(const std::vector<Tensor>& inputs) const;
 
-    /// The most bytes that this Executor has held for intermediate values and outputs at any time; inputs and constants do
-    /// not count.
+    /// The most bytes that this Executor has held for intermediate values and outputs at any time;
+    /// inputs and constants do not count.
     std::size_t peak_bytes() const;
 
   private:
