@@ -8,6 +8,7 @@
 
 #include <kn/graph/builder.h>
 #include <kn/graph/cpu.h>
+#include <kn/graph/decompose.h>
 #include <kn/graph/dim.h>
 #include <kn/graph/dtype.h>
 #include <kn/graph/error.h>

@@ -1,7 +1,7 @@
 #include <cstring>
 
 #include "cpu/lanes.h"
-#include "cpu/resize_taps.h"
+#include "ir/resize_taps.h"
 
 namespace kn::cpu {
 

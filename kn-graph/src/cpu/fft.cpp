@@ -1,25 +1,11 @@
 #include <bit>
-#include <cmath>
-#include <numbers>
 
 #include "cpu/fft.h"
+#include "ir/unit_root.h"
 
 namespace kn::cpu {
 
 namespace {
-
-/// exp(2 pi i numerator / denominator), with an angle of at most a quarter turn so that its rounding stays small.
-std::complex<double> root_of_unity(std::size_t numerator, std::size_t denominator) {
-    numerator %= denominator;
-    if (2 * numerator > denominator)
-        return std::conj(root_of_unity(denominator - numerator, denominator));
-    const bool turned = 4 * numerator > denominator;
-    const std::size_t rest = turned ? 4 * numerator - denominator : 4 * numerator;
-    const double angle = std::numbers::pi / 2 *
-                         (static_cast<double>(rest) / static_cast<double>(denominator));
-    if (turned) return {-std::sin(angle), std::cos(angle)};
-    return {std::cos(angle), std::sin(angle)};
-}
 
 /// Without the checks for infinities that operator* makes.
 std::complex<double> multiply(std::complex<double> a, std::complex<double> b) {
@@ -30,7 +16,7 @@ std::complex<double> multiply(std::complex<double> a, std::complex<double> b) {
 
 Fft::Fft(std::size_t length, bool inverse) : length_(length) {
     const auto root = [&](std::size_t numerator, std::size_t denominator) {
-        const auto value = root_of_unity(numerator, denominator);
+        const auto value = unit_root(numerator, denominator);
         return inverse ? value : std::conj(value);
     };
     if (std::has_single_bit(length)) {

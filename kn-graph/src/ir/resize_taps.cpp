@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cpu/resize_taps.h"
+#include "resize_taps.h"
 
-namespace kn::cpu {
+namespace kn {
 
 namespace {
 
@@ -112,4 +112,4 @@ ResizeTaps resize_taps(const op::Resize& op, const ResizeAxis& axis) {
     return result;
 }
 
-}  // namespace kn::cpu
+}  // namespace kn

@@ -3,7 +3,7 @@
 
 #include <kn/graph/ops.h>
 
-namespace kn::cpu {
+namespace kn {
 
 struct ResizeAxis {
     std::int64_t input;
@@ -27,4 +27,4 @@ struct ResizeTaps {
 /// As the operator Resize-19 of ONNX defines it. input >= 1.
 ResizeTaps resize_taps(const op::Resize& op, const ResizeAxis& axis);
 
-}  // namespace kn::cpu
+}  // namespace kn
