@@ -6,15 +6,22 @@
 //     g.output("y", kn::relu(x));
 #pragma once
 
+#include <kn/graph/backend.h>
 #include <kn/graph/builder.h>
 #include <kn/graph/cpu.h>
 #include <kn/graph/decompose.h>
+#include <kn/graph/device.h>
 #include <kn/graph/dim.h>
 #include <kn/graph/dtype.h>
 #include <kn/graph/error.h>
 #include <kn/graph/graph.h>
+#include <kn/graph/network.h>
+#include <kn/graph/npy.h>
+#include <kn/graph/onnx.h>
 #include <kn/graph/ops.h>
 #include <kn/graph/optimizer.h>
+#include <kn/graph/precision.h>
+#include <kn/graph/random.h>
 #include <kn/graph/scalar_ops.h>
 #include <kn/graph/shape.h>
 #include <kn/graph/tensor.h>

@@ -1,0 +1,69 @@
+// The tool's subcommands: plain arguments in, exit status out. Errors leave as exceptions (main.cpp gives them their status).
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <kn/kn.h>
+
+namespace kn::tool {
+
+enum Status { done = 0, failed = 1, usage = 2, no_device = 3 };
+
+/// Wrong usage, an unreadable file, no case found: status 2.
+class UsageError : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+/// Flags of every command that takes a model, as given.
+struct ModelFlags {
+    std::string device = "cpu";
+    std::string precision = "f32";
+    bool raw = false;
+    int threads = 0;
+    std::vector<std::string> dims;  // NAME=N
+};
+
+struct VerifyArgs {
+    ModelFlags model;
+    std::vector<std::string> paths;
+    std::string json;
+    double rtol = -1, atol = -1;  // below 0: by dtype and case
+};
+int verify(const VerifyArgs& args);
+
+struct RunArgs {
+    ModelFlags model;
+    std::string path;
+    std::vector<std::string> inputs;  // NAME=FILE.npy
+    std::string output;
+    int data_set = 0;
+    std::uint64_t seed = 0;
+};
+int run(const RunArgs& args);
+
+struct CheckArgs {
+    ModelFlags model;
+    std::string path;
+};
+int check(const CheckArgs& args);
+
+struct DumpArgs {
+    ModelFlags model;
+    std::string path, stage = "optimized", format = "text";
+};
+int dump(const DumpArgs& args);
+
+struct BenchArgs {
+    ModelFlags model;
+    std::string path, json;
+    int runs = 30;
+};
+int bench(const BenchArgs& args);
+
+int devices();
+
+}  // namespace kn::tool

@@ -1,0 +1,138 @@
+#include "model.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace kn::tool {
+
+namespace fs = std::filesystem;
+
+Precision parse_precision(const std::string& text) {
+    for (const Precision p : {Precision::F32, Precision::F64, Precision::TF32, Precision::F16, Precision::BF16})
+        if (text == name_of(p)) return p;
+    throw UsageError("--precision " + printable(text) + ": expected f64, f32, tf32, f16 or bf16");
+}
+
+Device parse_device(const std::string& text) {
+    if (text == "cpu") return Device::cpu();
+    if (text == "auto") return Device::best();
+    if (text == "cuda") return Device::cuda(0);
+    if (text.starts_with("cuda:")) {
+        int index = -1;
+        const auto [end, error] = std::from_chars(text.data() + 5, text.data() + text.size(), index);
+        if (error == std::errc() && end == text.data() + text.size() && index >= 0) return Device::cuda(index);
+    }
+    throw UsageError("--device " + printable(text) + ": expected cpu, cuda, cuda:N or auto");
+}
+
+Bindings parse_dims(const std::vector<std::string>& dims) {
+    Bindings out;
+    for (const std::string& text : dims) {
+        const std::size_t at = text.rfind('=');
+        std::int64_t value = -1;
+        if (at != std::string::npos && at > 0) {
+            const auto [end, error] = std::from_chars(text.data() + at + 1, text.data() + text.size(), value);
+            if (error != std::errc() || end != text.data() + text.size()) value = -1;
+        }
+        if (value < 0) throw UsageError("--dim " + printable(text) + ": expected NAME=N");
+        out[text.substr(0, at)] = value;
+    }
+    return out;
+}
+
+NetworkOptions network_options(const ModelFlags& flags) {
+    NetworkOptions out;
+    out.device = parse_device(flags.device);
+    out.precision = parse_precision(flags.precision);
+    out.threads = flags.threads;
+    out.optimize = !flags.raw;
+    out.load.dims = parse_dims(flags.dims);
+    return out;
+}
+
+fs::path model_file(const std::string& path) {
+    std::error_code error;
+    const fs::path file = fs::is_directory(path, error) ? fs::path(path) / "model.onnx" : fs::path(path);
+    if (!fs::exists(file, error)) throw UsageError(printable(file.string()) + ": no such file");
+    return file;
+}
+
+std::vector<fs::path> data_sets(const fs::path& case_folder) {
+    std::vector<fs::path> out;
+    for (int k = 0;; k++) {
+        fs::path folder = case_folder / ("test_data_set_" + std::to_string(k));
+        std::error_code error;
+        if (!fs::is_directory(folder, error)) return out;
+        out.push_back(std::move(folder));
+    }
+}
+
+std::vector<Recorded> read_recorded(const fs::path& data_set, const std::string& prefix) {
+    std::vector<Recorded> out;
+    for (int i = 0;; i++) {
+        const fs::path file = data_set / (prefix + "_" + std::to_string(i) + ".pb");
+        std::error_code error;
+        if (!fs::exists(file, error)) return out;
+        Recorded recorded;
+        recorded.tensor = read_tensor_pb(file, &recorded.name);
+        out.push_back(std::move(recorded));
+    }
+}
+
+std::map<std::string, Tensor> match_inputs(const OnnxInfo& info, std::vector<Recorded> recorded) {
+    const bool by_name = std::ranges::all_of(recorded, [&](const Recorded& r) {
+        return std::ranges::any_of(info.inputs, [&](const OnnxInfo::Port& port) { return port.name == r.name; });
+    });
+    if (!by_name && recorded.size() > info.inputs.size())
+        throw UsageError(std::to_string(recorded.size()) + " recorded inputs for a model of " +
+                         std::to_string(info.inputs.size()));
+    std::map<std::string, Tensor> out;
+    for (std::size_t i = 0; i < recorded.size(); i++)
+        out.insert_or_assign(by_name ? recorded[i].name : info.inputs[i].name, std::move(recorded[i].tensor));
+    return out;
+}
+
+namespace {
+
+Tensor random_input(const OnnxInfo::Port& port, const ModelFlags& flags, Random& random) {
+    if (!port.dtype || !port.shape)
+        throw UsageError("input '" + printable(port.name) + "' cannot be made up: its type is not known; give it by --input");
+    Shape shape = port.shape->substitute(parse_dims(flags.dims));
+    if (!shape.is_static())
+        throw UsageError("input '" + printable(port.name) + "' has shape " + shape.to_string() +
+                         ": give its dims by --dim, or a file by --input");
+    return random_tensor(*port.dtype, shape.to_ints(), random);
+}
+
+}  // namespace
+
+std::map<std::string, Tensor> make_inputs(const Network& network, const std::string& path, const ModelFlags& flags,
+                                          const std::vector<std::string>& given, int data_set, std::uint64_t seed) {
+    std::map<std::string, Tensor> out;
+    for (const std::string& text : given) {
+        const std::size_t at = text.find('=');
+        if (at == std::string::npos || at == 0) throw UsageError("--input " + printable(text) + ": expected NAME=FILE.npy");
+        try {
+            out[text.substr(0, at)] = read_npy(text.substr(at + 1));
+        } catch (const GraphError& error) {
+            throw UsageError(error.what());
+        }
+    }
+    const OnnxInfo& info = network.info();
+    const auto sets = fs::is_directory(path) ? data_sets(path) : std::vector<fs::path>();
+    if (!sets.empty()) {
+        if (data_set < 0 || static_cast<std::size_t>(data_set) >= sets.size())
+            throw UsageError("--data-set " + std::to_string(data_set) + ": the case has " + std::to_string(sets.size()));
+        for (auto& [name, tensor] : match_inputs(info, read_recorded(sets[static_cast<std::size_t>(data_set)], "input")))
+            out.try_emplace(name, std::move(tensor));
+    }
+    Random random(seed);
+    for (const std::string& name : network.input_names()) {
+        if (out.count(name)) continue;
+        const auto port = std::ranges::find_if(info.inputs, [&](const OnnxInfo::Port& p) { return p.name == name; });
+        out[name] = random_input(*port, flags, random);
+    }
+    return out;
+}
+
+}  // namespace kn::tool

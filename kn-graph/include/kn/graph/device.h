@@ -1,0 +1,44 @@
+// Where and in which arithmetic a network runs.
+//
+//     kn::Device d = kn::Device::best();     // a GPU if this build and this machine have one (include <kn/kn.h>), else the CPU
+#pragma once
+
+#include <string>
+
+#include <kn/graph/export.h>
+
+namespace kn {
+
+/// Arithmetic for models of float32. A model that is half already keeps its types, except under F64.
+enum class Precision {
+    F32,   ///< float32 throughout
+    F64,   ///< every float in double: the CPU's reference
+    TF32,  ///< float32 with matrix products in TF32: GPUs only
+    F16,
+    BF16,
+};
+/// "f32"
+KN_API std::string name_of(Precision precision);
+
+class KN_API Device {
+  public:
+    enum class Kind { Cpu, Cuda };
+
+    static Device cpu() { return Device(Kind::Cpu, 0); }
+    static Device cuda(int index = 0) { return Device(Kind::Cuda, index); }
+    /// The GPU with the most free memory, or the CPU where there is none. Never throws.
+    static Device best();
+
+    Kind kind() const { return kind_; }
+    int index() const { return index_; }
+    /// "cpu", "cuda:0"
+    std::string to_string() const;
+    bool operator==(const Device&) const = default;
+
+  private:
+    Device(Kind kind, int index) : kind_(kind), index_(index) {}
+    Kind kind_;
+    int index_;
+};
+
+}  // namespace kn

@@ -1,0 +1,89 @@
+#include "variant.h"
+
+#include <algorithm>
+
+#include <kn/graph/optimizer.h>
+#include <kn/graph/precision.h>
+
+namespace kn {
+
+namespace {
+
+Graph lower(Graph graph, const NetworkOptions& options) {
+    if (options.optimize) graph = optimize(graph);
+    if (options.device.kind() != Device::Kind::Cpu) return graph;  // precision is the planner's there
+    switch (options.precision) {
+        case Precision::F32: return graph;
+        case Precision::F64: return to_precision(graph, DType::F64);
+        case Precision::F16: return to_precision(graph, DType::F16);
+        case Precision::BF16: return to_precision(graph, DType::BF16);
+        case Precision::TF32: throw GraphError("the CPU has no TF32 arithmetic");
+    }
+    return graph;
+}
+
+}  // namespace
+
+NetworkVariant::NetworkVariant(Graph graph, const NetworkOptions& options)
+    : options_(options), backend_(backend_for(options.device)) {
+    const StopWatch watch(times_.optimize_ms);
+    graph_ = std::make_shared<const Graph>(lower(std::move(graph), options));
+}
+
+void NetworkVariant::check_types(const std::vector<Tensor>& inputs) const {
+    for (std::size_t i = 0; i < inputs.size(); i++) {
+        const NamedValue& input = graph_->inputs()[i];
+        if (inputs[i].dtype() != graph_->dtype(input.value))
+            throw GraphError("input '" + printable(input.name) + "' is " + inputs[i].type_string() + ", expected " +
+                             std::string(name_of(graph_->dtype(input.value))) + graph_->shape(input.value).to_string());
+    }
+}
+
+std::shared_ptr<Executable> NetworkVariant::plan_for(const Bindings& dims) {
+    const Bindings key = backend_->takes_symbols() ? Bindings() : dims;
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(plans_.begin(), plans_.end(), [&](const Plan& plan) { return plan.dims == key; });
+    if (found != plans_.end()) {
+        plans_.splice(plans_.begin(), plans_, found);
+        return found->executable;
+    }
+    const StopWatch watch(times_.plan_ms);
+    const auto graph = key.empty() ? graph_ : std::make_shared<const Graph>(graph_->bind(key));
+    const BackendOptions options{options_.device, options_.precision, options_.threads};
+    plans_.push_front({key, backend_->prepare(graph, options)});
+    const auto executable = plans_.front().executable;
+    while (plans_.size() > std::max<std::size_t>(options_.max_plans, 1)) {
+        peak_bytes_ = std::max(peak_bytes_, plans_.back().executable->peak_bytes());
+        plans_.pop_back();
+    }
+    return executable;
+}
+
+void NetworkVariant::prepare(const Bindings& dims) {
+    const Graph bound = graph_->bind(dims);  // names unknown dims and broken constraints
+    for (const std::string& symbol : bound.input_symbols())
+        throw GraphError("prepare: the dim '" + printable(symbol) + "' has no value");
+    plan_for(dims);
+}
+
+std::vector<Tensor> NetworkVariant::run(const std::vector<Tensor>& inputs) {
+    std::vector<Ints> shapes;
+    for (const Tensor& input : inputs) shapes.push_back(input.shape());
+    const Bindings dims = graph_->infer_bindings(shapes);
+    check_types(inputs);
+    return plan_for(dims)->run(inputs);
+}
+
+SetupTimes NetworkVariant::setup_times() const {
+    const std::lock_guard lock(mutex_);
+    return times_;
+}
+
+std::size_t NetworkVariant::peak_bytes() const {
+    const std::lock_guard lock(mutex_);
+    std::size_t peak = peak_bytes_;
+    for (const Plan& plan : plans_) peak = std::max(peak, plan.executable->peak_bytes());
+    return peak;
+}
+
+}  // namespace kn
