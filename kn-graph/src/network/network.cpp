@@ -45,12 +45,12 @@ struct Network::State {
     static constexpr std::size_t max_variants = 8;
     double load_ms = 0;
 
-    Graph load(const VariantKey& key) {
+    OnnxModel load(const VariantKey& key) {
         const StopWatch watch(load_ms);
         LoadOptions load = options.load;
         load.values.insert(key.values.begin(), key.values.end());
         load.override_defaults.insert(load.override_defaults.end(), key.given_defaults.begin(), key.given_defaults.end());
-        return path.empty() ? load_onnx(bytes, load) : load_onnx(path, load);
+        return path.empty() ? load_onnx_model(bytes, load) : load_onnx_model(path, load);
     }
 
     std::shared_ptr<NetworkVariant> variant(const VariantKey& key) {
@@ -62,24 +62,27 @@ struct Network::State {
             return variants.front().network;
         }
         KN_CHECK(has_source, "a network out of a graph has one variant");
-        variants.push_front({key, std::make_shared<NetworkVariant>(load(key), options)});
+        variants.push_front({key, std::make_shared<NetworkVariant>(load(key).graph, options)});
         if (variants.size() > max_variants) variants.pop_back();
         return variants.front().network;
     }
 
     void start() {
+        backend_for(options.device);  // refuses before the long work
+        try {
+            OnnxModel model = load({});
+            info = std::move(model.info);
+            variants.push_front({{}, std::make_shared<NetworkVariant>(std::move(model.graph), options)});
+        } catch (const NeedsValues& error) {
+            deciding = error.inputs_to_fix();
+            info = path.empty() ? read_onnx_info(bytes) : read_onnx_info(path);
+        }
         const auto has_default = [&](const std::string& name) {
             return std::ranges::count(info.defaulted_inputs, name) > 0 &&
                    std::ranges::count(options.load.override_defaults, name) == 0;
         };
         for (const OnnxInfo::Port& port : info.inputs) (has_default(port.name) ? optional : required).push_back(port.name);
         for (const OnnxInfo::Port& port : info.outputs) outputs.push_back(port.name);
-        backend_for(options.device);  // refuses before the long work
-        try {
-            variant({});
-        } catch (const NeedsValues& error) {
-            deciding = error.inputs_to_fix();
-        }
     }
 };
 
@@ -93,7 +96,6 @@ Network Network::load(const std::filesystem::path& path, const NetworkOptions& o
     state->options = options;
     state->path = path;
     state->has_source = true;
-    state->info = read_onnx_info(path);
     state->start();
     return Network(std::move(state));
 }
@@ -103,7 +105,6 @@ Network Network::load(std::vector<std::byte> bytes, const NetworkOptions& option
     state->options = options;
     state->bytes = std::move(bytes);
     state->has_source = true;
-    state->info = read_onnx_info(state->bytes);
     state->start();
     return Network(std::move(state));
 }

@@ -54,6 +54,12 @@ OnnxInfo read_onnx_info(const std::filesystem::path& path) {
     return onnx::describe(proto);
 }
 
+OnnxInfo read_onnx_info(std::span<const std::byte> bytes) {
+    onnx::pb::ModelProto proto;
+    onnx::parse_bytes(bytes, proto);
+    return onnx::describe(proto);
+}
+
 std::vector<std::string> check_onnx(const std::filesystem::path& path, const LoadOptions& options) {
     try {
         (void)load_onnx(path, options);

@@ -111,6 +111,7 @@ KN_API OnnxModel load_onnx_model(std::span<const std::byte> bytes, const LoadOpt
 /// The description alone; it needs no operator to be supported and reads no weights. Throws
 /// OnnxError if the file cannot be parsed.
 KN_API OnnxInfo read_onnx_info(const std::filesystem::path& path);
+KN_API OnnxInfo read_onnx_info(std::span<const std::byte> bytes);
 /// All problems that loading meets, one each; empty if it would load. A file that cannot be read is
 /// a problem too.
 KN_API std::vector<std::string> check_onnx(const std::filesystem::path& path,
