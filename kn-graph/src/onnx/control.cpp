@@ -75,7 +75,7 @@ std::vector<Slot> Loader::import_if(NodeReader& node) {
         Scope scope = inner_scope(node, graph);
         auto outputs = import_body(scope, *branches[known->int_at(0) != 0 ? 0 : 1]);
         graph.set_origins({node.name()});
-        return outputs.value_or(std::vector<Slot>{});
+        return outputs ? *outputs : poisoned(node);
     }
 
     std::array<std::shared_ptr<Graph>, 2> bodies;
@@ -87,7 +87,7 @@ std::vector<Slot> Loader::import_if(NodeReader& node) {
         // Both bodies take the same captures: what the first one found comes first.
         for (const Value& value : captures) add_capture(*bodies[b], scope.captures, graph, value);
         auto made = import_body(scope, *branches[b]);
-        if (!made) return {};
+        if (!made) return poisoned(node);
         outputs[b] = std::move(*made);
         captures = std::move(scope.captures);
     }
@@ -246,7 +246,7 @@ std::vector<Slot> Loader::import_loop(NodeReader& node) {
             }
         });
     auto body = importer.import(carried);
-    if (!body) return {};
+    if (!body) return poisoned(node);
 
     Graph& inner = *body->graph;
     const Value goes_on = as_scalar(inner, body->outputs[0].value);

@@ -10,6 +10,11 @@
 
 namespace kn::onnx {
 
+/// Outputs of a node whose bodies have problems, which are reported already.
+inline std::vector<Slot> poisoned(const NodeReader& node) {
+    return std::vector<Slot>(node.output_count());
+}
+
 /// Whether a dim uses a symbol that the body's own operations bind.
 bool is_local(const Graph& body, const Dim& dim);
 

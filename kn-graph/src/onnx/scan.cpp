@@ -87,7 +87,7 @@ std::vector<Slot> Loader::import_scan(NodeReader& node) {
             }
         });
     auto body = importer.import(carried);
-    if (!body) return {};
+    if (!body) return poisoned(node);
     Graph& inner = *body->graph;
     inner.output("condition", inner.constant(Tensor::scalar(true)));
     for (std::size_t i = 0; i < states + scanned; ++i)
