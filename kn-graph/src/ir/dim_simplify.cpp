@@ -202,9 +202,25 @@ Dim max(const Dim& a, const Dim& b) {
                                    : DimAccess::atom(Atom::Kind::Max, b, a);
 }
 
+namespace {
+
+// min(dim, c) with c >= 1: never more than dim, and 1 where dim is.
+bool is_cut_of(const Dim& cut, const Dim& dim) {
+    const std::vector<Term> terms = DimAccess::terms(cut);
+    if (terms.size() != 1 || terms[0].coefficient != 1 || terms[0].monomial.size() != 1) return false;
+    const Atom& atom = *terms[0].monomial[0];
+    if (atom.kind != Atom::Kind::Min) return false;
+    return (atom.a == dim && provably_ge(atom.b, 1)) || (atom.b == dim && provably_ge(atom.a, 1));
+}
+
+}  // namespace
+
 Dim broadcast_dim(const Dim& a, const Dim& b) {
     if (a == b || b == Dim(1)) return a;
     if (a == Dim(1)) return b;
+    // A table of c rows cut to the size of what it is added to.
+    if (is_cut_of(b, a)) return a;
+    if (is_cut_of(a, b)) return b;
     // The other one is then 1 or the same.
     if (a.is_constant()) return a;
     if (b.is_constant()) return b;

@@ -26,6 +26,22 @@ Dim from_start(Graph& graph, const Dim& position, const Dim& size) {
     return position + size * min(max(-position, 0), 1);
 }
 
+// The form that a size has for all larger values of a symbol, if it holds for 0 too: max(n + min(n,
+// 1) - 1, 0) is n.
+Dim without_edge_cases(Dim size) {
+    std::set<std::string> symbols;
+    size.collect_symbols(symbols);
+    for (const std::string& name : symbols) {
+        const Dim symbol = Dim::symbol(name);
+        using Replacement = std::map<std::string, Dim>;
+        const Dim beyond = size.substitute(Replacement{{name, symbol + 1}})
+                               .substitute(Replacement{{name, symbol - 1}});
+        const Replacement zero = {{name, Dim(0)}};
+        if (beyond.substitute(zero) == size.substitute(zero)) size = beyond;
+    }
+    return size;
+}
+
 struct Range {
     Dim start;
     Dim length;
@@ -39,9 +55,13 @@ Range known_range(Graph& graph, const Dim& start, const Dim& end, std::int64_t s
         const Dim high = is_far(end)        ? size
                          : is_far_back(end) ? Dim(0)
                                             : min(from_start(graph, end, size), size);
-        const Dim length = max(ceil_div(high - low, step), 0);
-        // An empty range may be asked for anywhere; it is moved to where the tensor has elements.
-        return {length == Dim(0) ? Dim(0) : provably_ge(size, low) ? low : min(low, size), length};
+        const Dim length = without_edge_cases(max(ceil_div(high - low, step), 0));
+        if (length == Dim(0)) return {0, 0};
+        if (provably_ge(size, low)) return {low, length};
+        // An empty range may be asked for beyond the end; it is moved to where the tensor has
+        // elements.
+        const bool whole_tail = step == 1 && high == size && provably_ge(size, length);
+        return {whole_tail ? size - length : min(low, size), length};
     }
     if (is_far_back(start)) return {0, 0};
     const Dim high = is_far(start) ? size - 1 : min(from_start(graph, start, size), size - 1);
