@@ -126,6 +126,7 @@ std::vector<Var> import_attention(Node& node) {
 std::vector<ImportRow> attention_rows() {
     std::vector<ImportRow> rows = {{"", "Attention", 23, import_attention}};
     append(rows, rotary_rows());
+    append(rows, linear_attention_rows());
     return rows;
 }
 

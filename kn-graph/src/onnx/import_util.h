@@ -50,6 +50,7 @@ std::vector<ImportRow> loss_rows();
 std::vector<ImportRow> einsum_rows();
 std::vector<ImportRow> grid_rows();
 std::vector<ImportRow> rotary_rows();
+std::vector<ImportRow> linear_attention_rows();
 std::vector<ImportRow> integer_rows();
 std::vector<ImportRow> contrib_attention_rows();
 std::vector<ImportRow> contrib_quantize_rows();
