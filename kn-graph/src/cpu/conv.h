@@ -65,6 +65,10 @@ inline Range valid_range(std::int64_t out, std::int64_t in, std::int64_t stride,
     return {first, std::max(first, std::min(end, out))};
 }
 
+/// An operand in the dtype in which the kernels work: f32 for half types, and f64 for integers,
+/// which is exact as long as sums stay below 2^53.
+Array conv_operand(const Array& x, const EvalContext& ctx);
+
 /// Every filter reads one channel of its own group alone: a direct loop, without matrices.
 template <class T>
 void depthwise(const ConvShape& s, const T* x, const T* w, T* out, const EvalContext& ctx);

@@ -121,10 +121,14 @@ void convolve(const ConvShape& s, const T* x, const T* w, T* out, const EvalCont
 
 }  // namespace
 
+Array conv_operand(const Array& x, const EvalContext& ctx) {
+    return is_int(x.dtype()) ? narrowed(x, DType::F64, ctx) : widened(x, ctx);
+}
+
 Arrays eval(const op::Conv& op, EvalContext& ctx) {
     const DType dtype = ctx.result_dtype();
-    const Array x = widened(ctx.contiguous(op.x), ctx);
-    const Array w = widened(ctx.contiguous(op.w), ctx);
+    const Array x = conv_operand(ctx.contiguous(op.x), ctx);
+    const Array w = conv_operand(ctx.contiguous(op.w), ctx);
     Array result = ctx.allocate(x.dtype(), ctx.result_shape());
     const ConvShape s = conv_shape(x.shape(), result.shape(), w.shape(), op.strides, op.dilations,
                                    ctx.eval(op.pads_before), op.groups);

@@ -65,8 +65,8 @@ void transpose_convolve(const ConvShape& s, const T* x, const T* w, T* out,
 
 Arrays eval(const op::ConvTranspose& op, EvalContext& ctx) {
     const DType dtype = ctx.result_dtype();
-    const Array x = widened(ctx.contiguous(op.x), ctx);
-    const Array w = widened(ctx.contiguous(op.w), ctx);
+    const Array x = conv_operand(ctx.contiguous(op.x), ctx);
+    const Array w = conv_operand(ctx.contiguous(op.w), ctx);
     Array result = ctx.allocate(x.dtype(), ctx.result_shape());
     const ConvShape s = conv_shape(result.shape(), x.shape(), w.shape(), op.strides, op.dilations,
                                    ctx.eval(op.pads_before), op.groups);

@@ -42,7 +42,7 @@ void gemm_batch(std::int64_t count, std::int64_t m, std::int64_t n, std::int64_t
 
 /// f16 and bf16 as f32 in row-major order; other arrays as they are.
 Array widened(const Array& x, const EvalContext& ctx);
-/// f32 rounded to f16 or bf16; an array of `dtype` as it is.
+/// Converted to `dtype` (f32 rounded to f16 or bf16); an array of `dtype` as it is.
 Array narrowed(const Array& x, DType dtype, const EvalContext& ctx);
 
 }  // namespace kn::cpu
