@@ -73,5 +73,15 @@ TEST(Dim, OverflowIsAnError) {
     EXPECT_THROW(static_cast<void>(floor_div(s, 0)), GraphError);
 }
 
+TEST(Dim, ExpressionsDoNotGrowWithoutEnd) {
+    const auto grow = [](auto step) {
+        Dim d = Dim::symbol("n");
+        for (int i = 0; i < 60; ++i) d = step(d);
+    };
+    EXPECT_THROW(grow([](const Dim& d) { return d * d; }), GraphError);
+    EXPECT_THROW(grow([](const Dim& d) { return floor_div(d * d, d + 2); }), GraphError);
+    EXPECT_THROW(grow([](const Dim& d) { return broadcast_dim(d, d + 1) * 3; }), GraphError);
+}
+
 }  // namespace
 }  // namespace kn

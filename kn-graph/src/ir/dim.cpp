@@ -13,6 +13,7 @@ namespace {
 
 // A file can make sizes grow without end; no real network comes near this.
 constexpr std::size_t max_terms = 200;
+constexpr std::size_t max_weight = 1000;
 
 Monomial multiply(const Monomial& a, const Monomial& b) {
     Monomial out;
@@ -85,15 +86,25 @@ Dim DimAccess::make(std::vector<Term> terms) {
     if (merged.size() > max_terms) throw GraphError("the expression of a size has too many terms");
     Dim out;
     out.poly_ = std::make_shared<const Dim::Poly>(Dim::Poly{std::move(merged)});
+    if (weight(out) > max_weight) throw GraphError("the expression of a size grows too long");
     return out;
 }
 
+std::size_t DimAccess::weight(const Dim& dim) {
+    std::size_t total = 0;
+    if (dim.poly_)
+        for (const Term& term : dim.poly_->terms)
+            for (const AtomPtr& atom : term.monomial) total += atom->weight;
+    return total;
+}
+
 Dim DimAccess::atom(Atom::Kind kind, const Dim& a, const Dim& b) {
-    return make({Term{{std::make_shared<const Atom>(Atom{kind, {}, a, b})}, 1}});
+    const std::size_t total = 1 + weight(a) + weight(b);
+    return make({Term{{std::make_shared<const Atom>(Atom{kind, {}, a, b, total})}, 1}});
 }
 
 Dim Dim::symbol(const std::string& name) {
-    const AtomPtr atom = std::make_shared<const Atom>(Atom{Atom::Kind::Symbol, name, 0, 0});
+    const AtomPtr atom = std::make_shared<const Atom>(Atom{Atom::Kind::Symbol, name, 0, 0, 1});
     return DimAccess::make({Term{{atom}, 1}});
 }
 

@@ -12,8 +12,9 @@ namespace kn {
 struct Atom {
     enum class Kind { Symbol, FloorDiv, Min, Max, Broadcast };
     Kind kind;
-    std::string name;  // Symbol only
-    Dim a, b;          // the others
+    std::string name;        // Symbol only
+    Dim a, b;                // the others
+    std::size_t weight = 1;  // atoms below and this one, each as often as it is written
 };
 using AtomPtr = std::shared_ptr<const Atom>;
 
@@ -25,7 +26,8 @@ struct Term {
     std::int64_t coefficient = 0;  // never 0
 };
 
-/// Sorted by monomial, higher degree first; the constant, if any, comes last. Never a lone constant: Dim keeps that itself.
+/// Sorted by monomial, higher degree first; the constant, if any, comes last. Never a lone
+/// constant: Dim keeps that itself.
 struct Dim::Poly {
     std::vector<Term> terms;
 };
@@ -39,6 +41,8 @@ struct DimAccess {
     /// Sorts, merges and drops zeros.
     static Dim make(std::vector<Term> terms);
     static Dim atom(Atom::Kind kind, const Dim& a, const Dim& b);
+    /// How many atoms the text has.
+    static std::size_t weight(const Dim& dim);
 };
 
 std::int64_t checked_add(std::int64_t a, std::int64_t b);
