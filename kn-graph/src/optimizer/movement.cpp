@@ -84,8 +84,9 @@ std::optional<Value> permute_before_merge(Rewriter& r, const op::Permute& outer)
     for (const AxisGroup& group : *groups) {
         if (group.to_end - group.to_begin > 1) return std::nullopt;
         // Axes of size 1 that belong to nothing go with their neighbour.
-        const std::size_t to = group.to_end > group.to_begin ? group.to_begin : group.to_begin - 1;
-        if (to >= parts.size()) return std::nullopt;
+        const bool alone = group.to_end == group.to_begin;
+        if (alone && parts.empty()) return std::nullopt;
+        const std::size_t to = alone && group.to_begin > 0 ? group.to_begin - 1 : group.to_begin;
         for (std::size_t i = group.from_begin; i < group.from_end; ++i)
             parts[to].push_back(static_cast<std::int64_t>(i));
     }

@@ -128,29 +128,34 @@ bool is_elementwise(const Operation& operation) {
            std::holds_alternative<op::Select>(operation) || std::holds_alternative<op::Cast>(operation);
 }
 
+namespace {
+
+/// The smallest runs of axes from i and j on with the same product, if any.
+std::optional<AxisGroup> next_group(const Shape& from, std::size_t i, const Shape& to, std::size_t j) {
+    const auto matches = [&](std::size_t m, std::size_t n) {
+        return i + m <= from.rank() && j + n <= to.rank() && from.slice(i, i + m).size() == to.slice(j, j + n).size();
+    };
+    // One axis of each side before an axis of size 1 on its own.
+    if (matches(1, 1)) return AxisGroup{i, i + 1, j, j + 1};
+    const std::size_t left = from.rank() - i + to.rank() - j;
+    for (std::size_t span = 1; span <= left; ++span)
+        for (std::size_t m = 0; m <= span; ++m)
+            if (matches(m, span - m)) return AxisGroup{i, i + m, j, j + span - m};
+    return std::nullopt;
+}
+
+}  // namespace
+
 std::optional<std::vector<AxisGroup>> axis_groups(const Shape& from, const Shape& to) {
     std::vector<AxisGroup> groups;
     std::size_t i = 0;
     std::size_t j = 0;
     while (i < from.rank() || j < to.rank()) {
-        AxisGroup group{i, i, j, j};
-        Dim a = 1;
-        Dim b = 1;
-        // One axis of each side to begin with, then more of the side that is known to lag behind.
-        if (i < from.rank()) a = from[i++];
-        if (j < to.rank()) b = to[j++];
-        while (!(a == b)) {
-            const bool from_lags = i < from.rank() && (j == to.rank() || provably_ge(b, a));
-            if (from_lags)
-                a *= from[i++];
-            else if (j < to.rank())
-                b *= to[j++];
-            else
-                return std::nullopt;
-        }
-        group.from_end = i;
-        group.to_end = j;
-        groups.push_back(group);
+        const auto group = next_group(from, i, to, j);
+        if (!group) return std::nullopt;
+        groups.push_back(*group);
+        i = group->from_end;
+        j = group->to_end;
     }
     return groups;
 }
