@@ -28,16 +28,22 @@ void copy_runs(const T* from, T* out, const Walk& walk, std::int64_t begin, std:
     }
 }
 
+/// The side of a square tile whose rows fill a cache line.
+template <class T>
+inline constexpr std::int64_t kTile = 64 / static_cast<std::int64_t>(sizeof(T));
+
 /// y[i * y_stride + j] = x[j * x_stride + i]
 template <class T>
 void transpose_tile(const T* x, std::int64_t x_stride, T* y, std::int64_t y_stride,
                     std::int64_t rows, std::int64_t columns) {
-    if (rows == 8 && columns == 8) {
-        T tile[8][8];
-        for (int j = 0; j < 8; ++j)
-            for (int i = 0; i < 8; ++i) tile[i][j] = x[j * x_stride + i];
-        for (int i = 0; i < 8; ++i)
-            for (int j = 0; j < 8; ++j) y[i * y_stride + j] = tile[i][j];
+    if (rows == kTile<T> && columns == kTile<T>) {
+        // Through a tile of its own: rows that lie a power of two apart compete for the same places
+        // in the cache.
+        T tile[kTile<T>][kTile<T>];
+        for (int j = 0; j < kTile<T>; ++j)
+            for (int i = 0; i < kTile<T>; ++i) tile[i][j] = x[j * x_stride + i];
+        for (int i = 0; i < kTile<T>; ++i)
+            for (int j = 0; j < kTile<T>; ++j) y[i * y_stride + j] = tile[i][j];
         return;
     }
     for (std::int64_t i = 0; i < rows; ++i)
@@ -64,7 +70,7 @@ void copy_transposed(const T* from, T* out, const Walk& walk, std::size_t dense,
         count *= walk.shape[a];
     }
     outer_y.shape = outer_x.shape;
-    constexpr std::int64_t tile = 8;
+    constexpr std::int64_t tile = kTile<T>;
     const std::int64_t bands = (rows + tile - 1) / tile;
     ctx.parallel(
         count * bands, kCostPerByte * 2 * sizeof(T) * tile * static_cast<double>(columns),

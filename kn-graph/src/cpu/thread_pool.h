@@ -10,9 +10,11 @@
 #include <thread>
 #include <vector>
 
+#include <kn/graph/export.h>
+
 namespace kn::cpu {
 
-class ThreadPool {
+class KN_API ThreadPool {
   public:
     /// threads >= 1 counts the caller; 0: one for each processor this process may use. Workers
     /// start with the first parallel job.
