@@ -46,19 +46,15 @@ namespace {
 
 std::vector<std::string> names_of(detail::LibraryHandle library) {
     std::vector<std::string> names;
-#if CUDART_VERSION >= 12030
     unsigned count = 0;
     KN_CUDA_CHECK(detail::library_kernel_count(&count, library));
     std::vector<cudaKernel_t> kernels(count);
     KN_CUDA_CHECK(detail::library_enumerate(kernels.data(), count, library));
     for (cudaKernel_t kernel : kernels) {
         const char* name = nullptr;
-        KN_CUDA_CHECK(cudaFuncGetName(&name, kernel));
+        KN_CUDA_CHECK(detail::kernel_name(&name, kernel));
         names.emplace_back(name);
     }
-#else
-    static_cast<void>(library);
-#endif
     return names;
 }
 
@@ -113,8 +109,10 @@ DeviceSpan<std::byte> Library::global(Device device, const std::string& name) co
     void* data = nullptr;
     std::size_t bytes = 0;
     cudaError_t status = detail::library_global(&data, &bytes, state_->handle, name.c_str());
-    KN_CUDA_REQUIRE(status != cudaErrorSymbolNotFound, "Library::global",
-                    "there is no variable \"{}\"", name);
+    if (status == cudaErrorSymbolNotFound) {
+        cudaGetLastError();
+        KN_CUDA_REQUIRE(false, "Library::global", "there is no variable \"{}\"", name);
+    }
     detail::check(status, "cudaLibraryGetGlobal", __FILE__, __LINE__);
     return {device, static_cast<std::byte*>(data), bytes};
 }

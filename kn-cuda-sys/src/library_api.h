@@ -30,6 +30,9 @@ inline cudaError_t library_kernel_count(unsigned* count, LibraryHandle library) 
 inline cudaError_t library_enumerate(cudaKernel_t* kernels, unsigned count, LibraryHandle library) {
     return cudaLibraryEnumerateKernels(kernels, count, library);
 }
+inline cudaError_t kernel_name(const char** name, cudaKernel_t kernel) {
+    return cudaFuncGetName(name, kernel);
+}
 inline cudaError_t kernel_set_attribute(cudaKernel_t kernel, cudaFuncAttribute attribute, int value,
                                         int device) {
     return cudaKernelSetAttributeForDevice(kernel, attribute, value, device);
@@ -71,6 +74,9 @@ inline cudaError_t library_kernel_count(unsigned* count, LibraryHandle library) 
 }
 inline cudaError_t library_enumerate(cudaKernel_t* kernels, unsigned count, LibraryHandle library) {
     return call_driver("cuLibraryEnumerateKernels", kernels, count, library);
+}
+inline cudaError_t kernel_name(const char** name, cudaKernel_t kernel) {
+    return call_driver("cuKernelGetName", name, kernel);
 }
 inline cudaError_t kernel_set_attribute(cudaKernel_t kernel, cudaFuncAttribute attribute, int value,
                                         int device) {

@@ -199,8 +199,9 @@ inline std::vector<double> reference(const SdpaDesc& d, const std::vector<HostTe
     double scale = d.scale ? *d.scale : 1 / std::sqrt(double(depth));
     std::size_t lengths = d.bias ? 4 : 3;
     std::vector<double> result;
-    for_each_index(d.o.dims, [&](const auto& o) {
-        std::int64_t b = o[0], h = o[1], i = o[2];
+    std::vector<std::int64_t> row_dims(d.o.dims.begin(), d.o.dims.end() - 1);
+    for_each_index(row_dims, [&](const auto& row) {
+        std::int64_t b = row[0], h = row[1], i = row[2];
         std::int64_t hk = h / (d.q.dims[1] / d.k.dims[1]), hv = h / (d.q.dims[1] / d.v.dims[1]);
         std::int64_t valid_rows = rows, valid = columns;
         if (d.sequence_lengths) {
@@ -209,23 +210,22 @@ inline std::vector<double> reference(const SdpaDesc& d, const std::vector<HostTe
         }
         if (d.causal == CausalMask::TopLeft) valid = std::min(valid, i + 1);
         if (d.causal == CausalMask::BottomRight) valid = std::min(valid, i + 1 + columns - rows);
-        std::vector<double> scores(static_cast<std::size_t>(valid));
-        double peak = -INFINITY, total = 0, sum = 0;
+        std::vector<double> weights(static_cast<std::size_t>(valid));
+        double peak = -INFINITY, total = 0;
         for (std::int64_t j = 0; j < valid; ++j) {
             double s = 0;
             for (std::int64_t k = 0; k < depth; ++k)
                 s += double(in[0].at({b, h, i, k})) * in[1].at({b, hk, j, k});
-            s *= scale;
-            if (d.bias) s += in[3].at({b, h, i, j});
-            peak = std::max(peak, scores[j] = s);
+            weights[j] = scale * s + (d.bias ? in[3].at({b, h, i, j}) : 0.0f);
+            peak = std::max(peak, weights[j]);
         }
-        for (std::int64_t j = 0; j < valid; ++j) {
-            double e = std::exp(scores[j] - peak);
-            total += e;
-            sum += e * in[2].at({b, hv, j, o[3]});
+        for (double& w : weights) total += w = std::exp(w - peak);
+        for (std::int64_t k = 0; k < d.o.dims[3]; ++k) {
+            double sum = 0;
+            for (std::int64_t j = 0; j < valid; ++j) sum += weights[j] * in[2].at({b, hv, j, k});
+            // Rows that do not count are zero.
+            result.push_back(i < valid_rows && total > 0 ? sum / total : 0.0);
         }
-        // Rows that do not count are zero.
-        result.push_back(i < valid_rows && total > 0 ? sum / total : 0.0);
     });
     return result;
 }

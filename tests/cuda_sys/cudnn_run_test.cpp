@@ -116,8 +116,15 @@ void check(const CudnnProblem& problem, double tolerance, CudnnLimits limits = {
     auto plans = plan_candidates(problem, Device(0).properties(), limits);
     ASSERT_FALSE(plans.empty());
     for (std::size_t i = 0; i < plans.size(); ++i) {
-        double error = relative_to_peak(run(plans[i], problem, inputs, i == 0), expected);
-        EXPECT_LT(error, tolerance) << plans[i].candidate().name << " for " << to_text(problem);
+        bool captured = i == 0;
+        std::string what = plans[i].candidate().name + (captured ? " captured" : "") + " for " +
+                           to_text(problem);
+        try {
+            double error = relative_to_peak(run(plans[i], problem, inputs, captured), expected);
+            EXPECT_LT(error, tolerance) << what;
+        } catch (const Error& e) {
+            ADD_FAILURE() << what << ": " << e.what();
+        }
     }
 }
 
