@@ -7,6 +7,9 @@
 
 namespace kn::cuda::detail {
 
+/// From now on every use of the device throws ContextLost.
+void mark_lost(int device) noexcept;
+
 /// Throws OutOfMemory or Error for a status of a library whose texts are `text`.
 [[noreturn]] void fail(ErrorSource library, const char* call, int status, const char* text,
                        bool out_of_memory, const char* file, int line,

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cublas_check.h"
+#include "release.h"
 
 namespace kn::cuda {
 
@@ -13,7 +14,7 @@ cublasHandle_t to_cublas_handle(void* handle) { return static_cast<cublasHandle_
 }  // namespace
 
 Cublas::Cublas(Device device, std::size_t workspace_bytes) : workspace_(device, workspace_bytes) {
-    DeviceGuard guard(device);
+    detail::GatedGuard guard(device);
     cublasHandle_t handle = nullptr;
     KN_CUBLAS_CHECK(cublasCreate(&handle));
     handle_ = handle;
@@ -65,7 +66,7 @@ void Cublas::grouped_matmul(StreamRef stream, DataType type, MatmulCompute compu
                     "Cublas::grouped_matmul", "{} products, but {}, {} and {} addresses", matrices,
                     a.size(), b.size(), d.size());
     if (groups.empty()) return;
-    DeviceGuard guard(device());
+    detail::GatedGuard guard(device());
     cublasHandle_t handle = to_cublas_handle(handle_);
     KN_CUBLAS_CHECK(cublasSetStream(handle, stream.handle()));
     KN_CUBLAS_CHECK(cublasSetWorkspace(handle, workspace_.data(), workspace_.bytes()));

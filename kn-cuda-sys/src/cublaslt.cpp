@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cublas_check.h"
+#include "release.h"
 
 namespace kn::cuda {
 
@@ -157,7 +158,7 @@ std::string MatmulAlgo::describe() const {
 
 CublasLt::CublasLt(Device device, std::size_t workspace_bytes)
     : workspace_(device, workspace_bytes) {
-    DeviceGuard guard(device);
+    detail::GatedGuard guard(device);
     cublasLtHandle_t handle = nullptr;
     KN_LT_CHECK(cublasLtCreate(&handle));
     handle_ = handle;
@@ -202,7 +203,7 @@ const MatmulDesc& Matmul::desc() const noexcept { return impl_->desc; }
 
 std::vector<MatmulAlgo> Matmul::candidates(int count, std::size_t max_workspace) const {
     KN_CUDA_REQUIRE(count > 0, "Matmul::candidates", "{} candidates asked for", count);
-    DeviceGuard guard(impl_->lt->device());
+    detail::GatedGuard guard(impl_->lt->device());
     // The address only has to be there, and aligned, for the heuristics to know of a bias.
     Operation operation(impl_->desc, impl_->lt->workspace().data());
     cublasLtMatmulPreferenceOpaque_t preference{};
@@ -238,7 +239,7 @@ std::vector<MatmulAlgo> Matmul::candidates(int count, std::size_t max_workspace)
 }
 
 std::optional<std::size_t> Matmul::check(const MatmulAlgo& algo) const {
-    DeviceGuard guard(impl_->lt->device());
+    detail::GatedGuard guard(impl_->lt->device());
     Operation operation(impl_->desc, impl_->lt->workspace().data());
     cublasLtMatmulAlgo_t raw;
     std::memcpy(&raw, algo.data.data(), sizeof raw);
@@ -271,7 +272,7 @@ void Matmul::run(StreamRef stream, const MatmulAlgo& algo, const MatmulPointers&
     std::memcpy(&raw, algo.data.data(), sizeof raw);
     // Without a C the layout of D stands for it.
     Layout& c = pointers.c ? impl_->c : impl_->d;
-    DeviceGuard guard(lt.device());
+    detail::GatedGuard guard(lt.device());
     KN_LT_CHECK(cublasLtMatmul(to_lt(lt.handle()), &operation.opaque, alpha_value.bytes, pointers.b,
                                &impl_->b.opaque, pointers.a, &impl_->a.opaque, beta_value.bytes,
                                pointers.c ? pointers.c : pointers.d, &c.opaque, pointers.d,

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "check.h"
+#include "release.h"
 
 namespace kn::cuda {
 
@@ -127,7 +128,7 @@ std::vector<CudnnOperand> operands(const CudnnProblem& problem) {
 }
 
 CudnnHandle::CudnnHandle(Device device) : device_(device) {
-    DeviceGuard guard(device);
+    detail::GatedGuard guard(device);
     cudnnHandle_t handle = nullptr;
     cudnnStatus_t status = cudnnCreate(&handle);
     if (status != CUDNN_STATUS_SUCCESS)

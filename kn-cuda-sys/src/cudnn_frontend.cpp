@@ -9,6 +9,7 @@
 #include <sstream>
 #include <thread>
 
+#include "capture_gate.h"
 #include "check.h"
 #include "kn/cuda_sys/cudnn.h"
 
@@ -387,6 +388,12 @@ struct CudnnPlan::Impl {
         candidate.workspace_bytes =
             static_cast<std::size_t>(graph->get_workspace_size_plan_at_index(0));
     }
+    ~Impl() {
+        detail::SharedGate gate;  // unloads kernels that were compiled at run time
+        graph.reset();
+    }
+    Impl(const Impl&) = delete;
+    Impl& operator=(const Impl&) = delete;
 };
 
 struct CudnnPlanAccess {
@@ -414,7 +421,7 @@ void CudnnPlan::run(const CudnnHandle& handle, StreamRef stream, std::span<void*
                         "CudnnPlan::run", "address {} is null or not 16-byte aligned", address);
     KN_CUDA_REQUIRE(workspace.size() >= workspace_bytes(), "CudnnPlan::run",
                     "{} bytes of workspace, {} needed", workspace.size(), workspace_bytes());
-    DeviceGuard guard(handle.device());
+    detail::GatedGuard guard(handle.device());
     auto raw = static_cast<cudnnHandle_t>(handle.handle());
     cudnnStatus_t status = cudnnSetStream(raw, stream.handle());
     fe::error_t error;
@@ -468,6 +475,7 @@ std::vector<CudnnCandidate> list_candidates(const CudnnProblem& problem,
 CudnnPlan build_plan(const CudnnProblem& problem, const DeviceProperties& device,
                      const std::string& name) {
     return translate("build_plan", [&] {
+        detail::SharedGate gate;
         Context context(device);
         auto graph = make_graph(problem, context, device);
         query_heuristics(*graph);
@@ -508,8 +516,10 @@ std::vector<CudnnPlan> plan_candidates(const CudnnProblem& problem, const Device
             }
         }
     };
-    std::size_t threads = limits.threads > 0 ? static_cast<std::size_t>(limits.threads)
-                                             : std::max(1u, std::thread::hardware_concurrency());
+    // Helpers would wait for this thread's own capture.
+    std::size_t threads = detail::inside_capture() ? 1
+                          : limits.threads > 0     ? static_cast<std::size_t>(limits.threads)
+                                                   : std::thread::hardware_concurrency();
     std::vector<std::jthread> helpers;
     for (std::size_t t = 1; t < std::min({threads, wanted, list.size()}); ++t)
         helpers.emplace_back(work);
@@ -541,6 +551,7 @@ CudnnPlan load_plan(const CudnnProblem& problem, const DeviceProperties& device,
                     stored_problem, to_text(problem));
     std::string json = serialized.substr(static_cast<std::size_t>(text.tellg()));
     return translate("load_plan", [&] {
+        detail::SharedGate gate;
         Context context(device);
         auto graph = make_graph(problem, context, device);
         std::shared_ptr<fe::ExecutionPlan> plan;

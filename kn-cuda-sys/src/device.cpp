@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "check.h"
+#include "release.h"
 
 namespace kn::cuda {
 
@@ -132,14 +133,14 @@ const DeviceProperties& Device::properties() const {
 }
 
 MemoryInfo Device::memory() const {
-    DeviceGuard guard(*this);
+    detail::GatedGuard guard(*this);
     MemoryInfo info;
     KN_CUDA_CHECK(cudaMemGetInfo(&info.free, &info.total));
     return info;
 }
 
 void Device::synchronize() const {
-    DeviceGuard guard(*this);
+    detail::GatedGuard guard(*this);
     KN_CUDA_CHECK(cudaDeviceSynchronize());
 }
 

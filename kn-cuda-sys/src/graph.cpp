@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "check.h"
+#include "release.h"
 
 namespace kn::cuda {
 
@@ -26,7 +27,7 @@ std::size_t CapturedGraph::node_count() const {
 }
 
 GraphExec CapturedGraph::instantiate() const {
-    DeviceGuard guard(device_);
+    detail::GatedGuard guard(device_);
     cudaGraphExec_t exec = nullptr;
     KN_CUDA_CHECK(cudaGraphInstantiate(&exec, handle_, 0));
     return {device_, exec};
@@ -53,17 +54,17 @@ void GraphExec::launch(StreamRef stream) const {
     KN_CUDA_REQUIRE(stream.device() == device_, "GraphExec::launch",
                     "the graph is of device {}, the stream of device {}", device_.index(),
                     stream.device().index());
-    DeviceGuard guard(device_);
+    detail::GatedGuard guard(device_);
     KN_CUDA_CHECK(cudaGraphLaunch(handle_, stream.handle()));
 }
 
 void GraphExec::upload(StreamRef stream) const {
-    DeviceGuard guard(device_);
+    detail::GatedGuard guard(device_);
     KN_CUDA_CHECK(cudaGraphUpload(handle_, stream.handle()));
 }
 
 bool GraphExec::update(const CapturedGraph& graph) {
-    DeviceGuard guard(device_);
+    detail::GatedGuard guard(device_);
     cudaGraphExecUpdateResultInfo info{};
     cudaError_t status = cudaGraphExecUpdate(handle_, graph.handle(), &info);
     if (status == cudaErrorGraphExecUpdateFailure) {
@@ -76,16 +77,27 @@ bool GraphExec::update(const CapturedGraph& graph) {
 
 namespace detail {
 
+namespace {
+struct LeaveGate {
+    ~LeaveGate() { leave_capture_gate(); }
+};
+}  // namespace
+
 void begin_capture(StreamRef stream, CaptureMode mode) {
     KN_CUDA_REQUIRE(stream.handle() != nullptr, "capture", "the default stream cannot be captured");
     constexpr cudaStreamCaptureMode modes[] = {cudaStreamCaptureModeGlobal,
                                                cudaStreamCaptureModeThreadLocal,
                                                cudaStreamCaptureModeRelaxed};
     DeviceGuard guard(stream.device());
-    KN_CUDA_CHECK(cudaStreamBeginCapture(stream.handle(), modes[static_cast<int>(mode)]));
+    enter_capture_gate();
+    cudaError_t status = cudaStreamBeginCapture(stream.handle(), modes[static_cast<int>(mode)]);
+    if (status == cudaSuccess) return;
+    leave_capture_gate();
+    check(status, "cudaStreamBeginCapture", __FILE__, __LINE__);
 }
 
 CapturedGraph end_capture(StreamRef stream) {
+    LeaveGate leave;
     DeviceGuard guard(stream.device());
     cudaGraph_t graph = nullptr;
     KN_CUDA_CHECK(cudaStreamEndCapture(stream.handle(), &graph));
@@ -93,6 +105,7 @@ CapturedGraph end_capture(StreamRef stream) {
 }
 
 void abandon_capture(StreamRef stream) noexcept {
+    LeaveGate leave;
     release_on(stream.device(), [stream] {
         cudaGraph_t graph = nullptr;
         if (cudaStreamEndCapture(stream.handle(), &graph) == cudaSuccess && graph)

@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "library_api.h"
+#include "release.h"
 
 namespace kn::cuda {
 
@@ -30,7 +31,7 @@ struct LibraryState {
         // The driver loads lazily and would not notice before the first launch.
         KN_CUDA_REQUIRE(looks_like_code(image), "Library", "{} bytes are neither CUBIN nor PTX",
                         image.size());
-        DeviceGuard guard(loaded_on);
+        detail::GatedGuard guard(loaded_on);
         KN_CUDA_CHECK(library_load(&handle, image.data()));
     }
     ~LibraryState() {
@@ -65,11 +66,10 @@ cudaKernel_t as_kernel(const void* handle) {
 }
 
 // Sizes of the kernel's parameters; false where cudart or the driver is too old to tell.
-bool read_parameter_sizes(const void* kernel, std::vector<std::size_t>* sizes) {
-#if CUDART_VERSION >= 12040
+bool read_parameter_sizes(cudaKernel_t kernel, std::vector<std::size_t>* sizes) {
     for (std::size_t i = 0;; ++i) {
         std::size_t offset = 0, size = 0;
-        cudaError_t status = cudaFuncGetParamInfo(kernel, i, &offset, &size);
+        cudaError_t status = detail::kernel_parameter(kernel, i, &offset, &size);
         if (status == cudaErrorInvalidValue) break;
         if (status != cudaSuccess) {
             cudaGetLastError();
@@ -79,11 +79,6 @@ bool read_parameter_sizes(const void* kernel, std::vector<std::size_t>* sizes) {
     }
     cudaGetLastError();
     return true;
-#else
-    static_cast<void>(kernel);
-    static_cast<void>(sizes);
-    return false;
-#endif
 }
 
 void check_arguments(const std::string& name, const std::vector<std::size_t>& expected,
@@ -105,7 +100,7 @@ Kernel Library::kernel(const std::string& name) const { return Kernel(state_, na
 std::vector<std::string> Library::kernel_names() const { return names_of(state_->handle); }
 
 DeviceSpan<std::byte> Library::global(Device device, const std::string& name) const {
-    DeviceGuard guard(device);
+    detail::GatedGuard guard(device);
     void* data = nullptr;
     std::size_t bytes = 0;
     cudaError_t status = detail::library_global(&data, &bytes, state_->handle, name.c_str());
@@ -119,7 +114,7 @@ DeviceSpan<std::byte> Library::global(Device device, const std::string& name) co
 
 Kernel::Kernel(std::shared_ptr<const detail::LibraryState> library, std::string name)
     : library_(std::move(library)), name_(std::move(name)) {
-    DeviceGuard guard(library_->loaded_on);
+    detail::GatedGuard guard(library_->loaded_on);
     cudaKernel_t kernel = nullptr;
     cudaError_t status = detail::library_kernel(&kernel, library_->handle, name_.c_str());
     if (status == cudaErrorSymbolNotFound) {
@@ -131,7 +126,7 @@ Kernel::Kernel(std::shared_ptr<const detail::LibraryState> library, std::string 
     }
     detail::check(status, "cudaLibraryGetKernel", __FILE__, __LINE__);
     handle_ = kernel;
-    parameters_known_ = read_parameter_sizes(handle_, &parameter_sizes_);
+    parameters_known_ = read_parameter_sizes(kernel, &parameter_sizes_);
 }
 
 void Kernel::launch_raw(StreamRef stream, const LaunchConfig& config,
@@ -161,18 +156,18 @@ void Kernel::launch_raw(StreamRef stream, const LaunchConfig& config,
     launch.stream = stream.handle();
     launch.attrs = attributes.data();
     launch.numAttrs = count;
-    DeviceGuard guard(stream.device());
+    detail::GatedGuard guard(stream.device());
     cudaError_t status =
-        cudaLaunchKernelExC(&launch, handle_, const_cast<void**>(arguments.data()));
+        detail::kernel_launch(launch, as_kernel(handle_), const_cast<void**>(arguments.data()));
     if (status == cudaSuccess) return;
     detail::check(status, fmt::format("cudaLaunchKernelExC({})", name_).c_str(), __FILE__,
                   __LINE__);
 }
 
 KernelAttributes Kernel::attributes(Device device) const {
-    DeviceGuard guard(device);
+    detail::GatedGuard guard(device);
     cudaFuncAttributes raw{};
-    KN_CUDA_CHECK(cudaFuncGetAttributes(&raw, handle_));
+    KN_CUDA_CHECK(detail::kernel_attributes(&raw, as_kernel(handle_), device.index()));
     return {.registers = raw.numRegs,
             .max_threads_per_block = raw.maxThreadsPerBlock,
             .static_shared_bytes = raw.sharedSizeBytes,
@@ -182,7 +177,7 @@ KernelAttributes Kernel::attributes(Device device) const {
 }
 
 void Kernel::allow_shared_bytes(Device device, std::size_t bytes) const {
-    DeviceGuard guard(device);
+    detail::GatedGuard guard(device);
     KN_CUDA_REQUIRE(bytes <= device.properties().shared_per_block_optin,
                     "Kernel::allow_shared_bytes", "{} bytes asked for {}, device {} has {}", bytes,
                     name_, device.index(), device.properties().shared_per_block_optin);
@@ -192,17 +187,17 @@ void Kernel::allow_shared_bytes(Device device, std::size_t bytes) const {
 }
 
 void Kernel::prefer_shared_carveout(Device device, int percent) const {
-    DeviceGuard guard(device);
+    detail::GatedGuard guard(device);
     KN_CUDA_CHECK(detail::kernel_set_attribute(as_kernel(handle_),
                                                cudaFuncAttributePreferredSharedMemoryCarveout,
                                                percent, device.index()));
 }
 
 int Kernel::blocks_per_sm(Device device, int block_threads, std::size_t shared_bytes) const {
-    DeviceGuard guard(device);
+    detail::GatedGuard guard(device);
     int blocks = 0;
-    KN_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, handle_, block_threads,
-                                                                shared_bytes));
+    KN_CUDA_CHECK(
+        detail::kernel_blocks_per_sm(&blocks, as_kernel(handle_), block_threads, shared_bytes));
     return blocks;
 }
 

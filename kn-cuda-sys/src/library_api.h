@@ -1,15 +1,14 @@
-// cudart's library functions by their names of toolkit 12.8. Older toolkits take the driver's
-// functions of the same shape through cudart's entry-point query, so that nothing links libcuda.
-// Internal.
+// cudart's library functions by their names of toolkit 12.8, with the driver's where the toolkit is
+// older. Internal.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
-#include "check.h"
+#if CUDART_VERSION < 12080
+#include "library_api_driver.h"
+#else
 
 namespace kn::cuda::detail {
-
-#if CUDART_VERSION >= 12080
 
 using LibraryHandle = cudaLibrary_t;
 
@@ -33,56 +32,27 @@ inline cudaError_t library_enumerate(cudaKernel_t* kernels, unsigned count, Libr
 inline cudaError_t kernel_name(const char** name, cudaKernel_t kernel) {
     return cudaFuncGetName(name, kernel);
 }
+inline cudaError_t kernel_launch(const cudaLaunchConfig_t& config, cudaKernel_t kernel,
+                                 void** arguments) {
+    return cudaLaunchKernelExC(&config, kernel, arguments);
+}
+inline cudaError_t kernel_attributes(cudaFuncAttributes* attributes, cudaKernel_t kernel, int) {
+    return cudaFuncGetAttributes(attributes, kernel);
+}
+inline cudaError_t kernel_blocks_per_sm(int* blocks, cudaKernel_t kernel, int block_threads,
+                                        std::size_t shared_bytes) {
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, kernel, block_threads,
+                                                         shared_bytes);
+}
+inline cudaError_t kernel_parameter(cudaKernel_t kernel, std::size_t index, std::size_t* offset,
+                                    std::size_t* size) {
+    return cudaFuncGetParamInfo(kernel, index, offset, size);
+}
 inline cudaError_t kernel_set_attribute(cudaKernel_t kernel, cudaFuncAttribute attribute, int value,
                                         int device) {
     return cudaKernelSetAttributeForDevice(kernel, attribute, value, device);
 }
 
-#else
-
-using LibraryHandle = struct CUlib_st*;
-
-// CUresult and cudaError_t agree in the numbers that matter here.
-template <class... Args>
-cudaError_t call_driver(const char* name, Args... args) {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult found{};
-    cudaError_t status = cudaGetDriverEntryPoint(name, &function, cudaEnableDefault, &found);
-    if (status != cudaSuccess) return status;
-    if (!function) return cudaErrorNotSupported;
-    return static_cast<cudaError_t>(reinterpret_cast<int (*)(Args...)>(function)(args...));
-}
-
-inline cudaError_t library_load(LibraryHandle* library, const void* image) {
-    // The driver's functions do not make the runtime's context.
-    if (cudaError_t status = cudaFree(nullptr); status != cudaSuccess) return status;
-    void** none = nullptr;
-    return call_driver("cuLibraryLoadData", library, image, none, none, 0u, none, none, 0u);
-}
-inline cudaError_t library_unload(LibraryHandle library) {
-    return call_driver("cuLibraryUnload", library);
-}
-inline cudaError_t library_kernel(cudaKernel_t* kernel, LibraryHandle library, const char* name) {
-    return call_driver("cuLibraryGetKernel", kernel, library, name);
-}
-inline cudaError_t library_global(void** data, std::size_t* bytes, LibraryHandle library,
-                                  const char* name) {
-    return call_driver("cuLibraryGetGlobal", data, bytes, library, name);
-}
-inline cudaError_t library_kernel_count(unsigned* count, LibraryHandle library) {
-    return call_driver("cuLibraryGetKernelCount", count, library);
-}
-inline cudaError_t library_enumerate(cudaKernel_t* kernels, unsigned count, LibraryHandle library) {
-    return call_driver("cuLibraryEnumerateKernels", kernels, count, library);
-}
-inline cudaError_t kernel_name(const char** name, cudaKernel_t kernel) {
-    return call_driver("cuKernelGetName", name, kernel);
-}
-inline cudaError_t kernel_set_attribute(cudaKernel_t kernel, cudaFuncAttribute attribute, int value,
-                                        int device) {
-    return call_driver("cuKernelSetAttribute", static_cast<int>(attribute), value, kernel, device);
-}
+}  // namespace kn::cuda::detail
 
 #endif
-
-}  // namespace kn::cuda::detail

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "check.h"
+#include "release.h"
 
 namespace kn::cuda {
 
@@ -32,7 +33,7 @@ void copy_rows_async(StreamRef stream, void* destination, std::size_t destinatio
 
 void fill_bytes_async(StreamRef stream, void* destination, int value, std::size_t bytes) {
     if (bytes == 0) return;
-    DeviceGuard guard(stream.device());
+    detail::GatedGuard guard(stream.device());
     KN_CUDA_CHECK(cudaMemsetAsync(destination, value, bytes, stream.handle()));
 }
 
@@ -58,7 +59,7 @@ std::size_t array_bytes(const char* function, std::size_t count, std::size_t siz
 
 DeviceMemory::DeviceMemory(Device device, std::size_t bytes) : device_(device), bytes_(bytes) {
     if (bytes == 0) return;
-    DeviceGuard guard(device);
+    detail::GatedGuard guard(device);
     cudaError_t status = cudaMalloc(&data_, bytes);
     if (status != cudaErrorMemoryAllocation) {
         detail::check(status, "cudaMalloc(&data, bytes)", __FILE__, __LINE__);
@@ -111,6 +112,7 @@ void* Arena::take(std::size_t bytes) {
 HostMemory::HostMemory(std::size_t bytes) : bytes_(bytes) {
     if (bytes == 0) return;
     if (device_count() > 0) {
+        detail::SharedGate gate;
         if (cudaHostAlloc(&data_, bytes, cudaHostAllocPortable) == cudaSuccess) {
             pinned_by_ = Device::current();
             return;

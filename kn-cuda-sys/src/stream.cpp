@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "kn/cuda_sys/event.h"
+#include "release.h"
 
 namespace kn::cuda {
 

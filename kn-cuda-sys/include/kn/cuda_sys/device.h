@@ -89,22 +89,4 @@ KN_CUDA_API Versions versions() noexcept;
 /// One line a library, such as "cudart 13.0.0".
 KN_CUDA_API std::string to_string(const Versions& versions);
 
-namespace detail {
-/// For destructors: makes `device` current if its context is alive and runs `release`; never
-/// throws.
-template <class F>
-void release_on(Device device, F&& release) noexcept;
-KN_CUDA_API bool enter_for_release(Device device, int* previous) noexcept;
-KN_CUDA_API void leave_for_release(int previous) noexcept;
-KN_CUDA_API void mark_lost(int device) noexcept;
-
-template <class F>
-void release_on(Device device, F&& release) noexcept {
-    int previous = -1;
-    if (!enter_for_release(device, &previous)) return;
-    release();
-    leave_for_release(previous);
-}
-}  // namespace detail
-
 }  // namespace kn::cuda

@@ -81,6 +81,11 @@ KN_CUDA_API void abandon_capture(StreamRef stream) noexcept;
 /// Runs `body`, which queues work on `stream` (and on streams that wait for events of it, and
 /// back), and records that work instead of running it. When `body` throws, the stream is usable
 /// again and the exception passes. Not for the default stream.
+///
+/// Other threads' calls of this library that may load code or allocate (launches, cuBLAS, cuDNN,
+/// memory) wait meanwhile, and the capture waits for theirs: CUDA loads code at first use, which
+/// kills captures of other threads whatever their mode. So `body` must not wait for another thread,
+/// and raw CUDA calls of other threads are best avoided.
 template <class F>
 CapturedGraph capture(StreamRef stream, F&& body, CaptureMode mode = CaptureMode::ThreadLocal) {
     detail::begin_capture(stream, mode);
