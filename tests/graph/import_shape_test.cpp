@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <kn/graph/builder.h>
+
 #include "graph/one_node.h"
 
 namespace kn::test {
@@ -32,6 +34,10 @@ TEST(ImportSlice, SymbolicSizes) {
                   std::min<std::int64_t>(n, 4) - std::max<std::int64_t>(n - 3, 0))
             << "n = " << n;
         EXPECT_EQ(length(slice(to_the_end, -to_the_end, -2)), (n + 1) / 2) << "n = " << n;
+        // A start before the first element is moved to it.
+        EXPECT_EQ(length(slice(-3, -to_the_end, -1)),
+                  std::min<std::int64_t>(n, std::max<std::int64_t>(n - 2, 1)))
+            << "n = " << n;
         EXPECT_EQ(length(slice(0, to_the_end, 2)), (n + 1) / 2) << "n = " << n;
     }
 }
@@ -61,6 +67,16 @@ OneNode reshape(const std::vector<OneNode::Size>& from, const Ints& to) {
     OneNode node("Reshape", 13);
     node.input(from).indices(to);
     return node;
+}
+
+TEST(ImportSlice, CutTablesBroadcastToWhatTheyAreCutFor) {
+    // position_ids[:, :seq] of a table of 512 rows, added to [batch, seq]
+    Graph graph;
+    const Dim seq = Dim::symbol("seq");
+    const Var table = graph.input("table", DType::F32, {1, min(seq, 512)});
+    const Var x = graph.input("x", DType::F32, {Dim::symbol("batch"), seq});
+    EXPECT_EQ((table + x).shape(), x.shape());
+    EXPECT_EQ((x + table).shape(), x.shape());
 }
 
 TEST(ImportReshape, SymbolicSizes) {

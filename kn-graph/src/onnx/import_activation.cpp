@@ -127,13 +127,13 @@ std::vector<Var> import_dropout_7(Node& node) {
 
 std::vector<Var> import_dropout(Node& node) {
     node.ignore_attr("seed");
-    (void)node.optional_input(1);
+    const bool has_ratio = node.optional_input(1).has_value();
     if (node.optional_input(2)) {
         const auto training = node.known_tensor(2);
-        const auto ratio = node.has_input(1) ? node.known_tensor(1) : std::nullopt;
-        const bool keeps_all = ratio && ratio->size() == 1 && ratio->at(0) == 0;
         const bool inference = training && training->size() == 1 && training->at(0) == 0;
-        if (!inference && !keeps_all) node.unsupported("training_mode is not constant false");
+        // In training, only a ratio of 0 leaves nothing to chance.
+        if (!inference && (!has_ratio || node.input_floats(1) != std::vector<double>{0.0}))
+            node.unsupported("training_mode is not constant false");
     }
     return pass_through(node, DType::Bool);
 }

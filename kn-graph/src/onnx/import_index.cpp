@@ -63,7 +63,7 @@ template <bool largest>
 std::vector<Var> import_arg(Node& node) {
     const Var x = node.input(0);
     const auto axis = static_cast<std::int64_t>(normalize_axis(node.attr_int("axis", 0), x.rank()));
-    const bool keep = node.attr_int("keepdims", 1) != 0;
+    const bool keep = node.attr_int("keepdims", 1) == 1;
     const bool last = node.opset() >= 12 && node.attr_int("select_last_index", 0) != 0;
     const Var index = add(x, op::ArgReduce{largest, last, x, axis});
     return {keep ? unsqueeze(index, {axis}) : index};

@@ -52,7 +52,7 @@ Var log_sum_exp(Var x, const Ints& axes, bool keep) {
 template <Reduction function>
 std::vector<Var> apply(Node& node, Ints axes, bool noop_with_empty_axes) {
     const Var x = node.input(0);
-    const bool keep = node.attr_int("keepdims", 1) != 0;
+    const bool keep = node.attr_int("keepdims", 1) == 1;
     if (axes.empty() && !noop_with_empty_axes)
         for (std::size_t axis = 0; axis < x.rank(); ++axis)
             axes.push_back(static_cast<std::int64_t>(axis));
@@ -66,7 +66,7 @@ std::vector<Var> import_by_attribute(Node& node) {
 
 template <Reduction function>
 std::vector<Var> import_by_input(Node& node) {
-    const bool noop = node.attr_int("noop_with_empty_axes", 0) != 0;
+    const bool noop = node.attr_int("noop_with_empty_axes", 0) == 1;
     Ints axes;
     if (node.has_input(1)) {
         // No axes need no values.

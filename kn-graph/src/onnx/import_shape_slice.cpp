@@ -63,8 +63,11 @@ Range known_range(Graph& graph, const Dim& start, const Dim& end, std::int64_t s
         const bool whole_tail = step == 1 && high == size && provably_ge(size, length);
         return {whole_tail ? size - length : min(low, size), length};
     }
-    if (is_far_back(start)) return {0, 0};
-    const Dim high = is_far(start) ? size - 1 : min(from_start(graph, start, size), size - 1);
+    // Positions before the first element start at it, also those far before it.
+    const Dim wanted = is_far(start)        ? size - 1
+                       : is_far_back(start) ? Dim(0)
+                                            : from_start(graph, start, size);
+    const Dim high = min(max(wanted, 0), size - 1);
     const Dim low = is_far_back(end) ? Dim(-1)
                     : is_far(end)    ? size - 1
                                      : max(from_start(graph, end, size), -1);
