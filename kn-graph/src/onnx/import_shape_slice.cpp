@@ -67,11 +67,11 @@ Range known_range(Graph& graph, const Dim& start, const Dim& end, std::int64_t s
     const Dim wanted = is_far(start)        ? size - 1
                        : is_far_back(start) ? Dim(0)
                                             : from_start(graph, start, size);
-    const Dim high = min(max(wanted, 0), size - 1);
+    const Dim high = provably_ge(wanted, size - 1) ? size - 1 : min(max(wanted, 0), size - 1);
     const Dim low = is_far_back(end) ? Dim(-1)
                     : is_far(end)    ? size - 1
                                      : max(from_start(graph, end, size), -1);
-    const Dim length = max(ceil_div(high - low, -step), 0);
+    const Dim length = without_edge_cases(max(ceil_div(high - low, -step), 0));
     return {length == Dim(0) ? size - 1 : high, length};
 }
 
