@@ -20,7 +20,10 @@ add_custom_command(
     DEPENDS ${out}/kn_onnx.proto ${out}/kn_onnx_data.proto
     VERBATIM)
 
-kn_import(kn_protobuf_lite ${KN_PROTOBUF_ARCHIVE})
+# Into programs the archive; the distributions do not build it for shared objects, which take the shared one.
+kn_import(kn_protobuf_lite EXECUTABLE ${KN_PROTOBUF_ARCHIVE})
+target_link_libraries(kn_protobuf_lite INTERFACE
+    $<$<NOT:$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>>:protobuf-lite>)
 target_link_libraries(kn_protobuf_lite INTERFACE Threads::Threads)
 kn_add_private(kn_onnx_proto ${out}/kn_onnx.pb.cc ${out}/kn_onnx_data.pb.cc)
 target_include_directories(kn_onnx_proto SYSTEM PUBLIC $<BUILD_INTERFACE:${out}>)

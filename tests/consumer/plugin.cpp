@@ -1,5 +1,6 @@
-#include <kn/graph/version.h>
+#include <kn/graph.h>
 
-extern "C" __attribute__((visibility("default"))) const char* plugin_version() {
-    return kn::version();
+// Pulls in loader, optimiser and executor.
+extern "C" __attribute__((visibility("default"))) std::size_t plugin_outputs(const char* path) {
+    return kn::cpu::run(kn::optimize(kn::load_onnx(path)), {}).size();
 }

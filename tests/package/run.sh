@@ -6,8 +6,11 @@ build=$1
 way=$2
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source=$(dirname "$tests")
-work=$build/package/$way
+work=$build-$way
 prefix=$work/prefix
+# The library is compiled in folders as deep as the build's own, for ccache's sake.
+consumer=$work/consumer
+[ "$way" != source ] || consumer=$work
 rm -rf "$work"
 mkdir -p "$work"
 
@@ -19,9 +22,9 @@ configure=(cmake -G Ninja -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_FLAGS_RELEASE=
 ! command -v ccache >/dev/null || configure+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 
 build_consumer() {  # build_consumer CMAKE_ARGUMENT...
-    "${configure[@]}" -S "$tests/consumer" -B "$work/consumer" "$@" >"$work/configure.log" ||
+    "${configure[@]}" -S "$tests/consumer" -B "$consumer" "$@" >"$work/configure.log" ||
         { cat "$work/configure.log"; return 1; }
-    cmake --build "$work/consumer" --parallel 2
+    cmake --build "$consumer" --parallel 2
 }
 
 # What a plugin shows to the process that loads it: its own functions, none of what kn is made of.
@@ -38,13 +41,13 @@ case $way in
 graph | kn)
     cmake --install "$build" --prefix "$prefix" >/dev/null
     build_consumer -DUSE="$way" -DCMAKE_PREFIX_PATH="$prefix"
-    check_symbols "$work/consumer/libplugin.so"
+    check_symbols "$consumer/libplugin.so"
     ;;
 shared)
-    "${configure[@]}" -S "$source" -B "$work/build" -DBUILD_SHARED_LIBS=ON -DKN_TESTS=OFF \
+    "${configure[@]}" -S "$source" -B "$work" -DBUILD_SHARED_LIBS=ON -DKN_TESTS=OFF \
         -DKN_EXAMPLES=OFF >/dev/null
-    cmake --build "$work/build" --parallel 2
-    cmake --install "$work/build" --prefix "$prefix" >/dev/null
+    cmake --build "$work" --parallel 2
+    cmake --install "$work" --prefix "$prefix" >/dev/null
     build_consumer -DUSE=kn -DCMAKE_PREFIX_PATH="$prefix"
     check_symbols "$prefix"/lib*/libkn_graph.so
     ;;
@@ -52,10 +55,10 @@ pkg-config)
     cmake --install "$build" --prefix "$prefix" >/dev/null
     PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name kn.pc)")
     export PKG_CONFIG_PATH
-    mkdir "$work/consumer"
+    mkdir "$consumer"
     # shellcheck disable=SC2046
     g++ -std=c++20 -DCONSUMER_HAS_UMBRELLA "$tests/consumer/main.cpp" $(pkg-config --cflags --libs kn) \
-        -o "$work/consumer/consumer"
+        -o "$consumer/consumer"
     ;;
 source)
     build_consumer -DUSE=source -DKN_SOURCE="$source"
@@ -65,5 +68,5 @@ source)
     exit 2
     ;;
 esac
-"$work/consumer/consumer"
+"$consumer/consumer" "$tests/data/zoo/vae_decoder-dynamo/model.onnx"
 rm -rf "$work"
