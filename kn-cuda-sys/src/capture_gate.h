@@ -1,6 +1,6 @@
 // Keeps captures apart from calls of other threads. CUDA loads kernels, and cuDNN and cuBLAS their
 // tables, at first use; where that happens while another thread of the process captures, the
-// capture dies with cudaErrorStreamCaptureInvalidated, whatever its mode, and cuDNN may crash.
+// capture dies with cudaErrorStreamCaptureInvalidated (seen in thread-local and in relaxed mode).
 // Internal.
 #pragma once
 

@@ -6,11 +6,12 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
-#include <sstream>
 #include <thread>
 
 #include "capture_gate.h"
 #include "check.h"
+#include "cudnn_normalise.h"
+#include "cudnn_stored.h"
 #include "kn/cuda_sys/cudnn.h"
 
 namespace fe = cudnn_frontend;
@@ -142,58 +143,8 @@ void add_epilogue(OpenGraph& graph, Tensor main, const Epilogue& e, const Tensor
     finish(add_activation(graph, main, e), y, uid);
 }
 
-// cuDNN starts at two spatial dimensions: one gets a dimension of extent 1 in front.
-void lift(TensorDesc& t) {
-    t.dims.insert(t.dims.begin() + 2, 1);
-    t.strides.insert(t.strides.begin() + 2, t.dims.back() * t.strides.back());
-}
-void lift(std::vector<int64_t>& values, int64_t value) { values.insert(values.begin(), value); }
-
-void fill(std::vector<int64_t>& values, std::size_t spatial, int64_t value, const char* what) {
-    if (values.empty()) values.assign(spatial, value);
-    KN_CUDA_REQUIRE(values.size() == spatial, "cuDNN", "{} has {} values for {} dimensions", what,
-                    values.size(), spatial);
-}
-
-void check_tensors(const CudnnProblem& problem) {
-    for (const CudnnOperand& o : operands(problem)) {
-        KN_CUDA_REQUIRE(o.tensor.dims.size() == o.tensor.strides.size() && !o.tensor.dims.empty(),
-                        "cuDNN", "{} has {} extents and {} strides", o.name, o.tensor.dims.size(),
-                        o.tensor.strides.size());
-        for (int64_t d : o.tensor.dims)
-            KN_CUDA_REQUIRE(d > 0, "cuDNN", "{} has an extent of {}", o.name, d);
-    }
-}
-
-std::size_t spatial_rank(const TensorDesc& x, std::initializer_list<const TensorDesc*> others) {
-    std::size_t rank = x.dims.size();
-    KN_CUDA_REQUIRE(rank >= 3 && rank <= 5, "cuDNN", "{} dimensions, not 3 to 5", rank);
-    for (const TensorDesc* t : others)
-        KN_CUDA_REQUIRE(t->dims.size() == rank, "cuDNN", "operands of {} and {} dimensions", rank,
-                        t->dims.size());
-    return rank - 2;
-}
-
-template <class Desc>
-Desc normalise_conv(Desc d) {
-    std::size_t spatial = spatial_rank(d.x, {&d.w, &d.y});
-    fill(d.pad_before, spatial, 0, "pad_before");
-    fill(d.pad_after, spatial, 0, "pad_after");
-    fill(d.stride, spatial, 1, "stride");
-    fill(d.dilation, spatial, 1, "dilation");
-    if (spatial > 1) return d;
-    for (TensorDesc* t : {&d.x, &d.w, &d.y}) lift(*t);
-    if (d.epilogue.residual) lift(*d.epilogue.residual);
-    if (d.epilogue.bias) lift(*d.epilogue.bias);
-    lift(d.pad_before, 0);
-    lift(d.pad_after, 0);
-    lift(d.stride, 1);
-    lift(d.dilation, 1);
-    return d;
-}
-
 void describe(OpenGraph& graph, const ConvDesc& desc) {
-    ConvDesc d = normalise_conv(desc);
+    ConvDesc d = detail::normalise(desc);
     Tensor x = add_tensor(graph, "x", d.x, 1), w = add_tensor(graph, "w", d.w, 2);
     auto attributes = fe::graph::Conv_fprop_attributes()
                           .set_pre_padding(d.pad_before)
@@ -205,7 +156,7 @@ void describe(OpenGraph& graph, const ConvDesc& desc) {
 }
 
 void describe(OpenGraph& graph, const ConvTransposeDesc& desc) {
-    ConvTransposeDesc d = normalise_conv(desc);
+    ConvTransposeDesc d = detail::normalise(desc);
     Tensor x = add_tensor(graph, "x", d.x, 1), w = add_tensor(graph, "w", d.w, 2);
     auto attributes = fe::graph::Conv_dgrad_attributes()
                           .set_pre_padding(d.pad_before)
@@ -220,17 +171,7 @@ void describe(OpenGraph& graph, const ConvTransposeDesc& desc) {
 }
 
 void describe(OpenGraph& graph, const PoolDesc& desc) {
-    PoolDesc d = desc;
-    std::size_t spatial = spatial_rank(d.x, {&d.y});
-    KN_CUDA_REQUIRE(d.window.size() == spatial, "cuDNN", "window has {} values for {} dimensions",
-                    d.window.size(), spatial);
-    fill(d.pad_before, spatial, 0, "pad_before");
-    fill(d.pad_after, spatial, 0, "pad_after");
-    fill(d.stride, spatial, 1, "stride");
-    if (spatial == 1) {
-        lift(d.x), lift(d.y);
-        lift(d.pad_before, 0), lift(d.pad_after, 0), lift(d.stride, 1), lift(d.window, 1);
-    }
+    PoolDesc d = detail::normalise(desc);
     using Mode = fe::ResampleMode_t;
     bool max = d.mode == Pooling::Max;
     Mode mode = max ? Mode::MAXPOOL
@@ -310,7 +251,7 @@ struct Context {
 
 std::unique_ptr<OpenGraph> make_graph(const CudnnProblem& problem, const Context& context,
                                       const DeviceProperties& device) {
-    check_tensors(problem);
+    detail::check_tensors(problem);
     auto graph = std::make_unique<OpenGraph>();
     graph->set_io_data_type(to_fe(io_type(problem)))
         .set_intermediate_data_type(fe::DataType_t::FLOAT)
@@ -365,8 +306,6 @@ auto translate(const char* call, F&& body) {
         unsupported(call, e.what(), __LINE__);
     }
 }
-
-constexpr const char* stored_header = "kn-cudnn-plan";
 
 }  // namespace
 
@@ -441,10 +380,7 @@ void CudnnPlan::run(const CudnnHandle& handle, StreamRef stream, std::span<void*
 std::string CudnnPlan::serialize() const {
     std::string json = translate("getJsonRepresentation",
                                  [&] { return impl_->graph->plan().getJsonRepresentation(); });
-    const CudnnCandidate& c = candidate();
-    return fmt::format("{} {} {} {:d} {:d} {:d} {:d}\n{}\n{}", stored_header, cudnnGetVersion(),
-                       c.name, c.runtime_compiled, c.tensor_cores, c.winograd, c.deterministic,
-                       impl_->problem, json);
+    return detail::write_stored({candidate(), impl_->problem, json});
 }
 
 std::vector<CudnnCandidate> list_candidates(const CudnnProblem& problem,
@@ -536,20 +472,7 @@ std::vector<CudnnPlan> plan_candidates(const CudnnProblem& problem, const Device
 
 CudnnPlan load_plan(const CudnnProblem& problem, const DeviceProperties& device,
                     const std::string& serialized) {
-    std::istringstream text(serialized);
-    std::string magic, stored_problem;
-    std::size_t version = 0;
-    CudnnCandidate info;
-    text >> magic >> version >> info.name >> info.runtime_compiled >> info.tensor_cores >>
-        info.winograd >> info.deterministic;
-    text.ignore(1);
-    std::getline(text, stored_problem);
-    KN_CUDA_REQUIRE(text.good() && magic == stored_header, "load_plan", "this is no stored plan");
-    KN_CUDA_REQUIRE(version == cudnnGetVersion(), "load_plan",
-                    "the plan is of cuDNN {}, this is {}", version, cudnnGetVersion());
-    KN_CUDA_REQUIRE(stored_problem == to_text(problem), "load_plan", "the plan computes {}, not {}",
-                    stored_problem, to_text(problem));
-    std::string json = serialized.substr(static_cast<std::size_t>(text.tellg()));
+    detail::StoredPlan stored = detail::read_stored(serialized, to_text(problem));
     return translate("load_plan", [&] {
         detail::SharedGate gate;
         Context context(device);
@@ -557,13 +480,13 @@ CudnnPlan load_plan(const CudnnProblem& problem, const DeviceProperties& device,
         std::shared_ptr<fe::ExecutionPlan> plan;
         if (context.properties)
             KN_FE_CHECK(fe::detail::create_cudnn_execution_plan(
-                plan, json, std::shared_ptr<const fe::DeviceProperties>(context.properties),
+                plan, stored.json, std::shared_ptr<const fe::DeviceProperties>(context.properties),
                 fe::CudaGraphRetention_t::NONE));
         else
-            KN_FE_CHECK(fe::detail::create_cudnn_execution_plan(plan, json, context.raw(),
+            KN_FE_CHECK(fe::detail::create_cudnn_execution_plan(plan, stored.json, context.raw(),
                                                                 fe::CudaGraphRetention_t::NONE));
-        return CudnnPlanAccess::make(std::move(context), std::move(graph), std::move(info),
-                                     std::move(plan), problem);
+        return CudnnPlanAccess::make(std::move(context), std::move(graph),
+                                     std::move(stored.candidate), std::move(plan), problem);
     });
 }
 

@@ -52,7 +52,7 @@ for row in "${@:-${order[@]}}"; do
     output=$(eval "${run[$row]}" 2>&1); status=$?
     seconds=$(echo "$(date +%s.%N) $start" | awk '{printf "%.1f", $1 - $2}')
     printf '===== %s (exit %d, %s s)\n%s\n' "$row" "$status" "$seconds" "$output" >>"$log"
-    summary=$(echo "$output" | grep -E 'tests ran|FAILED|findings' | tail -1)
+    summary=$(echo "$output" | grep -E 'suites? ran|FAILED|findings' | tail -1)
     sed -i "/^$row	/d" "$rows"
     printf '%s\t%d\t%s\t%s\n' "$row" "$status" "$seconds" "$summary" | tee -a "$rows"
     [ "$status" -eq 0 ] || failed=$((failed + 1))

@@ -84,7 +84,7 @@ KN_CUDA_API void abandon_capture(StreamRef stream) noexcept;
 ///
 /// Other threads' calls of this library that may load code or allocate (launches, cuBLAS, cuDNN,
 /// memory) wait meanwhile, and the capture waits for theirs: CUDA loads code at first use, which
-/// kills captures of other threads whatever their mode. So `body` must not wait for another thread,
+/// can kill captures of other threads. So `body` must not wait for another thread,
 /// and raw CUDA calls of other threads are best avoided.
 template <class F>
 CapturedGraph capture(StreamRef stream, F&& body, CaptureMode mode = CaptureMode::ThreadLocal) {
