@@ -145,6 +145,14 @@ TEST(OptimizerViews, ViewSinking) {
     }, {"Permute"});
 }
 
+TEST(OptimizerViews, SliceBeforeReshape) {
+    expect_rule("view_sinking", [](Graph& g) {
+        const Var x = reshape(input(g, {batch * 3, 8}), {batch, 3, 8});
+        g.output("y", reshape(slice(x, 2, 4, 8), {batch * 3, 4}));
+    }, {"Slice"});
+    expect_no_rule("view_sinking", [](Graph& g) { g.output("y", slice(reshape(input(g, {batch, 6}), {batch, 3, 2}), 1, 0, 1)); });
+}
+
 TEST(OptimizerViews, ReduceBeforePermute) {
     expect_rule("reduce_before_permute", [](Graph& g) { g.output("y", sum(permute(input(g, {2, 3, 4, 5}), {3, 1, 0, 2}), {1, 2})); }, {"Reduce", "Permute"});
     expect_rule("reduce_before_permute", [](Graph& g) { g.output("y", mean(permute(input(g, {2, 3, 4}), {0, 2, 1}), {1})); }, {"Reduce"});
@@ -230,6 +238,15 @@ TEST(OptimizerConstants, LargeViewsAndGrowthAreNotFolded) {
     for (const Value& value : after.live())
         if (const auto* constant = after.get_if<op::Constant>(value)) shared |= constant->data->tensor.bytes().data() == elements;
     EXPECT_TRUE(shared) << "a reshaped weight shares its elements";
+}
+
+TEST(OptimizerConstants, LayersHaveStoredWeights) {
+    Graph g;
+    const Var w = full(g, DType::F32, {64, 64, 3, 3}, 0.02);
+    g.output("y", conv(conv(input(g, {1, 64, 6, 6}), w), w));
+    const Graph after = optimize(g);
+    EXPECT_EQ(operations(after), (Names{"Conv", "Conv"}));
+    EXPECT_EQ(after.live().size(), 4u) << "the two layers share one constant\n" << after.to_string();
 }
 
 TEST(OptimizerConstants, LookedAtMeansFrozen) {

@@ -1,4 +1,6 @@
 // Constant folding: operations whose operands are all constants are computed while optimising, by the CPU executor.
+#include <algorithm>
+
 #include <kn/graph/cpu.h>
 
 #include "optimizer/rules.h"
@@ -57,6 +59,12 @@ Value copy_expression(const Graph& from, Graph& to, Value v) {
     return to.add(map_inputs(from[v].operation, [&](Value input) { return copy_expression(from, to, input); }));
 }
 
+Tensor compute(const Graph& graph, Value v) {
+    Graph part;
+    part.output("", copy_expression(graph, part, v));
+    return cpu::run(part, {}, {.threads = 1}).at(0);
+}
+
 /// The constant without its elements where they can be computed again, so that recipes do not keep every step in memory.
 std::shared_ptr<const ConstantData> stripped(Session& session, const std::shared_ptr<const ConstantData>& data) {
     if (!data->recipe || data->tensor.byte_size() <= small_bytes) return data;
@@ -84,10 +92,7 @@ std::shared_ptr<const ConstantData::Recipe> recipe_of(Session& session, const Gr
                     ConstantData{Tensor(graph.dtype(input), {0}), {}, std::move(inner), false});
             } else {
                 // No initializer lies behind it, so its elements are all there is to know.
-                Graph part;
-                part.output("", copy_expression(graph, part, input));
-                data = std::make_shared<const ConstantData>(
-                    ConstantData{cpu::run(part, {}, {.threads = 1}).at(0), {}, nullptr, false});
+                data = std::make_shared<const ConstantData>(ConstantData{compute(graph, input), {}, nullptr, false});
             }
         }
         named |= !data->name.empty() || data->recipe;
@@ -95,6 +100,13 @@ std::shared_ptr<const ConstantData::Recipe> recipe_of(Session& session, const Gr
         return Value{static_cast<std::uint32_t>(recipe->inputs.size() - 1), 0};
     });
     return named ? recipe : nullptr;
+}
+
+/// The constant that v is.
+Value store(Rewriter& r, Value v, Tensor tensor) {
+    auto recipe = recipe_of(r.session, r.graph, v);
+    return r.graph.constant(
+        std::make_shared<const ConstantData>(ConstantData{std::move(tensor), {}, std::move(recipe), false}));
 }
 
 /// A reshaped constant shares its elements.
@@ -119,18 +131,48 @@ std::optional<Value> fold(Rewriter& r, Value v) {
         }
         if (!symbols_of(node).empty() || !worth_storing(r, node.operation, in, byte_size(node.results[0])))
             return std::nullopt;
-        Graph part;
-        part.output("", copy_expression(graph, part, v));
-        tensor = cpu::run(part, {}, {.threads = 1}).at(0);
+        tensor = compute(graph, v);
     }
-    auto recipe = recipe_of(r.session, graph, v);
-    return graph.constant(std::make_shared<const ConstantData>(
-        ConstantData{std::move(*tensor), {}, std::move(recipe), false}));
+    return store(r, v, std::move(*tensor));
+}
+
+/// Layers read their weights densely, so a weight that is a view of a constant (one number broadcast, say) is stored once instead of being expanded in
+/// every run. MatMul takes a transposed weight as it is.
+std::optional<Value> with_stored_weights(Rewriter& r, Value v) {
+    const auto stored = [&](Value weights, bool any_view) -> std::optional<Value> {
+        const Type type = r.graph.type(weights);
+        if (r.is<op::Constant>(weights) || (!any_view && !r.is<op::Broadcast>(weights))) return std::nullopt;
+        if (!constant_bytes(r.graph, weights) || !type.shape.is_static()) return std::nullopt;
+        if (byte_size(type) > std::max(small_bytes, r.session.options.fold_growth)) return std::nullopt;
+        return r.stored(weights, [&] { return store(r, weights, compute(r.graph, weights)); });
+    };
+    if (auto conv = r.get<op::Conv>(v)) {
+        const auto w = stored(conv->w, true);
+        if (!w) return std::nullopt;
+        conv->w = *w;
+        return r.graph.add(*conv);
+    }
+    if (auto conv = r.get<op::ConvTranspose>(v)) {
+        const auto w = stored(conv->w, true);
+        if (!w) return std::nullopt;
+        conv->w = *w;
+        return r.graph.add(*conv);
+    }
+    if (auto matmul = r.get<op::MatMul>(v)) {
+        const auto b = stored(matmul->b, false);
+        if (!b) return std::nullopt;
+        matmul->b = *b;
+        return r.graph.add(*matmul);
+    }
+    return std::nullopt;
 }
 
 }  // namespace
 
-std::optional<Value> constant_folding(Rewriter& r, Value v) { return fold(r, v); }
+std::optional<Value> constant_folding(Rewriter& r, Value v) {
+    const auto folded = fold(r, v);
+    return folded ? folded : with_stored_weights(r, v);
+}
 
 Value Rewriter::folded(Value v) {
     if (session.options.disabled.contains("constant_folding")) return v;

@@ -98,10 +98,32 @@ std::optional<Value> permute_before_merge(Rewriter& r, const op::Permute& outer)
     return reshape(permute(r.var(merge->x), perm), target);
 }
 
+/// Slice of a Reshape that leaves the sliced axes whole: the Reshape can come last.
+std::optional<Value> slice_before_reshape(Rewriter& r, const op::Slice& outer) {
+    const auto view = r.get<op::Reshape>(outer.x);
+    if (!view) return std::nullopt;
+    const Shape before = r.shape(view->x);
+    const auto groups = axis_groups(before, view->shape);
+    if (!groups) return std::nullopt;
+    op::Slice moved{view->x, std::vector<Dim>(before.rank(), Dim(0)), Ints(before.rank(), 1), before};
+    for (const AxisGroup& group : *groups) {
+        bool whole = true;
+        for (std::size_t j = group.to_begin; j < group.to_end; ++j)
+            whole &= outer.starts[j] == 0 && outer.steps[j] == 1 && outer.shape[j] == view->shape[j];
+        if (whole) continue;
+        if (group.from_end - group.from_begin != 1 || group.to_end - group.to_begin != 1) return std::nullopt;
+        moved.starts[group.from_begin] = outer.starts[group.to_begin];
+        moved.steps[group.from_begin] = outer.steps[group.to_begin];
+        moved.shape[group.from_begin] = outer.shape[group.to_begin];
+    }
+    return reshape(r.var(r.graph.add(std::move(moved))), outer.shape);
+}
+
 }  // namespace
 
 std::optional<Value> view_sinking(Rewriter& r, Value v) {
     if (const auto outer = r.get<op::Permute>(v)) return permute_before_merge(r, *outer);
+    if (const auto outer = r.get<op::Slice>(v)) return slice_before_reshape(r, *outer);
     const Operation operation = r.graph[v].operation;
     if (!is_elementwise(operation)) return std::nullopt;
     for (const Value& input : inputs_of(operation)) {

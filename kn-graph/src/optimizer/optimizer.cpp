@@ -36,6 +36,19 @@ RuleSet enabled_rules(const OptimizeOptions& options) {
     return enabled;
 }
 
+/// A constant, also seen through views: shared by many nodes that have nothing to do with each other.
+bool is_constant_view(const Graph& graph, Value v) {
+    while (true) {
+        const Operation& operation = graph[v].operation;
+        if (std::holds_alternative<op::Constant>(operation)) return true;
+        const bool view = std::holds_alternative<op::Reshape>(operation) ||
+                          std::holds_alternative<op::Broadcast>(operation) ||
+                          std::holds_alternative<op::Permute>(operation);
+        if (!view) return false;
+        v = inputs_of(operation)[0];
+    }
+}
+
 /// Origins of what `before` needs and `after` does not: the nodes that a rewrite replaced.
 void carry_origins(Graph& graph, Value before, Value after) {
     constexpr std::size_t limit = 256;
@@ -46,7 +59,8 @@ void carry_origins(Graph& graph, Value before, Value after) {
             const Value v = todo.back();
             todo.pop_back();
             for (const Value& input : inputs_of(graph[v].operation))
-                if (!stop.count(input.index) && seen.insert(input.index).second) todo.push_back(input);
+                if (!stop.count(input.index) && !is_constant_view(graph, input) && seen.insert(input.index).second)
+                    todo.push_back(input);
         }
         return seen;
     };

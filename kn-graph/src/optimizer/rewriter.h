@@ -4,6 +4,7 @@
 // Rules copy the operations that they look at: adding a node may move all others.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -78,6 +79,12 @@ class Rewriter {
     /// v with the rules' constant folding applied, so that a rule can build constant expressions freely.
     Value folded(Value v);
 
+    /// What `make` gives for v, made once in a pass.
+    Value stored(Value v, const std::function<Value()>& make) {
+        const auto found = stored_.find(v.index);
+        return found != stored_.end() ? found->second : stored_[v.index] = make();
+    }
+
     // ---- for the pass ----
     void count_uses(Value v, std::size_t uses) { uses_[v.index] += uses; }
     void start_rule() { looked_at_.clear(); }
@@ -85,6 +92,7 @@ class Rewriter {
 
   private:
     std::unordered_map<std::uint32_t, std::size_t> uses_;
+    std::unordered_map<std::uint32_t, Value> stored_;
     std::vector<std::shared_ptr<const ConstantData>> looked_at_;
 };
 

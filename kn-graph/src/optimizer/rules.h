@@ -18,7 +18,7 @@ namespace kn::optimizer {
     X(cast_chain,           "Cast of an exact Cast: one Cast") \
     X(elementwise_before_broadcast, "elementwise operations act before their operands are broadcast") \
     X(constant_folding,     "operations on constants are computed once") \
-    X(view_sinking,         "Reshape and Permute move behind elementwise operations, where they meet others") \
+    X(view_sinking,         "Reshape and Permute move behind elementwise operations and slices, where they meet others") \
     X(reduce_before_permute, "Reduce of Permute: Permute of Reduce") \
     X(concat_parts,         "Concat of Concat is flat; Slice of Concat takes from the part; neighbouring slices join") \
     X(gather_to_slice,      "Gather of one fixed position: a Slice") \
