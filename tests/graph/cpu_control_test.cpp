@@ -17,7 +17,8 @@ TEST(CpuControl, NonZeroBindsItsCount) {
     const Var x = g.input("x", DType::F32, {2, n});
     const Var found = g.var(g.add(op::NonZero{x, "count"}));
     g.output("found", found);
-    g.output("next", reshape(found, {2 * Dim::symbol("count")}) + iota(g, 2 * Dim::symbol("count")));
+    g.output("next",
+             reshape(found, {2 * Dim::symbol("count")}) + iota(g, 2 * Dim::symbol("count")));
     const auto y = cpu::run(g, {floats({2, 3}, {0, 1, NAN, -2, 0, 0})});
     EXPECT_THAT(y[0].shape(), ElementsAre(2, 3));
     EXPECT_THAT(doubles(y[0]), ElementsAre(0, 0, 1, 1, 2, 0));
@@ -46,11 +47,15 @@ TEST(CpuControl, IfRunsOneBranch) {
     else_body.output("y", b * 3.0);
     Graph g;
     const Var x = g.input("x", DType::F32, {n}), c = g.input("c", DType::Bool, {1});
-    g.output("y", g.var(g.add(op::If{c, {x}, std::make_shared<Graph>(std::move(then_body)),
+    g.output("y", g.var(g.add(op::If{c,
+                                     {x},
+                                     std::make_shared<Graph>(std::move(then_body)),
                                      std::make_shared<Graph>(std::move(else_body)),
                                      {{DType::F32, {Dim::symbol("size")}}}})));
-    const Tensor yes = Tensor::from_span<std::uint8_t>({1}, std::vector<std::uint8_t>{1}).cast(DType::Bool);
-    const Tensor no = Tensor::from_span<std::uint8_t>({1}, std::vector<std::uint8_t>{0}).cast(DType::Bool);
+    const Tensor yes =
+        Tensor::from_span<std::uint8_t>({1}, std::vector<std::uint8_t>{1}).cast(DType::Bool);
+    const Tensor no =
+        Tensor::from_span<std::uint8_t>({1}, std::vector<std::uint8_t>{0}).cast(DType::Bool);
     const cpu::Executor executor(std::move(g));
     EXPECT_THAT(doubles(executor.run({floats({2}, {1, 2}), yes})[0]), ElementsAre(1, 2, 1, 2));
     EXPECT_THAT(doubles(executor.run({floats({2}, {1, 2}), no})[0]), ElementsAre(3, 6));
@@ -69,11 +74,16 @@ Graph powers(bool with_count, std::int64_t carried_size = 1) {
     body->output("old", x);
     body->output("i", i);
     Graph g;
-    const Var start = g.input("start", DType::F32, {carried_size}), f = g.input("f", DType::F32, {carried_size});
+    const Var start = g.input("start", DType::F32, {carried_size}),
+              f = g.input("f", DType::F32, {carried_size});
     std::optional<Value> count;
     if (with_count) count = g.input("count", DType::I64, {}).value;
     const Dim trips = Dim::symbol("trips");
-    const Value loop = g.add(op::Loop{count, {}, {start}, {f}, body,
+    const Value loop = g.add(op::Loop{count,
+                                      {},
+                                      {start},
+                                      {f},
+                                      body,
                                       {{DType::F32, {carried_size}},
                                        {DType::F32, {trips, carried_size}},
                                        {DType::I64, {trips}}}});
@@ -96,7 +106,8 @@ TEST(CpuControl, LoopsEndByTheirCondition) {
 }
 
 TEST(CpuControl, LoopsOfNoIteration) {
-    const auto y = cpu::run(powers(true, 2), {floats({2}, {3, 4}), floats({2}, {1, 1}), ints({}, {0})});
+    const auto y =
+        cpu::run(powers(true, 2), {floats({2}, {3, 4}), floats({2}, {1, 1}), ints({}, {0})});
     EXPECT_THAT(doubles(y[0]), ElementsAre(3, 4));
     EXPECT_THAT(y[1].shape(), ElementsAre(0, 2));
     EXPECT_THAT(y[2].shape(), ElementsAre(0));
@@ -104,8 +115,9 @@ TEST(CpuControl, LoopsOfNoIteration) {
 
 TEST(CpuControl, LoopsAreLimited) {
     const Graph g = powers(false);
-    const std::string message =
-        message_of([&] { cpu::run(g, {floats({1}, {1}), floats({1}, {1})}, {.max_loop_iterations = 50}); });
+    const std::string message = message_of([&] {
+        cpu::run(g, {floats({1}, {1}), floats({1}, {1})}, {.max_loop_iterations = 50});
+    });
     EXPECT_THAT(message, HasSubstr("Loop"));
     EXPECT_THAT(message, HasSubstr("50 iterations"));
 }
@@ -119,8 +131,11 @@ TEST(CpuControl, LoopsMayGrowWhatTheyCarry) {
     body->output("x", concat({x, x * 2.0}, 0));
     Graph g;
     const Var start = g.input("start", DType::F32, {n}), count = g.input("count", DType::I64, {});
-    g.output("y", g.var(g.add(op::Loop{count, {}, {start}, {}, body, {{DType::F32, {Dim::symbol("end")}}}})));
-    EXPECT_THAT(doubles(cpu::run(g, {floats({1}, {1}), ints({}, {3})})[0]), ElementsAre(1, 2, 2, 4, 2, 4, 4, 8));
+    g.output(
+        "y",
+        g.var(g.add(op::Loop{count, {}, {start}, {}, body, {{DType::F32, {Dim::symbol("end")}}}})));
+    EXPECT_THAT(doubles(cpu::run(g, {floats({1}, {1}), ints({}, {3})})[0]),
+                ElementsAre(1, 2, 2, 4, 2, 4, 4, 8));
 }
 
 TEST(CpuControl, SlicesToStackMustHaveOneShape) {
@@ -133,10 +148,16 @@ TEST(CpuControl, SlicesToStackMustHaveOneShape) {
     (void)size;
     Graph g;
     const Var count = g.input("count", DType::I64, {});
-    g.output("y", g.var(g.add(op::Loop{count, {}, {}, {}, body,
-                                       {{DType::I64, {Dim::symbol("trips"), Dim::symbol("length")}}}})));
+    g.output("y",
+             g.var(g.add(op::Loop{count,
+                                  {},
+                                  {},
+                                  {},
+                                  body,
+                                  {{DType::I64, {Dim::symbol("trips"), Dim::symbol("length")}}}})));
     EXPECT_THAT(cpu::run(g, {ints({}, {1})})[0].shape(), ElementsAre(1, 0));
-    EXPECT_THAT(message_of([&] { cpu::run(g, {ints({}, {2})}); }), HasSubstr("iteration 1 gives [1] to stack"));
+    EXPECT_THAT(message_of([&] { cpu::run(g, {ints({}, {2})}); }),
+                HasSubstr("iteration 1 gives [1] to stack"));
 }
 
 }  // namespace

@@ -57,16 +57,30 @@ TEST(CpuIndex, IndicesOutOfRangeAreNamed) {
     const auto message = [](const std::vector<Tensor>& in, auto make) {
         return message_of([&] { run_op(in, make); });
     };
-    EXPECT_THAT(message({x, ints({1}, {4})}, [](auto& v) { return op::Gather{v[0], v[1], 1}; }),
+    EXPECT_THAT(message({x, ints({1}, {4})},
+                        [](auto& v) {
+                            return op::Gather{v[0], v[1], 1};
+                        }),
                 HasSubstr("index 4 is out of range for axis 1 of size 4"));
-    EXPECT_THAT(message({x, ints({1}, {-4})}, [](auto& v) { return op::Gather{v[0], v[1], 0}; }),
+    EXPECT_THAT(message({x, ints({1}, {-4})},
+                        [](auto& v) {
+                            return op::Gather{v[0], v[1], 0};
+                        }),
                 HasSubstr("index -4 is out of range for axis 0 of size 3"));
-    EXPECT_THAT(message({x, ints({1, 1}, {3})}, [](auto& v) { return op::GatherElements{v[0], v[1], 0}; }),
+    EXPECT_THAT(message({x, ints({1, 1}, {3})},
+                        [](auto& v) {
+                            return op::GatherElements{v[0], v[1], 0};
+                        }),
                 HasSubstr("index 3"));
-    EXPECT_THAT(message({x, ints({1, 2}, {2, 4})}, [](auto& v) { return op::GatherNd{v[0], v[1], 0}; }),
+    EXPECT_THAT(message({x, ints({1, 2}, {2, 4})},
+                        [](auto& v) {
+                            return op::GatherNd{v[0], v[1], 0};
+                        }),
                 HasSubstr("index 4 is out of range for axis 1 of size 4"));
     EXPECT_THAT(message({x, ints({1, 2}, {-4, 0}), one},
-                        [](auto& v) { return op::ScatterNd{v[0], v[1], v[2], ScatterReduction::None}; }),
+                        [](auto& v) {
+                            return op::ScatterNd{v[0], v[1], v[2], ScatterReduction::None};
+                        }),
                 HasSubstr("index -4"));
 }
 
@@ -122,9 +136,10 @@ TEST(CpuIndex, ScatterNdWritesSlicesAndKeepsItsInput) {
     const Var doubled = x + x;
     g.output("y", g.var(g.add(op::ScatterNd{doubled, i, u, ScatterReduction::Add})));
     g.output("doubled", doubled);
-    const auto y = cpu::run(g, {Tensor::from_span<std::int32_t>({3, 2}, std::vector<std::int32_t>{1, 2, 3, 4, 5, 6}),
-                                ints({2, 1}, {2, 2}),
-                                Tensor::from_span<std::int32_t>({2, 2}, std::vector<std::int32_t>{1, 1, 10, 20})});
+    const auto y = cpu::run(
+        g, {Tensor::from_span<std::int32_t>({3, 2}, std::vector<std::int32_t>{1, 2, 3, 4, 5, 6}),
+            ints({2, 1}, {2, 2}),
+            Tensor::from_span<std::int32_t>({2, 2}, std::vector<std::int32_t>{1, 1, 10, 20})});
     EXPECT_THAT(doubles(y[0]), ElementsAre(2, 4, 6, 8, 21, 33));
     EXPECT_THAT(doubles(y[1]), ElementsAre(2, 4, 6, 8, 10, 12));
 }
@@ -151,15 +166,19 @@ TEST(CpuIndex, CumulativeSumsAndProducts) {
                         }
                         expected.push_back(value);
                     });
-                    SCOPED_TRACE(testing::Message() << "axis " << axis << " exclusive " << exclusive << " reverse "
-                                                    << reverse << " kind " << static_cast<int>(kind));
+                    SCOPED_TRACE(testing::Message()
+                                 << "axis " << axis << " exclusive " << exclusive << " reverse "
+                                 << reverse << " kind " << static_cast<int>(kind));
                     expect_close(y, expected, 1e-14);
                 }
 }
 
 TEST(CpuIndex, CumulativeIntegersWrap) {
     const Tensor x = Tensor::from_span<std::uint8_t>({3}, std::vector<std::uint8_t>{200, 100, 3});
-    EXPECT_THAT(doubles(run_op({x}, [](auto& v) { return op::Cumulative{ReduceOp::Sum, v[0], 0, false, false}; })[0]),
+    EXPECT_THAT(doubles(run_op({x},
+                               [](auto& v) {
+                                   return op::Cumulative{ReduceOp::Sum, v[0], 0, false, false};
+                               })[0]),
                 ElementsAre(200, 44, 47));
 }
 
@@ -178,8 +197,11 @@ TEST(CpuIndex, TopKAlongAMiddleAxis) {
     each_index({3, 2}, [&](const Ints& lane) {
         Ints order(40);
         std::iota(order.begin(), order.end(), 0);
-        const auto value = [&](std::int64_t k) { return x.at(flat({lane[0], k, lane[1]}, x.shape())); };
-        std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return value(a) > value(b); });
+        const auto value = [&](std::int64_t k) {
+            return x.at(flat({lane[0], k, lane[1]}, x.shape()));
+        };
+        std::stable_sort(order.begin(), order.end(),
+                         [&](auto a, auto b) { return value(a) > value(b); });
         for (std::int64_t k = 0; k < 7; ++k) {
             EXPECT_EQ(y[1].int_at(flat({lane[0], k, lane[1]}, {3, 7, 2})), order[k]);
             EXPECT_EQ(y[0].at(flat({lane[0], k, lane[1]}, {3, 7, 2})), value(order[k]));
@@ -190,11 +212,30 @@ TEST(CpuIndex, TopKAlongAMiddleAxis) {
 TEST(CpuIndex, EmptyOperands) {
     const Tensor x = uniform({0, 3}, 1);
     const Tensor none = ints({0}, {});
-    EXPECT_THAT(run_op({x, none}, [](auto& v) { return op::Gather{v[0], v[1], 0}; })[0].shape(), ElementsAre(0, 3));
-    EXPECT_THAT(run_op({x}, [](auto& v) { return op::TopK{v[0], 1, 0, true}; })[0].shape(), ElementsAre(0, 0));
-    EXPECT_THAT(run_op({x}, [](auto& v) { return op::Cumulative{ReduceOp::Sum, v[0], 0, false, false}; })[0].shape(),
+    EXPECT_THAT(run_op({x, none},
+                       [](auto& v) {
+                           return op::Gather{v[0], v[1], 0};
+                       })[0]
+                    .shape(),
                 ElementsAre(0, 3));
-    EXPECT_THAT(run_op({x}, [](auto& v) { return op::NonZero{v[0], "n"}; })[0].shape(), ElementsAre(2, 0));
+    EXPECT_THAT(run_op({x},
+                       [](auto& v) {
+                           return op::TopK{v[0], 1, 0, true};
+                       })[0]
+                    .shape(),
+                ElementsAre(0, 0));
+    EXPECT_THAT(run_op({x},
+                       [](auto& v) {
+                           return op::Cumulative{ReduceOp::Sum, v[0], 0, false, false};
+                       })[0]
+                    .shape(),
+                ElementsAre(0, 3));
+    EXPECT_THAT(run_op({x},
+                       [](auto& v) {
+                           return op::NonZero{v[0], "n"};
+                       })[0]
+                    .shape(),
+                ElementsAre(2, 0));
 }
 
 }  // namespace

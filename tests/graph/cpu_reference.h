@@ -1,4 +1,5 @@
-// What the tests of single CPU operations share: seeded data, a run of one operation, comparison with a reference in double.
+// What the tests of single CPU operations share: seeded data, a run of one operation, comparison
+// with a reference in double.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,7 +14,8 @@
 namespace kn::reference {
 
 /// Uniform in [low, high).
-inline Tensor uniform(Ints shape, unsigned seed, double low = -1, double high = 1, DType dtype = DType::F32) {
+inline Tensor uniform(Ints shape, unsigned seed, double low = -1, double high = 1,
+                      DType dtype = DType::F32) {
     std::mt19937 random(seed);
     std::uniform_real_distribution<double> values(low, high);
     Tensor t(DType::F64, std::move(shape));
@@ -41,7 +43,8 @@ inline std::vector<Tensor> run_op(const std::vector<Tensor>& inputs,
     Graph g;
     std::vector<Value> values;
     for (std::size_t i = 0; i < inputs.size(); ++i)
-        values.push_back(g.input("in" + std::to_string(i), inputs[i].dtype(), Shape::of(inputs[i].shape())));
+        values.push_back(
+            g.input("in" + std::to_string(i), inputs[i].dtype(), Shape::of(inputs[i].shape())));
     const Value made = g.add(make(values));
     for (std::size_t i = 0; i < g[made].results.size(); ++i)
         g.output("out" + std::to_string(i), g.result(made, i));
@@ -58,7 +61,8 @@ inline std::string message_of(const std::function<void()>& action) {
 }
 
 /// |a - b| <= tolerance * (1 + |b|) for all elements; names the worst one.
-inline void expect_close(const Tensor& actual, const std::vector<double>& expected, double tolerance) {
+inline void expect_close(const Tensor& actual, const std::vector<double>& expected,
+                         double tolerance) {
     ASSERT_EQ(actual.size(), static_cast<std::int64_t>(expected.size())) << actual.type_string();
     double worst = 0;
     std::int64_t where = 0;
@@ -70,8 +74,9 @@ inline void expect_close(const Tensor& actual, const std::vector<double>& expect
         if (std::isnan(error)) error = INFINITY;
         if (error > worst) worst = error, where = i;
     }
-    EXPECT_LE(worst, tolerance) << actual.type_string() << " element " << where << ": " << actual.at(where)
-                                << " for " << expected[static_cast<std::size_t>(where)];
+    EXPECT_LE(worst, tolerance) << actual.type_string() << " element " << where << ": "
+                                << actual.at(where) << " for "
+                                << expected[static_cast<std::size_t>(where)];
 }
 
 }  // namespace kn::reference

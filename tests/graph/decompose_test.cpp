@@ -21,7 +21,8 @@ bool has_composites(const Graph& graph) {
     return false;
 }
 
-/// Runs both forms on the inputs (of the graph's symbolic or static shapes) and compares all results.
+/// Runs both forms on the inputs (of the graph's symbolic or static shapes) and compares all
+/// results.
 void expect_same(const Graph& graph, const std::vector<Tensor>& inputs, double tolerance) {
     const Graph plain = decompose(graph);
     EXPECT_FALSE(has_composites(plain)) << plain.to_string();
@@ -40,7 +41,8 @@ Graph graph_of(DType dtype, const std::vector<Shape>& shapes,
     for (std::size_t i = 0; i < shapes.size(); ++i)
         values.push_back(g.input("in" + std::to_string(i), dtype, shapes[i]));
     const Value made = g.add(make(values));
-    for (std::size_t i = 0; i < g[made].results.size(); ++i) g.output("out" + std::to_string(i), g.result(made, i));
+    for (std::size_t i = 0; i < g[made].results.size(); ++i)
+        g.output("out" + std::to_string(i), g.result(made, i));
     return g;
 }
 
@@ -48,9 +50,11 @@ struct Precision {
     DType dtype;
     double tolerance;
 };
-constexpr Precision kPrecisions[] = {{DType::F64, 1e-12}, {DType::F32, 5e-6}, {DType::F16, 2e-3}, {DType::BF16, 2e-2}};
+constexpr Precision kPrecisions[] = {
+    {DType::F64, 1e-12}, {DType::F32, 5e-6}, {DType::F16, 2e-3}, {DType::BF16, 2e-2}};
 
-void check(const std::vector<Ints>& shapes, const std::function<Operation(const std::vector<Value>&)>& make) {
+void check(const std::vector<Ints>& shapes,
+           const std::function<Operation(const std::vector<Value>&)>& make) {
     for (const auto& [dtype, tolerance] : kPrecisions) {
         SCOPED_TRACE(name_of(dtype));
         std::vector<Shape> types;
@@ -80,7 +84,8 @@ TEST(Decompose, Attention) {
         for (const bool masked : {false, true}) {
             SCOPED_TRACE(testing::Message() << "causal " << int(causal) << " masked " << masked);
             check({{2, 6, 3, 8}, {2, 2, 5, 8}, {2, 2, 5, 4}, {1, 6, 1, 5}}, [&](auto& v) {
-                return op::Attention{v[0], v[1], v[2], masked ? std::optional(v[3]) : std::nullopt, 0.35, causal};
+                return op::Attention{v[0], v[1],  v[2], masked ? std::optional(v[3]) : std::nullopt,
+                                     0.35, causal};
             });
         }
 }
@@ -88,32 +93,43 @@ TEST(Decompose, Attention) {
 TEST(Decompose, AttentionWithSymbolsAndABoolMask) {
     const Dim batch = Dim::symbol("batch"), seq = Dim::symbol("seq"), past = Dim::symbol("past");
     Graph g;
-    const Var q = g.input("q", DType::F32, {batch, 4, seq, 8}), k = g.input("k", DType::F32, {batch, 2, past, 8}),
-              v = g.input("v", DType::F32, {batch, 2, past, 8}), m = g.input("m", DType::Bool, {batch, 1, 1, past});
+    const Var q = g.input("q", DType::F32, {batch, 4, seq, 8}),
+              k = g.input("k", DType::F32, {batch, 2, past, 8}),
+              v = g.input("v", DType::F32, {batch, 2, past, 8}),
+              m = g.input("m", DType::Bool, {batch, 1, 1, past});
     g.output("y", g.var(g.add(op::Attention{q, k, v, m, 0.3, CausalMask::BottomRight})));
     const Tensor mask = floats({2, 1, 1, 5}, {1, 1, 0, 1, 1, 1, 0, 0, 0, 1}).cast(DType::Bool);
-    expect_same(g, {uniform({2, 4, 3, 8}, 1), uniform({2, 2, 5, 8}, 2), uniform({2, 2, 5, 8}, 3), mask}, 5e-6);
+    expect_same(
+        g, {uniform({2, 4, 3, 8}, 1), uniform({2, 2, 5, 8}, 2), uniform({2, 2, 5, 8}, 3), mask},
+        5e-6);
 }
 
 TEST(Decompose, Resize) {
     for (const ResizeMode mode : {ResizeMode::Nearest, ResizeMode::Linear, ResizeMode::Cubic})
         for (const ResizeCoordinates coordinates :
-             {ResizeCoordinates::HalfPixel, ResizeCoordinates::AlignCorners, ResizeCoordinates::TfCropAndResize}) {
+             {ResizeCoordinates::HalfPixel, ResizeCoordinates::AlignCorners,
+              ResizeCoordinates::TfCropAndResize}) {
             op::Resize op{};
-            op.axes = {2, 1}, op.sizes = {7, 3}, op.scales = {0, 0}, op.mode = mode, op.coordinates = coordinates;
+            op.axes = {2, 1}, op.sizes = {7, 3}, op.scales = {0, 0}, op.mode = mode,
+            op.coordinates = coordinates;
             op.cubic_a = -0.5, op.extrapolation = 2, op.antialias = mode != ResizeMode::Nearest;
             if (coordinates == ResizeCoordinates::TfCropAndResize) op.roi = {-0.1, 0.2, 0.9, 1.4};
-            SCOPED_TRACE(testing::Message() << "mode " << int(mode) << " coordinates " << int(coordinates));
+            SCOPED_TRACE(testing::Message()
+                         << "mode " << int(mode) << " coordinates " << int(coordinates));
             check({{2, 5, 4}}, [&](auto& v) { return op.x = v[0], op; });
         }
 }
 
 TEST(Decompose, GridSample) {
     for (const ResizeMode mode : {ResizeMode::Nearest, ResizeMode::Linear, ResizeMode::Cubic})
-        for (const GridPadding padding : {GridPadding::Zeros, GridPadding::Border, GridPadding::Reflection})
+        for (const GridPadding padding :
+             {GridPadding::Zeros, GridPadding::Border, GridPadding::Reflection})
             for (const bool align : {false, true}) {
-                SCOPED_TRACE(testing::Message() << "mode " << int(mode) << " padding " << int(padding) << align);
-                const auto make = [&](auto& v) { return op::GridSample{v[0], v[1], mode, padding, align}; };
+                SCOPED_TRACE(testing::Message()
+                             << "mode " << int(mode) << " padding " << int(padding) << align);
+                const auto make = [&](auto& v) {
+                    return op::GridSample{v[0], v[1], mode, padding, align};
+                };
                 check({{2, 3, 5, 4}, {2, 4, 6, 2}}, make);
                 check({{1, 2, 3, 4, 1}, {1, 2, 2, 3, 3}}, make);
             }
@@ -124,13 +140,19 @@ TEST(Decompose, Recurrent) {
     for (const CellKind kind : {CellKind::Lstm, CellKind::Gru, CellKind::Rnn})
         for (const bool extras : {false, true})
             for (const bool reverse : {false, true}) {
-                const std::int64_t gates = kind == CellKind::Lstm ? 4 : kind == CellKind::Gru ? 3 : 1;
-                SCOPED_TRACE(testing::Message() << "kind " << int(kind) << " extras " << extras << reverse);
+                const std::int64_t gates = kind == CellKind::Lstm  ? 4
+                                           : kind == CellKind::Gru ? 3
+                                                                   : 1;
+                SCOPED_TRACE(testing::Message()
+                             << "kind " << int(kind) << " extras " << extras << reverse);
                 const auto make = [&](auto& v) {
                     op::Recurrent op{};
                     op.kind = kind, op.reverse = reverse, op.x = v[0], op.w = v[1], op.r = v[2];
-                    op.activations = {CellActivation::Sigmoid, CellActivation::Tanh, CellActivation::Softsign};
-                    op.activations.resize(kind == CellKind::Lstm ? 3 : kind == CellKind::Gru ? 2 : 1);
+                    op.activations = {CellActivation::Sigmoid, CellActivation::Tanh,
+                                      CellActivation::Softsign};
+                    op.activations.resize(kind == CellKind::Lstm  ? 3
+                                          : kind == CellKind::Gru ? 2
+                                                                  : 1);
                     op.alphas.resize(op.activations.size()), op.betas.resize(op.activations.size());
                     if (!extras) return op;
                     op.bias = v[3], op.h0 = v[4], op.clip = 0.9;
@@ -138,8 +160,14 @@ TEST(Decompose, Recurrent) {
                     if (kind == CellKind::Lstm) op.c0 = v[5], op.peephole = v[6];
                     return op;
                 };
-                check({{steps, batch, input}, {gates * hidden, input}, {gates * hidden, hidden}, {2 * gates * hidden},
-                       {batch, hidden}, {batch, hidden}, {3 * hidden}}, make);
+                check({{steps, batch, input},
+                       {gates * hidden, input},
+                       {gates * hidden, hidden},
+                       {2 * gates * hidden},
+                       {batch, hidden},
+                       {batch, hidden},
+                       {3 * hidden}},
+                      make);
             }
 }
 
@@ -147,7 +175,8 @@ TEST(Decompose, RecurrentWithLengthsAndSymbols) {
     const Dim steps = Dim::symbol("steps"), batch = Dim::symbol("batch");
     for (const bool reverse : {false, true}) {
         Graph g;
-        const Var x = g.input("x", DType::F32, {steps, batch, 3}), lengths = g.input("n", DType::I32, {batch});
+        const Var x = g.input("x", DType::F32, {steps, batch, 3}),
+                  lengths = g.input("n", DType::I32, {batch});
         op::Recurrent op{};
         op.kind = CellKind::Lstm, op.x = x, op.lengths = lengths, op.reverse = reverse;
         op.w = g.constant(uniform({16, 3}, 5)), op.r = g.constant(uniform({16, 4}, 6));
@@ -170,7 +199,10 @@ TEST(Decompose, WhatCannotBe) {
     Graph g;
     const Var x = g.input("x", DType::F32, {Dim::symbol("n"), 2});
     EXPECT_THAT(message_of([&] { (void)decompose(g, op::Dft{x, 0, false}); }), HasSubstr("size n"));
-    EXPECT_THAT(message_of([&] { (void)decompose(g, op::Unary{UnaryOp::Exp, x}); }), HasSubstr("Unary"));
+    EXPECT_THAT(message_of([&] {
+                    (void)decompose(g, op::Unary{UnaryOp::Exp, x});
+                }),
+                HasSubstr("Unary"));
 }
 
 TEST(Decompose, OnlyWhatIsChosen) {

@@ -22,7 +22,9 @@ std::string refusal(Graph& g, Operation operation) {
     return "";
 }
 
-std::string shape_of(Graph& g, Operation operation) { return g.shape(g.add(std::move(operation))).to_string(); }
+std::string shape_of(Graph& g, Operation operation) {
+    return g.shape(g.add(std::move(operation))).to_string();
+}
 
 std::string demands(const Graph& g) {
     std::string out;
@@ -37,9 +39,15 @@ std::string demands(const Graph& g) {
 
 struct Infer : testing::Test {
     Graph g;
-    Var f(Shape shape, const std::string& name = "x") { return g.input(name, DType::F32, std::move(shape)); }
-    Var i(Shape shape, const std::string& name = "i") { return g.input(name, DType::I64, std::move(shape)); }
-    Var b(Shape shape, const std::string& name = "b") { return g.input(name, DType::Bool, std::move(shape)); }
+    Var f(Shape shape, const std::string& name = "x") {
+        return g.input(name, DType::F32, std::move(shape));
+    }
+    Var i(Shape shape, const std::string& name = "i") {
+        return g.input(name, DType::I64, std::move(shape));
+    }
+    Var b(Shape shape, const std::string& name = "b") {
+        return g.input(name, DType::Bool, std::move(shape));
+    }
 };
 
 TEST_F(Infer, AxesMustExist) {
@@ -47,8 +55,10 @@ TEST_F(Infer, AxesMustExist) {
     EXPECT_THAT(refusal(g, op::Softmax{x, 5, false}), HasSubstr("axis 5 of rank 4"));
     EXPECT_THAT(refusal(g, op::Reduce{ReduceOp::Sum, x, {-1}}), HasSubstr("axis -1 of rank 4"));
     EXPECT_THAT(refusal(g, op::Reduce{ReduceOp::Sum, x, {2, 1}}), HasSubstr("ascending"));
-    EXPECT_THAT(refusal(g, op::Reduce{ReduceOp::Sum, x, {1, 1}}), HasSubstr("axis 1 is given twice"));
-    EXPECT_THAT(refusal(g, op::Permute{x, {0, 1, 2}}), HasSubstr("perm has 3 entries, 4 are needed"));
+    EXPECT_THAT(refusal(g, op::Reduce{ReduceOp::Sum, x, {1, 1}}),
+                HasSubstr("axis 1 is given twice"));
+    EXPECT_THAT(refusal(g, op::Permute{x, {0, 1, 2}}),
+                HasSubstr("perm has 3 entries, 4 are needed"));
     EXPECT_THAT(refusal(g, op::Permute{x, {0, 1, 2, 2}}), HasSubstr("axis 2 is given twice"));
     EXPECT_THAT(refusal(g, op::Dft{x, 3, false}), HasSubstr("rank 3"));
 }
@@ -65,10 +75,12 @@ TEST_F(Infer, DTypesMustFit) {
     EXPECT_THAT(refusal(g, op::Reduce{ReduceOp::Mean, x, {0}}), HasSubstr("i64"));
     EXPECT_THAT(refusal(g, op::Reduce{ReduceOp::Sum, c, {0}}), HasSubstr("bool"));
     EXPECT_EQ(shape_of(g, op::Reduce{ReduceOp::Max, c, {0}}), "[]");
-    EXPECT_THAT(refusal(g, op::Softmax{x, 0, false}), HasSubstr("x has dtype i64, a float type is needed"));
+    EXPECT_THAT(refusal(g, op::Softmax{x, 0, false}),
+                HasSubstr("x has dtype i64, a float type is needed"));
     EXPECT_THAT(refusal(g, op::Unary{UnaryOp::Exp, x}), HasSubstr("exp does not take i64"));
     EXPECT_THAT(refusal(g, op::Binary{BinaryOp::Add, x, y}), HasSubstr("i64[4] and f32[4]"));
-    EXPECT_THAT(refusal(g, op::Select{y, x, x}), HasSubstr("condition has dtype f32, bool is needed"));
+    EXPECT_THAT(refusal(g, op::Select{y, x, x}),
+                HasSubstr("condition has dtype f32, bool is needed"));
     EXPECT_THAT(refusal(g, op::Gather{x, y, 0}), HasSubstr("indices has dtype f32"));
     EXPECT_THAT(refusal(g, op::BitCast{y, DType::I64}), HasSubstr("differ in size"));
     EXPECT_EQ(g.dtype(g.add(op::Binary{BinaryOp::Less, y, y})), DType::Bool);
@@ -81,14 +93,16 @@ TEST_F(Infer, ReshapeKeepsTheSize) {
     EXPECT_EQ(demands(g), "");
     (void)g.add(op::Reshape{x, {batch, 128, 768}});
     EXPECT_EQ(g.constraints().size(), 1U);
-    EXPECT_THAT(refusal(g, op::Reshape{f({2, 3}, "y"), {4, 2}}), HasSubstr("[2, 3] has 6 elements, [4, 2] has 8"));
+    EXPECT_THAT(refusal(g, op::Reshape{f({2, 3}, "y"), {4, 2}}),
+                HasSubstr("[2, 3] has 6 elements, [4, 2] has 8"));
     EXPECT_EQ(shape_of(g, op::Reshape{f({0, 3}, "z"), {7, 0}}), "[7, 0]");
 }
 
 TEST_F(Infer, BroadcastTakesOnesOnly) {
     EXPECT_EQ(shape_of(g, op::Broadcast{f({1, seq}), {batch, seq}}), "[batch, seq]");
     EXPECT_EQ(demands(g), "");
-    EXPECT_THAT(refusal(g, op::Broadcast{f({2, 3}, "y"), {4, 3}}), HasSubstr("2 is neither 1 nor 4"));
+    EXPECT_THAT(refusal(g, op::Broadcast{f({2, 3}, "y"), {4, 3}}),
+                HasSubstr("2 is neither 1 nor 4"));
     EXPECT_THAT(refusal(g, op::Broadcast{f({3}, "z"), {4, 3}}), HasSubstr("rank"));
     (void)g.add(op::Broadcast{f({seq}, "s"), {5}});
     EXPECT_EQ(demands(g), "seq ~ 5");
@@ -133,10 +147,13 @@ TEST_F(Infer, ASliceOfNothingMayBeBound) {
 
 TEST_F(Infer, WindowsShrinkTheirAxes) {
     const Var x = f({batch, 3, 10, seq});
-    EXPECT_EQ(shape_of(g, op::Window{x, {2, 3}, {3, 2}, {2, 2}, {2, 1}}), "[batch, 3, 3, seq//2, 3, 2]");
+    EXPECT_EQ(shape_of(g, op::Window{x, {2, 3}, {3, 2}, {2, 2}, {2, 1}}),
+              "[batch, 3, 3, seq//2, 3, 2]");
     EXPECT_EQ(shape_of(g, op::Window{f({2}, "y"), {0}, {5}, {1}, {1}}), "[0, 5]");
-    EXPECT_THAT(refusal(g, op::Window{x, {2}, {0}, {1}, {1}}), HasSubstr("size must be at least 1"));
-    EXPECT_THAT(refusal(g, op::Window{x, {2}, {1}, {0}, {1}}), HasSubstr("strides must be at least 1, not 0"));
+    EXPECT_THAT(refusal(g, op::Window{x, {2}, {0}, {1}, {1}}),
+                HasSubstr("size must be at least 1"));
+    EXPECT_THAT(refusal(g, op::Window{x, {2}, {1}, {0}, {1}}),
+                HasSubstr("strides must be at least 1, not 0"));
 }
 
 TEST_F(Infer, ConcatAddsOneAxis) {
@@ -152,11 +169,15 @@ TEST_F(Infer, ConcatAddsOneAxis) {
 TEST_F(Infer, PadsAreLimitedByTheMode) {
     const Var x = f({3, 4});
     EXPECT_EQ(shape_of(g, op::Pad{x, {0, 2}, {1, 3}, PadMode::Reflect, {}}), "[4, 9]");
-    EXPECT_THAT(refusal(g, op::Pad{x, {0, 4}, {0, 0}, PadMode::Reflect, {}}), HasSubstr("reflecting axis 1 by 4"));
-    EXPECT_THAT(refusal(g, op::Pad{x, {0, -1}, {0, 0}, PadMode::Edge, {}}), HasSubstr("must not be negative"));
-    EXPECT_THAT(refusal(g, op::Pad{f({0}, "e"), {1}, {0}, PadMode::Edge, {}}), HasSubstr("axis 0 is empty"));
+    EXPECT_THAT(refusal(g, op::Pad{x, {0, 4}, {0, 0}, PadMode::Reflect, {}}),
+                HasSubstr("reflecting axis 1 by 4"));
+    EXPECT_THAT(refusal(g, op::Pad{x, {0, -1}, {0, 0}, PadMode::Edge, {}}),
+                HasSubstr("must not be negative"));
+    EXPECT_THAT(refusal(g, op::Pad{f({0}, "e"), {1}, {0}, PadMode::Edge, {}}),
+                HasSubstr("axis 0 is empty"));
     EXPECT_THAT(refusal(g, op::Pad{x, {0, 0}, {0, 0}, PadMode::Constant, {}}), HasSubstr("value"));
-    EXPECT_THAT(refusal(g, op::Pad{x, none, none, PadMode::Constant, scalar(g, DType::I64, 0)}), HasSubstr("i64[]"));
+    EXPECT_THAT(refusal(g, op::Pad{x, none, none, PadMode::Constant, scalar(g, DType::I64, 0)}),
+                HasSubstr("i64[]"));
 }
 
 TEST_F(Infer, GathersAndScatters) {
@@ -166,16 +187,20 @@ TEST_F(Infer, GathersAndScatters) {
     EXPECT_EQ(shape_of(g, op::GatherNd{x, index, 0}), "[2]");
     EXPECT_EQ(shape_of(g, op::GatherNd{x, i({5, 4, 1}, "j"), 1}), "[5, 4, 7]");
     EXPECT_EQ(demands(g), "");
-    EXPECT_THAT(refusal(g, op::GatherElements{x, i({2, batch, 8}, "k"), 0}), HasSubstr("along axis 2: 7 < 8"));
+    EXPECT_THAT(refusal(g, op::GatherElements{x, i({2, batch, 8}, "k"), 0}),
+                HasSubstr("along axis 2: 7 < 8"));
     EXPECT_THAT(refusal(g, op::GatherNd{x, i({2, 4}, "l"), 0}), HasSubstr("length 4"));
     EXPECT_THAT(refusal(g, op::GatherNd{x, i({2, seq}, "m"), 0}), HasSubstr("must be known"));
-    EXPECT_THAT(refusal(g, op::ScatterNd{x, index, f({3}, "u"), ScatterReduction::Add}), HasSubstr("[2] and [3] differ"));
-    EXPECT_THAT(refusal(g, op::ScatterElements{x, full, f({2, batch}, "v"), 0, ScatterReduction::None}),
-                HasSubstr("different ranks"));
+    EXPECT_THAT(refusal(g, op::ScatterNd{x, index, f({3}, "u"), ScatterReduction::Add}),
+                HasSubstr("[2] and [3] differ"));
+    EXPECT_THAT(
+        refusal(g, op::ScatterElements{x, full, f({2, batch}, "v"), 0, ScatterReduction::None}),
+        HasSubstr("different ranks"));
 }
 
 TEST_F(Infer, TopKNeedsEnoughElements) {
-    EXPECT_THAT(refusal(g, op::TopK{f({4}), 0, 5, true}), HasSubstr("axis 0 of size 4 has no 5 elements"));
+    EXPECT_THAT(refusal(g, op::TopK{f({4}), 0, 5, true}),
+                HasSubstr("axis 0 of size 4 has no 5 elements"));
     const Var top = g.var(g.add(op::TopK{f({batch, seq}, "y"), 1, 3, true}));
     EXPECT_EQ(demands(g), "seq - 3 >= 0");
     EXPECT_EQ(g.dtype(g.result(top, 1)), DType::I64);
@@ -195,17 +220,22 @@ TEST_F(Infer, MatMulChecksItsDims) {
 
 TEST_F(Infer, ConvChecksChannelsAndExtent) {
     const Var x = f({batch, 64, seq, 32}), w = f({16, 32, 3, 3}, "w");
-    EXPECT_EQ(shape_of(g, op::Conv{x, w, {2, 1}, {1, 2}, {1, 1}, {1, 1}, 2}), "[batch, 16, (seq + 1)//2, 30]");
+    EXPECT_EQ(shape_of(g, op::Conv{x, w, {2, 1}, {1, 2}, {1, 1}, {1, 1}, 2}),
+              "[batch, 16, (seq + 1)//2, 30]");
     EXPECT_EQ(demands(g), "");
     EXPECT_THAT(refusal(g, op::Conv{x, w, {1, 1}, {1, 1}, ones, ones, 1}),
                 HasSubstr("w has 32 input channels, x gives 64 / groups 1"));
     const Var narrow = f({1, 32, 2, 9}, "narrow");
-    EXPECT_THAT(refusal(g, op::Conv{narrow, w, {1, 1}, {2, 2}, none, none, 1}), HasSubstr("extent 5"));
+    EXPECT_THAT(refusal(g, op::Conv{narrow, w, {1, 1}, {2, 2}, none, none, 1}),
+                HasSubstr("extent 5"));
     EXPECT_THAT(refusal(g, op::Conv{x, f({15, 32, 1, 1}, "v"), {1, 1}, {1, 1}, none, none, 2}),
                 HasSubstr("15 output channels do not divide into 2 groups"));
-    EXPECT_THAT(refusal(g, op::Conv{x, w, {1}, {1, 1}, none, none, 2}), HasSubstr("strides has 1 entries, 2"));
-    EXPECT_EQ(shape_of(g, op::ConvTranspose{x, f({64, 8, 2, 2}, "t"), {2, 2}, {1, 1}, none, none, {0, 1}, 2}),
-              "[batch, 16, 2*seq, 65]");
+    EXPECT_THAT(refusal(g, op::Conv{x, w, {1}, {1, 1}, none, none, 2}),
+                HasSubstr("strides has 1 entries, 2"));
+    EXPECT_EQ(
+        shape_of(
+            g, op::ConvTranspose{x, f({64, 8, 2, 2}, "t"), {2, 2}, {1, 1}, none, none, {0, 1}, 2}),
+        "[batch, 16, 2*seq, 65]");
 }
 
 TEST_F(Infer, SizesDoNotOverflow) {
@@ -217,14 +247,19 @@ TEST_F(Infer, SizesDoNotOverflow) {
 }
 
 TEST_F(Infer, AttentionChecksHeadsAndMask) {
-    const Var q = f({batch, 8, seq, 64}, "q"), k = f({batch, 2, 77, 64}, "k"), v = f({batch, 2, 77, 32}, "v");
+    const Var q = f({batch, 8, seq, 64}, "q"), k = f({batch, 2, 77, 64}, "k"),
+              v = f({batch, 2, 77, 32}, "v");
     EXPECT_EQ(shape_of(g, op::Attention{q, k, v, {}, 1, CausalMask::None}), "[batch, 8, seq, 32]");
-    EXPECT_EQ(shape_of(g, op::Attention{q, k, v, b({1, 1, seq, 77}), 1, CausalMask::None}), "[batch, 8, seq, 32]");
+    EXPECT_EQ(shape_of(g, op::Attention{q, k, v, b({1, 1, seq, 77}), 1, CausalMask::None}),
+              "[batch, 8, seq, 32]");
     EXPECT_EQ(demands(g), "");
-    EXPECT_THAT(refusal(g, op::Attention{f({batch, 7, seq, 64}, "q7"), k, v, {}, 1, CausalMask::None}),
-                HasSubstr("7 heads, not a multiple of the 2"));
-    EXPECT_THAT(refusal(g, op::Attention{q, k, v, f({1, 3, 1, 77}, "m"), 1, CausalMask::None}), HasSubstr("heads"));
-    EXPECT_THAT(refusal(g, op::Attention{q, k, v, i({1, 1, 1, 77}), 1, CausalMask::None}), HasSubstr("mask"));
+    EXPECT_THAT(
+        refusal(g, op::Attention{f({batch, 7, seq, 64}, "q7"), k, v, {}, 1, CausalMask::None}),
+        HasSubstr("7 heads, not a multiple of the 2"));
+    EXPECT_THAT(refusal(g, op::Attention{q, k, v, f({1, 3, 1, 77}, "m"), 1, CausalMask::None}),
+                HasSubstr("heads"));
+    EXPECT_THAT(refusal(g, op::Attention{q, k, v, i({1, 1, 1, 77}), 1, CausalMask::None}),
+                HasSubstr("mask"));
 }
 
 TEST_F(Infer, RecurrentChecksItsWeights) {
@@ -263,11 +298,16 @@ TEST_F(Infer, BranchesMustFit) {
     const auto fine = body_of(DType::F32, {Dim::symbol("n")});
     const Type result{DType::F32, {4}};
     EXPECT_EQ(shape_of(g, op::If{c, {x}, fine, fine, {result}}), "[4]");
-    EXPECT_THAT(refusal(g, op::If{c, {x}, fine, body_of(DType::I64, {4}), {result}}), HasSubstr("else branch"));
-    EXPECT_THAT(refusal(g, op::If{c, {}, fine, fine, {result}}), HasSubstr("has 1 inputs, 0 are passed"));
-    EXPECT_THAT(refusal(g, op::If{c, {x}, fine, body_of(DType::F32, {4}, 2), {result}}), HasSubstr("2 outputs"));
-    EXPECT_THAT(refusal(g, op::If{c, {x}, body_of(DType::F32, {5}), fine, {result}}), HasSubstr("f32[5] is needed"));
-    EXPECT_THAT(refusal(g, op::If{b({2}, "c2"), {x}, fine, fine, {result}}), HasSubstr("must have one element"));
+    EXPECT_THAT(refusal(g, op::If{c, {x}, fine, body_of(DType::I64, {4}), {result}}),
+                HasSubstr("else branch"));
+    EXPECT_THAT(refusal(g, op::If{c, {}, fine, fine, {result}}),
+                HasSubstr("has 1 inputs, 0 are passed"));
+    EXPECT_THAT(refusal(g, op::If{c, {x}, fine, body_of(DType::F32, {4}, 2), {result}}),
+                HasSubstr("2 outputs"));
+    EXPECT_THAT(refusal(g, op::If{c, {x}, body_of(DType::F32, {5}), fine, {result}}),
+                HasSubstr("f32[5] is needed"));
+    EXPECT_THAT(refusal(g, op::If{b({2}, "c2"), {x}, fine, fine, {result}}),
+                HasSubstr("must have one element"));
 }
 
 TEST_F(Infer, LoopsMustFit) {
@@ -282,11 +322,14 @@ TEST_F(Infer, LoopsMustFit) {
     const Type carried{DType::F32, {3}}, scanned{DType::F32, {Dim::symbol("trips"), 3}};
     const Value loop = g.add(op::Loop{count, {}, {start}, {}, body, {carried, scanned}});
     EXPECT_EQ(g.shape(g.result(loop, 1)).to_string(), "[trips, 3]");
-    EXPECT_THAT(refusal(g, op::Loop{count, {}, {start}, {}, body, {carried, carried}}), HasSubstr("output 2"));
+    EXPECT_THAT(refusal(g, op::Loop{count, {}, {start}, {}, body, {carried, carried}}),
+                HasSubstr("output 2"));
     EXPECT_THAT(refusal(g, op::Loop{count, {}, {f({4}, "y")}, {}, body, {carried, scanned}}),
                 HasSubstr("f32[4], f32[3] is needed"));
-    EXPECT_THAT(refusal(g, op::Loop{start, {}, {start}, {}, body, {carried, scanned}}), HasSubstr("trip count"));
-    EXPECT_THAT(refusal(g, op::Loop{count, {}, {start}, {}, body, {carried}}), HasSubstr("outputs"));
+    EXPECT_THAT(refusal(g, op::Loop{start, {}, {start}, {}, body, {carried, scanned}}),
+                HasSubstr("trip count"));
+    EXPECT_THAT(refusal(g, op::Loop{count, {}, {start}, {}, body, {carried}}),
+                HasSubstr("outputs"));
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ bool read_flag(const Array& flag, const EvalContext& ctx) {
     return *flag.data<bool>();
 }
 
-/// A size of a result that no iteration made; 0 if it has a symbol that only an iteration would have bound.
+/// A size of a result that no iteration made; 0 if it has a symbol that only an iteration would
+/// have bound.
 std::int64_t size_or_zero(const Dim& dim, const EvalContext& ctx) {
     try {
         return ctx.eval(dim);

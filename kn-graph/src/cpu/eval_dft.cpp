@@ -15,24 +15,27 @@ Arrays eval(const op::Dft& op, EvalContext& ctx) {
     dispatch_float(x.dtype(), [&]<class T>() {
         const T* in = x.data<T>();
         T* out = result.mutable_data<T>();
-        ctx.parallel(lanes.outer * lanes.inner, 50.0 * static_cast<double>(length),
-                     [&](std::int64_t begin, std::int64_t end) {
-            std::vector<std::complex<double>> data(length);
-            for (std::int64_t l = begin; l < end; ++l) {
-                const std::int64_t start =
-                    l / lanes.inner * lanes.length * lanes.inner + l % lanes.inner;
-                for (std::size_t k = 0; k < length; ++k) {
-                    const std::int64_t at = 2 * (start + static_cast<std::int64_t>(k) * lanes.inner);
-                    data[k] = {widen(in[at]), widen(in[at + 1])};
+        ctx.parallel(
+            lanes.outer * lanes.inner, 50.0 * static_cast<double>(length),
+            [&](std::int64_t begin, std::int64_t end) {
+                std::vector<std::complex<double>> data(length);
+                for (std::int64_t l = begin; l < end; ++l) {
+                    const std::int64_t start =
+                        l / lanes.inner * lanes.length * lanes.inner + l % lanes.inner;
+                    for (std::size_t k = 0; k < length; ++k) {
+                        const std::int64_t at =
+                            2 * (start + static_cast<std::int64_t>(k) * lanes.inner);
+                        data[k] = {widen(in[at]), widen(in[at + 1])};
+                    }
+                    fft(data);
+                    for (std::size_t k = 0; k < length; ++k) {
+                        const std::int64_t at =
+                            2 * (start + static_cast<std::int64_t>(k) * lanes.inner);
+                        out[at] = narrow<T>(static_cast<Compute<T>>(data[k].real() * scale));
+                        out[at + 1] = narrow<T>(static_cast<Compute<T>>(data[k].imag() * scale));
+                    }
                 }
-                fft(data);
-                for (std::size_t k = 0; k < length; ++k) {
-                    const std::int64_t at = 2 * (start + static_cast<std::int64_t>(k) * lanes.inner);
-                    out[at] = narrow<T>(static_cast<Compute<T>>(data[k].real() * scale));
-                    out[at + 1] = narrow<T>(static_cast<Compute<T>>(data[k].imag() * scale));
-                }
-            }
-        });
+            });
     });
     return {result};
 }

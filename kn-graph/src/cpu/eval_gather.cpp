@@ -51,8 +51,8 @@ Arrays eval(const op::Gather& op, EvalContext& ctx) {
     ctx.parallel(lanes.outer * count, 2.0 + 0.1 * static_cast<double>(block),
                  [&](std::int64_t begin, std::int64_t end) {
                      for (std::int64_t i = begin; i < end; ++i) {
-                         const std::int64_t from =
-                             i / count * lanes.length + indices[static_cast<std::size_t>(i % count)];
+                         const std::int64_t from = i / count * lanes.length +
+                                                   indices[static_cast<std::size_t>(i % count)];
                          std::memcpy(out + i * block, x.bytes() + from * block, block);
                      }
                  });
@@ -73,20 +73,21 @@ Arrays eval(const op::GatherElements& op, EvalContext& ctx) {
         auto* to = reinterpret_cast<T*>(result.mutable_bytes());
         ctx.parallel(result.size() / row, 3.0 * static_cast<double>(row),
                      [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t r = begin; r < end; ++r) {
-                std::int64_t base = 0;
-                std::int64_t rest = r;
-                for (std::size_t a = last; a-- > 0; rest /= shape[a])
-                    if (a != axis) base += rest % shape[a] * x.stride(a);
-                for (std::int64_t j = 0; j < row; ++j) {
-                    const std::int64_t i = r * row + j;
-                    const std::int64_t index = checked_index(
-                        ctx, indices[static_cast<std::size_t>(i)], x.dim(axis), axis);
-                    const std::int64_t along_row = axis == last ? 0 : j * x.stride(last);
-                    to[i] = from[base + along_row + index * x.stride(axis)];
-                }
-            }
-        });
+                         for (std::int64_t r = begin; r < end; ++r) {
+                             std::int64_t base = 0;
+                             std::int64_t rest = r;
+                             for (std::size_t a = last; a-- > 0; rest /= shape[a])
+                                 if (a != axis) base += rest % shape[a] * x.stride(a);
+                             for (std::int64_t j = 0; j < row; ++j) {
+                                 const std::int64_t i = r * row + j;
+                                 const std::int64_t index = checked_index(
+                                     ctx, indices[static_cast<std::size_t>(i)], x.dim(axis), axis);
+                                 const std::int64_t along_row =
+                                     axis == last ? 0 : j * x.stride(last);
+                                 to[i] = from[base + along_row + index * x.stride(axis)];
+                             }
+                         }
+                     });
     });
     return {result};
 }

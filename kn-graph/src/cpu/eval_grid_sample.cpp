@@ -41,7 +41,8 @@ class Sampler {
         C x = coordinate(normalized, size);
         if (op_.mode == ResizeMode::Nearest) x = std::rint(x);
         if (x < low || x > high) {
-            if (op_.padding == GridPadding::Border) x = std::clamp<C>(x, 0, static_cast<C>(size - 1));
+            if (op_.padding == GridPadding::Border)
+                x = std::clamp<C>(x, 0, static_cast<C>(size - 1));
             if (op_.padding == GridPadding::Reflection) x = reflect(x, low, high);
         }
         const C floor = std::floor(x);
@@ -52,7 +53,9 @@ class Sampler {
             case ResizeMode::Nearest:
                 result = {{static_cast<std::int64_t>(std::rint(x))}, {C(1)}, 1};
                 break;
-            case ResizeMode::Linear: result = {{base, base + 1}, {1 - ratio, ratio}, 2}; break;
+            case ResizeMode::Linear:
+                result = {{base, base + 1}, {1 - ratio, ratio}, 2};
+                break;
             case ResizeMode::Cubic:
                 result = {{base - 1, base, base + 1, base + 2},
                           {cubic(1 + ratio), cubic(ratio), cubic(1 - ratio), cubic(2 - ratio)},

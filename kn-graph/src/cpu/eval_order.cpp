@@ -84,31 +84,32 @@ Arrays eval(const op::TopK& op, EvalContext& ctx) {
         const auto length = static_cast<std::size_t>(lanes.length);
         ctx.parallel(lanes.outer * lanes.inner, 20.0 * static_cast<double>(length),
                      [&](std::int64_t begin, std::int64_t end) {
-            std::vector<Compute<T>> lane(length);
-            Ints order(length);
-            const auto before = [&](std::int64_t i, std::int64_t j) {
-                const auto a = lane[static_cast<std::size_t>(i)];
-                const auto b = lane[static_cast<std::size_t>(j)];
-                if (op.largest ? below(b, a) : below(a, b)) return true;
-                if (op.largest ? below(a, b) : below(b, a)) return false;
-                return i < j;
-            };
-            for (std::int64_t l = begin; l < end; ++l) {
-                const std::int64_t o = l / lanes.inner;
-                const std::int64_t i = l % lanes.inner;
-                const T* from = in + o * lanes.length * lanes.inner + i;
-                for (std::size_t j = 0; j < length; ++j)
-                    lane[j] = widen(from[static_cast<std::int64_t>(j) * lanes.inner]);
-                std::iota(order.begin(), order.end(), 0);
-                std::partial_sort(order.begin(), order.begin() + k, order.end(), before);
-                for (std::int64_t j = 0; j < k; ++j) {
-                    const std::int64_t to = (o * k + j) * lanes.inner + i;
-                    const std::int64_t at = order[static_cast<std::size_t>(j)];
-                    out[to] = from[at * lanes.inner];
-                    positions[to] = at;
-                }
-            }
-        });
+                         std::vector<Compute<T>> lane(length);
+                         Ints order(length);
+                         const auto before = [&](std::int64_t i, std::int64_t j) {
+                             const auto a = lane[static_cast<std::size_t>(i)];
+                             const auto b = lane[static_cast<std::size_t>(j)];
+                             if (op.largest ? below(b, a) : below(a, b)) return true;
+                             if (op.largest ? below(a, b) : below(b, a)) return false;
+                             return i < j;
+                         };
+                         for (std::int64_t l = begin; l < end; ++l) {
+                             const std::int64_t o = l / lanes.inner;
+                             const std::int64_t i = l % lanes.inner;
+                             const T* from = in + o * lanes.length * lanes.inner + i;
+                             for (std::size_t j = 0; j < length; ++j)
+                                 lane[j] = widen(from[static_cast<std::int64_t>(j) * lanes.inner]);
+                             std::iota(order.begin(), order.end(), 0);
+                             std::partial_sort(order.begin(), order.begin() + k, order.end(),
+                                               before);
+                             for (std::int64_t j = 0; j < k; ++j) {
+                                 const std::int64_t to = (o * k + j) * lanes.inner + i;
+                                 const std::int64_t at = order[static_cast<std::size_t>(j)];
+                                 out[to] = from[at * lanes.inner];
+                                 positions[to] = at;
+                             }
+                         }
+                     });
     });
     return {values, indices};
 }

@@ -1,54 +1,12 @@
-#include <cblas.h>
+#include <algorithm>
 
 #include "cpu/cell_activation.h"
+#include "cpu/gemm.h"
 #include "cpu/lanes.h"
 
 namespace kn::cpu {
 
 namespace {
-
-/// An operand's elements in the compute type: its own memory where that is the dtype's.
-template <class C>
-class Elements {
-  public:
-    Elements() = default;
-    Elements(EvalContext& ctx, Value value) : array_(ctx.contiguous(value)) {
-        dispatch_float(array_.dtype(), [&]<class T>() {
-            if constexpr (std::is_same_v<T, C>) {
-                data_ = array_.data<T>();
-            } else if constexpr (is_half_type<T> && std::is_same_v<C, float>) {
-                const T* from = array_.data<T>();
-                widened_.resize(static_cast<std::size_t>(array_.size()));
-                for (std::size_t i = 0; i < widened_.size(); ++i) widened_[i] = widen(from[i]);
-                data_ = widened_.data();
-            }
-        });
-    }
-    Elements(EvalContext& ctx, const std::optional<Value>& value)
-        : Elements(value ? Elements(ctx, *value) : Elements()) {}
-    Elements(Elements&&) = default;  // a moved vector keeps its memory
-
-    explicit operator bool() const { return data_ != nullptr; }
-    const C* data() const { return data_; }
-
-  private:
-    Array array_;
-    std::vector<C> widened_;
-    const C* data_ = nullptr;
-};
-
-void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, const float* b, float beta,
-          float* c, std::int64_t ldc) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(m), static_cast<int>(n),
-                static_cast<int>(k), 1, a, static_cast<int>(k), b, static_cast<int>(k), beta, c,
-                static_cast<int>(ldc));
-}
-void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const double* a, const double* b,
-          double beta, double* c, std::int64_t ldc) {
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(m), static_cast<int>(n),
-                static_cast<int>(k), 1, a, static_cast<int>(k), b, static_cast<int>(k), beta, c,
-                static_cast<int>(ldc));
-}
 
 /// c [m, n] (rows ldc apart) += a [m, k] times the transpose of b [n, k], in panels on the threads.
 template <class C>
@@ -57,15 +15,14 @@ void add_product(EvalContext& ctx, std::int64_t m, std::int64_t n, std::int64_t 
     constexpr std::int64_t kPanel = 64;
     const bool by_rows = m > n;
     const std::int64_t length = by_rows ? m : n;
-    const double cost = 0.1 * static_cast<double>(kPanel * (by_rows ? n : m) * k) + 1;
-    if (k == 0) return;
+    const double cost = 0.03 * static_cast<double>(kPanel * (by_rows ? n : m) * k) + 1;
     ctx.parallel((length + kPanel - 1) / kPanel, cost, [&](std::int64_t begin, std::int64_t end) {
         const std::int64_t from = begin * kPanel;
         const std::int64_t count = std::min(end * kPanel, length) - from;
-        if (by_rows)
-            gemm(count, n, k, a + from * k, b, 1, c + from * ldc, ldc);
-        else
-            gemm(m, count, k, a, b + from * k, 1, c + from, ldc);
+        const std::int64_t row = by_rows ? from : 0;
+        const std::int64_t column = by_rows ? 0 : from;
+        gemm<C>(by_rows ? count : m, by_rows ? n : count, k, 1, {a + row * k, k, 1},
+                {b + column * k, 1, k}, 1, c + row * ldc + column, ldc);
     });
 }
 
@@ -75,13 +32,13 @@ class Cell {
 
   public:
     Cell(const op::Recurrent& op, EvalContext& ctx)
-        : op_(op), ctx_(ctx), x_(ctx, op.x), w_(ctx, op.w), r_(ctx, op.r), bias_(ctx, op.bias),
-          peephole_(ctx, op.peephole) {
-        const Ints& x_shape = ctx.operand(op.x).shape();
-        steps_ = x_shape[0];
-        batch_ = x_shape[1];
-        input_ = x_shape[2];
-        hidden_ = ctx.operand(op.r).dim(1);
+        : op_(op), ctx_(ctx), x_(operand(op.x)), w_(operand(op.w)), r_(operand(op.r)) {
+        if (op.bias) bias_ = operand(*op.bias);
+        if (op.peephole) peephole_ = operand(*op.peephole);
+        steps_ = x_.dim(0);
+        batch_ = x_.dim(1);
+        input_ = x_.dim(2);
+        hidden_ = r_.dim(1);
         gates_ = op.kind == CellKind::Lstm ? 4 : op.kind == CellKind::Gru ? 3 : 1;
         for (std::size_t i = 0; i < op.activations.size(); ++i)
             functions_.push_back({op.activations[i], op.alphas[i], op.betas[i]});
@@ -93,7 +50,7 @@ class Cell {
     Arrays run() {
         project_input();
         Array all = ctx_.result(0);
-        T* out = all.template mutable_data<T>();
+        T* out = all.mutable_data<T>();
         for (std::int64_t s = 0; s < steps_; ++s) {
             const std::int64_t t = op_.reverse ? steps_ - 1 - s : s;
             recur(projected_.data() + t * batch_ * gates_ * hidden_);
@@ -103,7 +60,8 @@ class Cell {
                 C* gates = projected_.data() + (t * batch_ + b) * gates_ * hidden_;
                 if (active) update(gates, b);
                 for (std::int64_t j = 0; j < hidden_; ++j)
-                    row[j] = narrow<T>(active ? h_[static_cast<std::size_t>(b * hidden_ + j)] : C(0));
+                    row[j] =
+                        narrow<T>(active ? h_[static_cast<std::size_t>(b * hidden_ + j)] : C(0));
             }
         }
         Arrays results{all, state(h_, 1)};
@@ -112,11 +70,14 @@ class Cell {
     }
 
   private:
+    /// Row-major, in the compute type.
+    Array operand(Value value) const { return widened(ctx_.contiguous(value), ctx_); }
+
     std::vector<C> initial(const std::optional<Value>& value) {
         const auto size = static_cast<std::size_t>(batch_ * hidden_);
-        const Elements<C> start(ctx_, value);
-        if (!start) return std::vector<C>(size);
-        return std::vector<C>(start.data(), start.data() + size);
+        if (!value) return std::vector<C>(size);
+        const Array start = operand(*value);
+        return std::vector<C>(start.data<C>(), start.data<C>() + size);
     }
 
     void read_lengths() {
@@ -131,34 +92,35 @@ class Cell {
         }
     }
 
-    /// With linear_before_reset the recurrent bias of the new state's gate comes in before the reset.
-    bool keeps_bias_apart(std::int64_t gate) const {
-        return op_.linear_before_reset && gate == 2;
-    }
+    /// With linear_before_reset the recurrent bias of the new state's gate comes in before the
+    /// reset.
+    bool keeps_bias_apart(std::int64_t gate) const { return op_.linear_before_reset && gate == 2; }
 
     /// All steps' x w^T + bias at once.
     void project_input() {
         const std::int64_t width = gates_ * hidden_;
         projected_.assign(static_cast<std::size_t>(steps_ * batch_ * width), C(0));
-        if (bias_)
+        if (bias_) {
+            const C* bias = bias_->data<C>();
             for (std::int64_t r = 0; r < steps_ * batch_; ++r)
                 for (std::int64_t j = 0; j < width; ++j)
                     projected_[static_cast<std::size_t>(r * width + j)] =
-                        bias_.data()[j] +
-                        (keeps_bias_apart(j / hidden_) ? C(0) : bias_.data()[width + j]);
-        add_product(ctx_, steps_ * batch_, width, input_, x_.data(), w_.data(), projected_.data(),
-                    width);
+                        bias[j] + (keeps_bias_apart(j / hidden_) ? C(0) : bias[width + j]);
+        }
+        add_product(ctx_, steps_ * batch_, width, input_, x_.data<C>(), w_.data<C>(),
+                    projected_.data(), width);
     }
 
     /// Adds h r^T to one step's gates [batch, gates * hidden].
     void recur(C* gates) {
         const std::int64_t width = gates_ * hidden_;
         if (op_.kind != CellKind::Gru)
-            return add_product(ctx_, batch_, width, hidden_, h_.data(), r_.data(), gates, width);
-        const C* r_new = r_.data() + 2 * hidden_ * hidden_;
-        add_product(ctx_, batch_, 2 * hidden_, hidden_, h_.data(), r_.data(), gates, width);
+            return add_product(ctx_, batch_, width, hidden_, h_.data(), r_.data<C>(), gates, width);
+        const C* r_new = r_.data<C>() + 2 * hidden_ * hidden_;
+        add_product(ctx_, batch_, 2 * hidden_, hidden_, h_.data(), r_.data<C>(), gates, width);
         for (std::int64_t b = 0; b < batch_; ++b) activate(0, gates + b * width, 2 * hidden_);
-        // The new state's gate sees the old state through the reset gate: after the product, or before.
+        // The new state's gate sees the old state through the reset gate: after the product, or
+        // before.
         std::vector<C> seen(static_cast<std::size_t>(batch_ * hidden_));
         std::vector<C> through(op_.linear_before_reset ? seen.size() : 0);
         for (std::int64_t b = 0; b < batch_; ++b)
@@ -167,7 +129,7 @@ class Cell {
                 const C reset = gates[b * width + hidden_ + j];
                 seen[at] = op_.linear_before_reset ? h_[at] : reset * h_[at];
                 if (op_.linear_before_reset && bias_)
-                    through[at] = bias_.data()[width + 2 * hidden_ + j];
+                    through[at] = bias_->data<C>()[width + 2 * hidden_ + j];
             }
         if (!op_.linear_before_reset)
             return add_product(ctx_, batch_, hidden_, hidden_, seen.data(), r_new,
@@ -176,7 +138,8 @@ class Cell {
         for (std::int64_t b = 0; b < batch_; ++b)
             for (std::int64_t j = 0; j < hidden_; ++j)
                 gates[b * width + 2 * hidden_ + j] +=
-                    gates[b * width + hidden_ + j] * through[static_cast<std::size_t>(b * hidden_ + j)];
+                    gates[b * width + hidden_ + j] *
+                    through[static_cast<std::size_t>(b * hidden_ + j)];
     }
 
     void activate(std::size_t function, C* data, std::int64_t count) const {
@@ -187,7 +150,8 @@ class Cell {
         apply(functions_[function], data, count);
     }
 
-    /// The new state of sequence b from its gates, which lack only the activations (but for the GRU's first two).
+    /// The new state of sequence b from its gates, which lack only the activations (but for the
+    /// GRU's first two).
     void update(C* gates, std::int64_t b) {
         C* h = h_.data() + b * hidden_;
         switch (op_.kind) {
@@ -202,7 +166,9 @@ class Cell {
                     h[j] = (1 - gates[j]) * fresh[j] + gates[j] * h[j];
                 break;
             }
-            case CellKind::Lstm: update_lstm(gates, h, c_.data() + b * hidden_); break;
+            case CellKind::Lstm:
+                update_lstm(gates, h, c_.data() + b * hidden_);
+                break;
         }
     }
 
@@ -210,7 +176,7 @@ class Cell {
         C* out = in + hidden_;
         C* forget = in + 2 * hidden_;
         C* fresh = in + 3 * hidden_;
-        const C* p = peephole_.data();
+        const C* p = peephole_ ? peephole_->data<C>() : nullptr;
         if (p)
             for (std::int64_t j = 0; j < hidden_; ++j) {
                 in[j] += p[j] * c[j];
@@ -233,14 +199,15 @@ class Cell {
 
     Array state(const std::vector<C>& values, std::size_t index) const {
         Array result = ctx_.result(index);
-        T* out = result.template mutable_data<T>();
+        T* out = result.mutable_data<T>();
         for (std::size_t i = 0; i < values.size(); ++i) out[i] = narrow<T>(values[i]);
         return result;
     }
 
     const op::Recurrent& op_;
     EvalContext& ctx_;
-    Elements<C> x_, w_, r_, bias_, peephole_;
+    Array x_, w_, r_;
+    std::optional<Array> bias_, peephole_;
     std::vector<CellFunction> functions_;
     std::vector<C> h_, c_, projected_;
     Ints lengths_;

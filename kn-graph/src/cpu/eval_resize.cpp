@@ -35,7 +35,8 @@ std::vector<Pass> passes_of(const op::Resize& op, EvalContext& ctx, const Ints& 
     return passes;
 }
 
-/// Calls row(o, j, r) for the rows r = o * outputs + j of a range: without a division for each, since a row may be one element.
+/// Calls row(o, j, r) for the rows r = o * outputs + j of a range: without a division for each,
+/// since a row may be one element.
 template <class Row>
 void for_rows(std::int64_t begin, std::int64_t end, std::int64_t outputs, Row&& row) {
     std::int64_t o = begin / outputs;
@@ -76,8 +77,8 @@ void interpolate(EvalContext& ctx, const ResizeTaps& taps, C extrapolation, cons
 
 /// The same for one tap of weight 1: copies.
 template <class T>
-void pick(EvalContext& ctx, const ResizeTaps& taps, T extrapolation, const Lanes& lanes, const T* in,
-          T* out) {
+void pick(EvalContext& ctx, const ResizeTaps& taps, T extrapolation, const Lanes& lanes,
+          const T* in, T* out) {
     const auto outputs = static_cast<std::int64_t>(taps.outside.size());
     const auto pick_row = [&](std::int64_t o, std::size_t j, std::int64_t r) {
         const T* from = in + (o * lanes.length + taps.positions[j]) * lanes.inner;
@@ -88,10 +89,9 @@ void pick(EvalContext& ctx, const ResizeTaps& taps, T extrapolation, const Lanes
         else
             std::copy_n(from, lanes.inner, out + r * lanes.inner);
     };
-    ctx.parallel(lanes.outer * outputs, 0.3 * static_cast<double>(lanes.inner) + 2,
-                 [&](std::int64_t begin, std::int64_t end) {
-                     for_rows(begin, end, outputs, pick_row);
-                 });
+    ctx.parallel(
+        lanes.outer * outputs, 0.3 * static_cast<double>(lanes.inner) + 2,
+        [&](std::int64_t begin, std::int64_t end) { for_rows(begin, end, outputs, pick_row); });
 }
 
 /// `value` in the dtype, as a cast gives it.
@@ -145,7 +145,8 @@ Arrays eval(const op::Resize& op, EvalContext& ctx) {
         }
         if constexpr (is_half_type<T>) {
             T* out = result.mutable_data<T>();
-            for (std::int64_t i = 0; i < result.size(); ++i) out[i] = narrow<T>(current.data<C>()[i]);
+            for (std::int64_t i = 0; i < result.size(); ++i)
+                out[i] = narrow<T>(current.data<C>()[i]);
         } else {
             result = current;
         }

@@ -24,9 +24,12 @@ T combine(ScatterReduction reduction, T old_value, T update) {
         if constexpr (std::is_floating_point_v<C>)
             if (std::isnan(a) || std::isnan(b)) return narrow<T>(a + b);
         switch (reduction) {
-            case ScatterReduction::Max: return a < b ? update : old_value;
-            case ScatterReduction::Min: return b < a ? update : old_value;
-            default: break;
+            case ScatterReduction::Max:
+                return a < b ? update : old_value;
+            case ScatterReduction::Min:
+                return b < a ? update : old_value;
+            default:
+                break;
         }
         const bool add = reduction == ScatterReduction::Add;
         if constexpr (std::is_integral_v<T>) {
@@ -40,7 +43,8 @@ T combine(ScatterReduction reduction, T old_value, T update) {
     }
 }
 
-/// Combines `inner` elements of `updates`, from element `from` on, into `result`, from element `to` on.
+/// Combines `inner` elements of `updates`, from element `from` on, into `result`, from element `to`
+/// on.
 void scatter_block(ScatterReduction reduction, Array& result, std::int64_t to, const Array& updates,
                    std::int64_t from, std::int64_t inner) {
     const std::size_t size = size_of(result.dtype());

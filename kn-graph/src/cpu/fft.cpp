@@ -23,7 +23,8 @@ Fft::Fft(std::size_t length, bool inverse) : length_(length) {
         for (std::size_t k = 0; k < length / 2; ++k) roots_.push_back(root(k, length));
         return;
     }
-    // k^2 / 2 modulo the length is what counts of the chirp's angle: kept exact by going up in odd steps.
+    // k^2 / 2 modulo the length is what counts of the chirp's angle: kept exact by going up in odd
+    // steps.
     std::size_t square = 0;
     for (std::size_t k = 0; k < length; ++k) {
         chirp_.push_back(root(square, 2 * length));

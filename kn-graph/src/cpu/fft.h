@@ -22,7 +22,8 @@ class Fft {
 
     std::size_t length_;
     std::vector<Complex> roots_;  // exp(-+2 pi i k / length), for powers of two the first half
-    // Of other lengths (Bluestein): exp(-+pi i k^2 / length), the transform of its conjugate, and the plans that convolve with it.
+    // Of other lengths (Bluestein): exp(-+pi i k^2 / length), the transform of its conjugate, and
+    // the plans that convolve with it.
     std::vector<Complex> chirp_;
     std::vector<Complex> chirp_spectrum_;
     std::vector<Fft> convolve_;  // forward, inverse

@@ -16,7 +16,7 @@ struct Lanes {
 inline Lanes lanes_of(const Ints& shape, std::int64_t axis) {
     Lanes lanes;
     for (std::size_t a = 0; a < shape.size(); ++a) {
-        std::int64_t& part = static_cast<std::int64_t>(a) < axis    ? lanes.outer
+        std::int64_t& part = static_cast<std::int64_t>(a) < axis   ? lanes.outer
                              : static_cast<std::int64_t>(a) > axis ? lanes.inner
                                                                    : lanes.length;
         part *= shape[a];
@@ -38,7 +38,8 @@ Ints read_indices(EvalContext& ctx, Value indices);
 std::int64_t checked_index(const EvalContext& ctx, std::int64_t index, std::int64_t size,
                            std::size_t axis);
 
-/// Coordinate prefixes, `length` numbers each, into offsets (in slices of the axes after them) within axes [first, first + length) of `shape`.
+/// Coordinate prefixes, `length` numbers each, into offsets (in slices of the axes after them)
+/// within axes [first, first + length) of `shape`.
 Ints coordinate_offsets(const EvalContext& ctx, const Ints& coordinates, std::size_t length,
                         const Ints& shape, std::size_t first);
 

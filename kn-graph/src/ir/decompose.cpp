@@ -7,26 +7,31 @@ namespace kn {
 namespace {
 
 template <class Op>
-concept Composite = requires(const Op& op, Graph& graph) { decomposition::parts(op, graph); };
+concept Composite = requires(const Op& op, Graph& graph) {
+    decomposition::parts(op, graph);
+};
 
 std::shared_ptr<const Graph> decompose_body(const std::shared_ptr<const Graph>& body,
                                             const std::function<bool(const Operation&)>& which) {
     return std::make_shared<const Graph>(decompose(*body, which));
 }
 
-Operation with_plain_bodies(Operation operation, const std::function<bool(const Operation&)>& which) {
+Operation with_plain_bodies(Operation operation,
+                            const std::function<bool(const Operation&)>& which) {
     if (auto* branch = std::get_if<op::If>(&operation)) {
         branch->then_body = decompose_body(branch->then_body, which);
         branch->else_body = decompose_body(branch->else_body, which);
     }
-    if (auto* loop = std::get_if<op::Loop>(&operation)) loop->body = decompose_body(loop->body, which);
+    if (auto* loop = std::get_if<op::Loop>(&operation))
+        loop->body = decompose_body(loop->body, which);
     return operation;
 }
 
 }  // namespace
 
 bool is_composite(const Operation& operation) {
-    return std::visit([](const auto& op) { return Composite<std::decay_t<decltype(op)>>; }, operation);
+    return std::visit([](const auto& op) { return Composite<std::decay_t<decltype(op)>>; },
+                      operation);
 }
 
 std::vector<Value> decompose(Graph& graph, const Operation& operation) {
@@ -46,7 +51,8 @@ Graph decompose(const Graph& graph, const std::function<bool(const Operation&)>&
     Graph out;
     out.share_fresh_symbols(graph);
     ValueMap map(graph);
-    std::unordered_map<std::uint32_t, std::vector<Value>> several;  // by index: results of what was decomposed
+    std::unordered_map<std::uint32_t, std::vector<Value>>
+        several;  // by index: results of what was decomposed
     for (const Value& value : graph.live()) {
         const Node& node = graph[value];
         out.set_origins(node.origins);

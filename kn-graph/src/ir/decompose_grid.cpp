@@ -5,7 +5,8 @@ namespace kn::decomposition {
 
 namespace {
 
-// Farther outside, coordinates count as this far: every padding acts there, and integers still hold it.
+// Farther outside, coordinates count as this far: every padding acts there, and integers still hold
+// it.
 constexpr double kFar = 1e9;
 
 /// One neighbour along one axis: its position, its weight, and whether it exists.
@@ -19,11 +20,15 @@ struct Tap {
 class AxisSampler {
   public:
     AxisSampler(const op::GridSample& op, Var normalized, const Dim& size)
-        : op_(op), normalized_(normalized), size_(cast(scalar_dim(*normalized.graph, size), normalized.dtype())),
-          low_(op.align_corners ? 0 : -0.5), high_(size_ - (1 + low_)) {}
+        : op_(op),
+          normalized_(normalized),
+          size_(cast(scalar_dim(*normalized.graph, size), normalized.dtype())),
+          low_(op.align_corners ? 0 : -0.5),
+          high_(size_ - (1 + low_)) {}
 
     std::vector<Tap> taps() const {
-        Var x = op_.align_corners ? (normalized_ + 1) / 2 * (size_ - 1) : ((normalized_ + 1) * size_ - 1) / 2;
+        Var x = op_.align_corners ? (normalized_ + 1) / 2 * (size_ - 1)
+                                  : ((normalized_ + 1) * size_ - 1) / 2;
         const Var far = select(less(scalar(0), x), scalar(kFar), scalar(-kFar));
         x = select(less(abs(x), scalar(kFar)), x, far);
         if (op_.mode == ResizeMode::Nearest) x = unary(UnaryOp::Round, x);
@@ -35,8 +40,8 @@ class AxisSampler {
         const Var base = unary(UnaryOp::Floor, x);
         const Var r = x - base;
         if (op_.mode == ResizeMode::Linear) return {tap(base, 1 - r), tap(base + 1, r)};
-        return {tap(base - 1, far_cubic(r + 1)), tap(base, near_cubic(r)), tap(base + 1, near_cubic(1 - r)),
-                tap(base + 2, far_cubic(2 - r))};
+        return {tap(base - 1, far_cubic(r + 1)), tap(base, near_cubic(r)),
+                tap(base + 1, near_cubic(1 - r)), tap(base + 2, far_cubic(2 - r))};
     }
 
   private:
@@ -50,14 +55,16 @@ class AxisSampler {
         const Var rest = binary(BinaryOp::Fmod, distance, range);
         const Var turns = unary(UnaryOp::Floor, distance / range);
         const Var even = equal(binary(BinaryOp::Fmod, turns, scalar(2)), scalar(0));
-        return select(less(scalar(0), range), select(even, rest + low_, high_ - rest), scalar(low_));
+        return select(less(scalar(0), range), select(even, rest + low_, high_ - rest),
+                      scalar(low_));
     }
 
     Tap tap(Var at, std::optional<Var> weight) const {
         const Var outside = logical_or(less(at, scalar(0)), less(size_ - 1, at));
         std::optional<Var> exists;
         if (op_.padding == GridPadding::Zeros) exists = logical_not(outside);
-        if (op_.padding == GridPadding::Reflection) at = select(outside, unary(UnaryOp::Trunc, reflect(at)), at);
+        if (op_.padding == GridPadding::Reflection)
+            at = select(outside, unary(UnaryOp::Trunc, reflect(at)), at);
         return {cast(inside(at), DType::I64), weight, exists};
     }
 
@@ -102,9 +109,11 @@ Vars parts(const op::GridSample& op, Graph& graph) {
         std::vector<Tap> next;
         for (const Tap& outer : taps)
             for (const Tap& inner : along)
-                next.push_back({outer.position * scalar_dim(graph, sizes[a]) + inner.position,
-                                both(outer.weight, inner.weight, [](Var p, Var q) { return p * q; }),
-                                both(outer.exists, inner.exists, [](Var p, Var q) { return logical_and(p, q); })});
+                next.push_back(
+                    {outer.position * scalar_dim(graph, sizes[a]) + inner.position,
+                     both(outer.weight, inner.weight, [](Var p, Var q) { return p * q; }),
+                     both(outer.exists, inner.exists,
+                          [](Var p, Var q) { return logical_and(p, q); })});
         taps = std::move(next);
     }
 

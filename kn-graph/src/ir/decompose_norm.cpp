@@ -53,7 +53,8 @@ Vars parts(const op::Attention& op, Graph& graph) {
     const Var nothing = scalar_like(scores, -std::numeric_limits<double>::infinity());
     if (op.mask) {
         const Var mask = graph.var(*op.mask);
-        scores = mask.dtype() == DType::Bool ? select(mask, scores, nothing) : scores + widened(graph, mask);
+        scores = mask.dtype() == DType::Bool ? select(mask, scores, nothing)
+                                             : scores + widened(graph, mask);
     }
     if (op.causal != CausalMask::None)
         scores = select(causal_mask(graph, op.causal, shape[2], tokens), scores, nothing);

@@ -23,7 +23,8 @@ inline Var widened(Graph& graph, Value x) {
 
 /// A row-major float constant of `like`'s dtype.
 inline Var float_constant(Var like, Ints shape, const std::vector<double>& values) {
-    return like.graph->constant(Tensor::from_span<double>(std::move(shape), values).cast(like.dtype()));
+    return like.graph->constant(
+        Tensor::from_span<double>(std::move(shape), values).cast(like.dtype()));
 }
 
 /// axis to the end: [..., axis, ...] to [..., ..., axis]; and back.

@@ -11,18 +11,28 @@ Var activated(const op::Recurrent& op, std::size_t function, Var x) {
     const double alpha = op.alphas[function];
     const double beta = op.betas[function];
     switch (op.activations[function]) {
-        case CellActivation::Sigmoid: return sigmoid(x);
-        case CellActivation::Tanh: return tanh(x);
-        case CellActivation::Relu: return relu(x);
-        case CellActivation::Affine: return alpha * x + beta;
-        case CellActivation::LeakyRelu: return leaky_relu(x, alpha);
+        case CellActivation::Sigmoid:
+            return sigmoid(x);
+        case CellActivation::Tanh:
+            return tanh(x);
+        case CellActivation::Relu:
+            return relu(x);
+        case CellActivation::Affine:
+            return alpha * x + beta;
+        case CellActivation::LeakyRelu:
+            return leaky_relu(x, alpha);
         case CellActivation::ThresholdedRelu:
             return select(less(x, scalar_like(x, alpha)), scalar_like(x, 0), x);
-        case CellActivation::ScaledTanh: return alpha * tanh(beta * x);
-        case CellActivation::HardSigmoid: return hard_sigmoid(x, alpha, beta);
-        case CellActivation::Elu: return elu(x, alpha);
-        case CellActivation::Softsign: return unary(UnaryOp::Softsign, x);
-        case CellActivation::Softplus: return unary(UnaryOp::Softplus, x);
+        case CellActivation::ScaledTanh:
+            return alpha * tanh(beta * x);
+        case CellActivation::HardSigmoid:
+            return hard_sigmoid(x, alpha, beta);
+        case CellActivation::Elu:
+            return elu(x, alpha);
+        case CellActivation::Softsign:
+            return unary(UnaryOp::Softsign, x);
+        case CellActivation::Softplus:
+            return unary(UnaryOp::Softplus, x);
     }
     return x;
 }
@@ -37,7 +47,8 @@ Var part(Var x, std::int64_t k, const Dim& hidden) {
     return slice(x, static_cast<std::int64_t>(x.rank()) - 1, k * hidden, (k + 1) * hidden);
 }
 
-State lstm_step(const op::Recurrent& op, Var gates, const State& old, std::optional<Var> peephole, const Dim& hidden) {
+State lstm_step(const op::Recurrent& op, Var gates, const State& old, std::optional<Var> peephole,
+                const Dim& hidden) {
     const auto gate = [&](std::int64_t k, std::int64_t weights, Var cell) {
         const Var sum = part(gates, k, hidden);
         return activated(op, 0, peephole ? sum + part(*peephole, weights, hidden) * cell : sum);
@@ -48,8 +59,10 @@ State lstm_step(const op::Recurrent& op, Var gates, const State& old, std::optio
     return {gate(1, 1, c) * activated(op, 2, c), c};
 }
 
-/// `gates` lacks the recurrent part. `bias`: that of the new state's gate which the reset scales, if any.
-Var gru_step(const op::Recurrent& op, Var gates, Var h, Var r, std::optional<Var> bias, const Dim& hidden) {
+/// `gates` lacks the recurrent part. `bias`: that of the new state's gate which the reset scales,
+/// if any.
+Var gru_step(const op::Recurrent& op, Var gates, Var h, Var r, std::optional<Var> bias,
+             const Dim& hidden) {
     const auto recurrent = [&](Var state, std::int64_t k) {
         return matmul(state, transpose(slice(r, 0, k * hidden, (k + 1) * hidden)));
     };
@@ -67,7 +80,8 @@ class Body {
   public:
     Var capture(Var outer) {
         captures_.push_back(outer);
-        return graph->input("capture_" + std::to_string(captures_.size()), outer.dtype(), outer.shape());
+        return graph->input("capture_" + std::to_string(captures_.size()), outer.dtype(),
+                            outer.shape());
     }
     std::optional<Var> capture(std::optional<Var> outer) {
         if (!outer) return std::nullopt;
@@ -103,7 +117,8 @@ Vars parts(const op::Recurrent& op, Graph& graph) {
         if (op.linear_before_reset) {
             late_bias = part(recurrent, 2, hidden);
             recurrent = concat({part(recurrent, 0, hidden), part(recurrent, 1, hidden),
-                                full(graph, x.dtype(), {hidden}, 0)}, 0);
+                                full(graph, x.dtype(), {hidden}, 0)},
+                               0);
         }
         projected = projected + recurrent;
     }
@@ -123,7 +138,8 @@ Vars parts(const op::Recurrent& op, Graph& graph) {
     const Var recurrent_weights = body.capture(r);
     const auto peephole = body.capture(optional(op.peephole));
     const auto bias = body.capture(late_bias);
-    const auto lengths = op.lengths ? std::optional(body.capture(graph.var(*op.lengths))) : std::nullopt;
+    const auto lengths =
+        op.lengths ? std::optional(body.capture(graph.var(*op.lengths))) : std::nullopt;
 
     const Var t = op.reverse ? scalar_dim(inner, steps - 1) - i : i;
     Var sums = gather(all_gates, t, 0);
@@ -145,7 +161,8 @@ Vars parts(const op::Recurrent& op, Graph& graph) {
 
     std::vector<Type> results(carried.size(), Type{x.dtype(), {batch, hidden}});
     results.push_back({x.dtype(), {steps, batch, hidden}});
-    const Value loop = graph.add(op::Loop{scalar_dim(graph, steps), {}, carried, body.captures(), body.graph, results});
+    const Value loop = graph.add(
+        op::Loop{scalar_dim(graph, steps), {}, carried, body.captures(), body.graph, results});
     const auto result = [&](std::size_t k) { return graph.var(graph.result(loop, k)); };
     Var all = result(carried.size());
     if (op.reverse) all = flip(all, 0);

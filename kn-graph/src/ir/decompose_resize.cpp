@@ -1,4 +1,5 @@
-// Resize as gathers, or as products with interpolation matrices; Dft as a product with the matrix of cosines and sines.
+// Resize as gathers, or as products with interpolation matrices; Dft as a product with the matrix
+// of cosines and sines.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -15,8 +16,9 @@ constexpr std::int64_t kLargestTransform = 4096;
 
 std::int64_t number(const Dim& dim, const char* what) {
     if (!dim.is_constant())
-        throw GraphError(fmt::format("{} of size {}: only a size that is a number can be decomposed", what,
-                                     dim.to_string()));
+        throw GraphError(
+            fmt::format("{} of size {}: only a size that is a number can be decomposed", what,
+                        dim.to_string()));
     return dim.value();
 }
 
@@ -24,7 +26,9 @@ ResizeTaps taps_along(const op::Resize& op, std::size_t j, const Shape& shape) {
     const std::int64_t input = number(shape[static_cast<std::size_t>(op.axes[j])], "a Resize");
     const std::int64_t output = number(op.sizes[j], "a Resize");
     const double scale =
-        op.scales[j] > 0 ? op.scales[j] : static_cast<double>(output) / static_cast<double>(std::max<std::int64_t>(input, 1));
+        op.scales[j] > 0
+            ? op.scales[j]
+            : static_cast<double>(output) / static_cast<double>(std::max<std::int64_t>(input, 1));
     const bool crop = !op.roi.empty();
     return resize_taps(op, {.input = input,
                             .output = output,
@@ -49,7 +53,8 @@ Var extrapolated(const op::Resize& op, Var x, std::int64_t axis, const ResizeTap
     std::vector<std::uint8_t> flags(taps.outside.begin(), taps.outside.end());
     Ints shape(x.rank(), 1);
     shape[static_cast<std::size_t>(axis)] = static_cast<std::int64_t>(flags.size());
-    const Var outside = x.graph->constant(Tensor::from_span<std::uint8_t>(shape, flags).cast(DType::Bool));
+    const Var outside =
+        x.graph->constant(Tensor::from_span<std::uint8_t>(shape, flags).cast(DType::Bool));
     return select(outside, scalar_like(x, op.extrapolation), x);
 }
 
@@ -66,7 +71,8 @@ Vars parts(const op::Resize& op, Graph& graph) {
             x = gather(x, vector_i64(graph, taps.positions), axis);
         } else {
             const std::int64_t input = x.shape()[static_cast<std::size_t>(axis)].value();
-            x = axis_from_end(linear(axis_to_end(x, axis), interpolation_matrix(x, taps, input)), axis);
+            x = axis_from_end(linear(axis_to_end(x, axis), interpolation_matrix(x, taps, input)),
+                              axis);
         }
         x = extrapolated(op, x, axis, taps);
     }
@@ -77,7 +83,8 @@ Vars parts(const op::Dft& op, Graph& graph) {
     const Var x = widened(graph, op.x);
     const std::int64_t length = number(x.shape()[static_cast<std::size_t>(op.axis)], "a Dft");
     if (length > kLargestTransform)
-        throw GraphError(fmt::format("a Dft of length {} is too long for a matrix (up to {})", length, kLargestTransform));
+        throw GraphError(fmt::format("a Dft of length {} is too long for a matrix (up to {})",
+                                     length, kLargestTransform));
     // Rows (t, real or imaginary part of the input), columns (k, part of the output).
     const auto n = static_cast<std::size_t>(length);
     std::vector<double> matrix(4 * n * n);
@@ -102,9 +109,11 @@ Vars parts(const op::Dft& op, Graph& graph) {
     const Var moved = permute(x, perm);
     Shape joined = moved.shape().slice(0, static_cast<std::size_t>(last) - 1);
     joined.push_back(2 * length);
-    const Var product = linear(reshape(moved, joined), float_constant(x, {2 * length, 2 * length}, matrix));
+    const Var product =
+        linear(reshape(moved, joined), float_constant(x, {2 * length, 2 * length}, matrix));
     Ints back(perm.size());
-    for (std::size_t a = 0; a < perm.size(); ++a) back[static_cast<std::size_t>(perm[a])] = static_cast<std::int64_t>(a);
+    for (std::size_t a = 0; a < perm.size(); ++a)
+        back[static_cast<std::size_t>(perm[a])] = static_cast<std::int64_t>(a);
     return {cast(permute(reshape(product, moved.shape()), back), graph.dtype(op.x))};
 }
 

@@ -17,9 +17,12 @@ void optional_operand(Graph& graph, const std::optional<Value>& operand, const c
 
 std::size_t gate_count(CellKind kind) {
     switch (kind) {
-        case CellKind::Lstm: return 4;
-        case CellKind::Gru: return 3;
-        case CellKind::Rnn: return 1;
+        case CellKind::Lstm:
+            return 4;
+        case CellKind::Gru:
+            return 3;
+        case CellKind::Rnn:
+            return 1;
     }
     fail("unknown kind of cell");
 }
@@ -155,8 +158,8 @@ std::vector<Type> infer(const op::Dft& op, Graph& graph) {
     const Type& x = graph.type(op.x);
     const std::size_t rank = x.shape.rank();
     dtype_is_float("x", x.dtype);
-    if (rank < 2) fail("x {} needs an axis besides that of real and imaginary parts",
-                       x.shape.to_string());
+    if (rank < 2)
+        fail("x {} needs an axis besides that of real and imaginary parts", x.shape.to_string());
     axis_in_range(op.axis, rank - 1, "axis (the last holds real and imaginary parts)");
     (void)same(graph, x.shape[rank - 1], 2, "the last axis (real, imaginary)");
     at_least(graph, x.shape[op.axis], 1, "the transform needs at least one element");

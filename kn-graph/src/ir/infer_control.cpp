@@ -9,7 +9,8 @@ using namespace rules;
 
 namespace {
 
-/// `given` may be passed where `wanted` is declared: numbers must agree, symbols are bound at run time.
+/// `given` may be passed where `wanted` is declared: numbers must agree, symbols are bound at run
+/// time.
 void check_passable(const Type& given, const Type& wanted, const std::string& what) {
     bool fine = given.dtype == wanted.dtype && given.shape.rank() == wanted.shape.rank();
     for (std::size_t i = 0; fine && i < given.shape.rank(); ++i) {

@@ -19,7 +19,8 @@ void check_within(Graph& graph, const Shape& x, const Shape& indices, std::int64
     }
 }
 
-/// The length of the coordinates in the last axis of `indices`, which address x's axes from `first` on.
+/// The length of the coordinates in the last axis of `indices`, which address x's axes from `first`
+/// on.
 std::size_t coordinate_length(const Shape& x, const Shape& indices, std::size_t first) {
     if (indices.rank() == 0) fail("indices have rank 0, the last axis must hold coordinates");
     const auto length = indices[indices.rank() - 1].constant();

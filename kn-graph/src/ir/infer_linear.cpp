@@ -7,7 +7,6 @@ using namespace rules;
 
 namespace {
 
-
 /// What Conv and ConvTranspose share; gives the number of spatial axes.
 template <class Op>
 std::size_t check_conv(const Op& op, Graph& graph) {
@@ -50,12 +49,12 @@ std::vector<Type> infer(const op::MatMul& op, Graph& graph) {
     const std::size_t rank = a.shape.rank();
     if (rank < 2) fail("a {} is no matrix", a.shape.to_string());
     rank_is("b", b.shape, rank);
-    Shape shape = same(graph, a.shape.slice(0, rank - 2), b.shape.slice(0, rank - 2),
-                       fmt::format("leading dims of a {} and b {}", a.shape.to_string(),
-                                   b.shape.to_string()));
-    (void)same(graph, a.shape[rank - 1], b.shape[rank - 2],
-               fmt::format("columns of a {} and rows of b {}", a.shape.to_string(),
-                           b.shape.to_string()));
+    Shape shape = same(
+        graph, a.shape.slice(0, rank - 2), b.shape.slice(0, rank - 2),
+        fmt::format("leading dims of a {} and b {}", a.shape.to_string(), b.shape.to_string()));
+    (void)same(
+        graph, a.shape[rank - 1], b.shape[rank - 2],
+        fmt::format("columns of a {} and rows of b {}", a.shape.to_string(), b.shape.to_string()));
     shape.push_back(a.shape[rank - 2]);
     shape.push_back(b.shape[rank - 1]);
     return one(a.dtype, std::move(shape));
@@ -97,8 +96,8 @@ std::vector<Type> infer(const op::ConvTranspose& op, Graph& graph) {
     Shape shape{x.shape[0], w.shape[1] * op.groups};
     for (std::size_t i = 0; i < spatial; ++i) {
         at_least(graph, op.output_padding[i], 0, "output padding must not be negative");
-        const Dim full = (x.shape[2 + i] - 1) * op.strides[i] +
-                         (w.shape[2 + i] - 1) * op.dilations[i] + 1;
+        const Dim full =
+            (x.shape[2 + i] - 1) * op.strides[i] + (w.shape[2 + i] - 1) * op.dilations[i] + 1;
         const Dim size = full - op.pads_before[i] - op.pads_after[i] + op.output_padding[i];
         at_least(graph, size, 0,
                  fmt::format("the pads of spatial axis {} are larger than its output", i));

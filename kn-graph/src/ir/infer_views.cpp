@@ -15,12 +15,13 @@ void all_not_negative(Graph& graph, const std::vector<Dim>& dims, const char* wh
 /// Elements start, start + step, ... (n of them) lie in 0..size-1, unless n is 0.
 void check_slice(Graph& graph, const Dim& size, const Dim& start, std::int64_t step, const Dim& n,
                  std::size_t axis) {
-    const std::string what = fmt::format(
-        "elements {} + i * {} for i < {} of axis {} (size {}) lie outside", start.to_string(), step,
-        n.to_string(), axis, size.to_string());
+    const std::string what =
+        fmt::format("elements {} + i * {} for i < {} of axis {} (size {}) lie outside",
+                    start.to_string(), step, n.to_string(), axis, size.to_string());
     if (n == Dim(0)) return;
-    // Each rule is tried in the form that holds for n >= 1 first: it is simpler, so it can be proved more often. The other form agrees with it there,
-    // and allows a slice of no elements to start anywhere up to the edge.
+    // Each rule is tried in the form that holds for n >= 1 first: it is simpler, so it can be
+    // proved more often. The other form agrees with it there, and allows a slice of no elements to
+    // start anywhere up to the edge.
     const Dim first_end = start + 1;
     const Dim last = start + (n - 1) * step;
     const Dim guarded = start + max(n - 1, 0) * step;
@@ -64,8 +65,8 @@ std::vector<Type> infer(const op::Reshape& op, Graph& graph) {
     all_not_negative(graph, op.shape.dims(), "dims");
     const Dim from = x.shape.size();
     const Dim to = op.shape.size();
-    const std::string what =
-        fmt::format("{} to {} keeps the number of elements", x.shape.to_string(), op.shape.to_string());
+    const std::string what = fmt::format("{} to {} keeps the number of elements",
+                                         x.shape.to_string(), op.shape.to_string());
     if (from.is_constant() && to.is_constant() && from != to)
         fail("{} has {} elements, {} has {}", x.shape.to_string(), from.value(),
              op.shape.to_string(), to.value());

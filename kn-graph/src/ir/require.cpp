@@ -8,9 +8,7 @@ std::string describe(const Type& type) {
     return std::string(name_of(type.dtype)) + type.shape.to_string();
 }
 
-std::vector<Type> one(DType dtype, Shape shape) {
-    return {{dtype, std::move(shape)}};
-}
+std::vector<Type> one(DType dtype, Shape shape) { return {{dtype, std::move(shape)}}; }
 
 void axis_in_range(std::int64_t axis, std::size_t rank, const char* what) {
     if (axis < 0 || axis >= static_cast<std::int64_t>(rank))

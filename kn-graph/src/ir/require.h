@@ -1,5 +1,5 @@
-// What the infer functions check with: each throws GraphError with the numbers where a rule is known to be broken, and leaves a constraint in the graph where it
-// cannot be decided yet.
+// What the infer functions check with: each throws GraphError with the numbers where a rule is
+// known to be broken, and leaves a constraint in the graph where it cannot be decided yet.
 #pragma once
 
 #include <fmt/core.h>
@@ -20,7 +20,8 @@ template <class... Args>
 /// "f32[batch, 64]"
 std::string describe(const Type& type);
 
-/// The types of an operation with one result. That its elements can be counted is checked by Graph::add.
+/// The types of an operation with one result. That its elements can be counted is checked by
+/// Graph::add.
 std::vector<Type> one(DType dtype, Shape shape);
 
 void axis_in_range(std::int64_t axis, std::size_t rank, const char* what = "axis");

@@ -8,13 +8,13 @@ namespace kn {
 struct ResizeAxis {
     std::int64_t input;
     std::int64_t output;
-    double scale;        ///< output / input, > 0
-    double roi_start;    ///< of TfCropAndResize
+    double scale;      ///< output / input, > 0
+    double roi_start;  ///< of TfCropAndResize
     double roi_end;
 };
 
-/// Output position j is sum over t < taps of weights[j * taps + t] * source[positions[j * taps + t]]; where `outside` is set (TfCropAndResize)
-/// it is the extrapolation value instead.
+/// Output position j is sum over t < taps of weights[j * taps + t] * source[positions[j * taps +
+/// t]]; where `outside` is set (TfCropAndResize) it is the extrapolation value instead.
 struct ResizeTaps {
     std::size_t taps = 1;
     Ints positions;
