@@ -62,7 +62,7 @@ Expected expected_of(const Case& c, const Operands& in) {
     const std::int64_t gates = c.op.kind == CellKind::Lstm ? 4 : c.op.kind == CellKind::Gru ? 3 : 1;
     Expected out{std::vector<double>(T * B * H), {}, {}};
     const auto f = [&](std::size_t k, double x) {
-        if (c.op.clip) x = std::min(std::max(x, -*c.op.clip), *c.op.clip);
+        if (c.op.clip && k < 2) x = std::min(std::max(x, -*c.op.clip), *c.op.clip);
         return activate(c.op.activations[k], c.op.alphas[k], c.op.betas[k], x);
     };
     for (std::int64_t b = 0; b < B; ++b) {

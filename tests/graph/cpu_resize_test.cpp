@@ -205,8 +205,6 @@ double sample(const op::GridSample& op, const Tensor& x, std::int64_t plane_star
         double c = op.align_corners ? (at[a] + 1) / 2 * (size - 1) : ((at[a] + 1) * size - 1) / 2;
         if (op.mode == ResizeMode::Nearest) c = std::nearbyint(c);
         if (op.padding == GridPadding::Reflection) c = mirrored(c, low, high);
-        if (op.padding == GridPadding::Border && (c < low || c > high))
-            c = std::clamp(c, 0.0, size - 1);
         centre[a] = c;
     }
     double sum = 0;

@@ -40,11 +40,9 @@ class Sampler {
         const C high = static_cast<C>(size) - 1 - low;
         C x = coordinate(normalized, size);
         if (op_.mode == ResizeMode::Nearest) x = std::rint(x);
-        if (x < low || x > high) {
-            if (op_.padding == GridPadding::Border)
-                x = std::clamp<C>(x, 0, static_cast<C>(size - 1));
-            if (op_.padding == GridPadding::Reflection) x = reflect(x, low, high);
-        }
+        // Border is applied to each element read: clamping x would move the cubic's weights.
+        if ((x < low || x > high) && op_.padding == GridPadding::Reflection)
+            x = reflect(x, low, high);
         const C floor = std::floor(x);
         const auto base = static_cast<std::int64_t>(floor);
         const C ratio = x - floor;

@@ -143,7 +143,7 @@ class Cell {
     }
 
     void activate(std::size_t function, C* data, std::int64_t count) const {
-        if (op_.clip) {
+        if (op_.clip && function < 2) {
             const C limit = static_cast<C>(*op_.clip);
             for (std::int64_t i = 0; i < count; ++i) data[i] = std::clamp(data[i], -limit, limit);
         }

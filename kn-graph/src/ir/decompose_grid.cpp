@@ -33,7 +33,6 @@ class AxisSampler {
         x = select(less(abs(x), scalar(kFar)), x, far);
         if (op_.mode == ResizeMode::Nearest) x = unary(UnaryOp::Round, x);
         const Var outside = logical_or(less(x, scalar(low_)), less(high_, x));
-        if (op_.padding == GridPadding::Border) x = select(outside, inside(x), x);
         if (op_.padding == GridPadding::Reflection) x = select(outside, reflect(x), x);
         if (op_.mode == ResizeMode::Nearest) return {tap(unary(UnaryOp::Round, x), {})};
 

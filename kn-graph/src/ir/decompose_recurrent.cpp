@@ -5,9 +5,9 @@ namespace kn::decomposition {
 
 namespace {
 
-/// A cell function, applied where `clip` bounds its operand.
+/// A cell function; `clip` bounds the operands of all but the LSTM's last.
 Var activated(const op::Recurrent& op, std::size_t function, Var x) {
-    if (op.clip) x = clamp(x, -*op.clip, *op.clip);
+    if (op.clip && function < 2) x = clamp(x, -*op.clip, *op.clip);
     const double alpha = op.alphas[function];
     const double beta = op.betas[function];
     switch (op.activations[function]) {

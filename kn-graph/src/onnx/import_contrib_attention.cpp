@@ -48,7 +48,7 @@ std::vector<Var> import_rotary_embedding(Node& node) {
 }
 
 /// Keys of the past [B, G, P, D] and new ones [B, G, S, D] where `start` [B, 1] of the past are in
-/// use: [B, G, T, D].
+/// use: [B, G, T, D], 0 behind them.
 Var append_keys(const std::optional<Var>& past, Var added, Var start, const Dim& total) {
     Graph& g = *added.graph;
     const Dim old = past ? past->shape()[2] : Dim(0);
@@ -59,7 +59,9 @@ Var append_keys(const std::optional<Var>& past, Var added, Var start, const Dim&
                        minimum(position - start + scalar_dim(g, old), last));
     const Shape shape = all.shape();
     index = reshape(broadcast_to(index, {shape[0], total}), {shape[0], 1, total, 1});
-    return gather_elements(all, broadcast_to(index, {shape[0], shape[1], total, shape[3]}), 2);
+    Var keys = gather_elements(all, broadcast_to(index, {shape[0], shape[1], total, shape[3]}), 2);
+    Var filled = less(position, start + scalar_dim(g, added.shape()[2]));
+    return select(reshape(filled, {shape[0], 1, total, 1}), keys, scalar_like(keys, 0));
 }
 
 std::vector<Var> import_group_query_attention(Node& node) {
@@ -112,7 +114,7 @@ std::vector<Var> import_group_query_attention(Node& node) {
     if (node.attr_int("smooth_softmax", 0) > 0) node.unsupported("smooth_softmax");
     Var key = unsqueeze(key_positions(g, total), {0, 1});
     Var query = unsqueeze(positions, {1, 3});
-    call.allowed = less_equal(key, query);
+    call.allowed = both(less_equal(key, query), less_equal(key, unsqueeze(used, {2, 3})));
     const auto local = node.attr_int("local_window_size", -1);
     if (local > 0)
         call.allowed = both(call.allowed,

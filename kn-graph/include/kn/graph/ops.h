@@ -459,7 +459,7 @@ struct Recurrent {
     std::vector<CellActivation> activations;  ///< 3, 2, 1 of them
     std::vector<double> alphas;               ///< one each
     std::vector<double> betas;
-    std::optional<double> clip;
+    std::optional<double> clip;               ///< bounds the operands of the gates' functions (so not the cell state)
     bool reverse;
     bool linear_before_reset;
     bool input_forget;
