@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t max_stamp = 100000;  // beyond it no version is meant
 constexpr std::size_t max_expansion = 20;   // nodes imported per node in the file
+constexpr int max_inputs = 20000;
 constexpr std::size_t min_budget = 100000;
 
 std::size_t count_nodes(const google::protobuf::RepeatedPtrField<pb::NodeProto>& nodes) {
@@ -110,6 +111,11 @@ void Loader::import_input(Scope& scope, const pb::ValueInfoProto& info) {
 }
 
 void Loader::import_inputs(Scope& scope) {
+    const int inputs = model_.graph().input_size() - model_.graph().initializer_size();
+    if (inputs > max_inputs) {
+        problems_.add("graph", {Kind::Unsupported, fmt::format("it has {} inputs", inputs), {}});
+        problems_.raise_if_any();
+    }
     for (const auto& info : model_.graph().input()) {
         try {
             import_input(scope, info);

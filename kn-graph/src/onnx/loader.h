@@ -34,7 +34,7 @@ class Loader {
 
     /// Nothing if the name is defined nowhere.
     std::optional<Slot> resolve(Scope& scope, const std::string& name);
-    std::string why_undefined(const Scope& scope, const std::string& name) const;
+    std::string why_undefined(Scope& scope, const std::string& name) const;
     Folding& folding() { return folding_; }
     Weights& weights() { return weights_; }
     /// Symbols for the elements of a value that only the data decide.
@@ -77,7 +77,7 @@ class Loader {
     void define(Scope& scope, const std::string& name, Slot slot);
     Slot capture(Scope& scope, Slot outer);
     const pb::FunctionProto* find_function(const pb::NodeProto& node) const;
-    void spend_node();
+    void spend_node(const Graph& graph);
 
     const pb::ModelProto& model_;
     const LoadOptions& options_;

@@ -13,6 +13,7 @@ namespace kn::onnx {
 namespace {
 
 constexpr std::int64_t max_dims_read = 64;
+constexpr std::size_t max_constraints = 10000;
 
 /// Operators that treat 4-bit and 2-bit integers held as bytes as what they are.
 enum class Narrow { Refused, Passed, Widened };
@@ -54,14 +55,15 @@ std::optional<Slot> Loader::resolve(Scope& scope, const std::string& name) {
     return slot;
 }
 
-std::string Loader::why_undefined(const Scope& scope, const std::string& name) const {
-    for (const Scope* at = &scope; at != nullptr; at = at->parent) {
+std::string Loader::why_undefined(Scope& scope, const std::string& name) const {
+    for (Scope* at = &scope; at != nullptr; at = at->parent) {
         if (at->nodes == nullptr) continue;
-        for (const auto& node : *at->nodes)
-            for (const std::string& output : node.output())
-                if (output == name)
-                    return "is made by no earlier node, only by this or a later one (a cycle, or "
-                           "nodes out of order)";
+        if (at->made.empty())
+            for (const auto& node : *at->nodes)
+                at->made.insert(node.output().begin(), node.output().end());
+        if (at->made.count(name) > 0)
+            return "is made by no earlier node, only by this or a later one (a cycle, or nodes out "
+                   "of order)";
     }
     return "is not defined";
 }
@@ -124,10 +126,13 @@ void Loader::import_initializers(Scope& scope, const pb::GraphProto& graph) {
 
 // ---- nodes ----
 
-void Loader::spend_node() {
-    if (nodes_left_-- > 0) return;
-    problems_.add(
-        "", {Kind::Unsupported, "the model's functions and loops expand to too many nodes", {}});
+void Loader::spend_node(const Graph& graph) {
+    std::string reason;
+    if (nodes_left_-- == 0) reason = "the model's functions and loops expand to too many nodes";
+    if (graph.constraints().size() > max_constraints)
+        reason = "too many sizes that cannot be compared; LoadOptions::dims can fix them";
+    if (reason.empty()) return;
+    problems_.add("", {Kind::Unsupported, reason, {}});
     problems_.raise_if_any();
 }
 
@@ -151,7 +156,7 @@ void Loader::import_nodes(Scope& scope,
 
 void Loader::import_node(Scope& scope, const pb::NodeProto& proto, const std::string& name,
                          const std::string& where) {
-    spend_node();
+    spend_node(scope.graph);
     std::vector<Slot> outputs;
     problems_.guard(where, [&] {
         NodeReader reader(*this, scope, proto, name);

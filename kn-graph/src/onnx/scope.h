@@ -3,6 +3,7 @@
 
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include <kn_onnx.pb.h>
@@ -40,6 +41,8 @@ struct Scope {
     std::string prefix;  ///< of node names: the calls that lead here
     int depth = 0;
     const google::protobuf::RepeatedPtrField<pb::NodeProto>* nodes = nullptr;
+    std::unordered_set<std::string> made =
+        {};  ///< all outputs of `nodes`; filled when a message needs it
     std::unordered_map<std::string, Slot> names = {};
     std::vector<Value> captures =
         {};  ///< values of the parent's graph, in the order of the inputs made for them here
