@@ -1,5 +1,4 @@
 #include <exception>
-#include <regex>
 #include <thread>
 
 #include "gpu_test.h"
@@ -20,10 +19,10 @@ void run_check(const kn::test::GpuCheck& check) {
 // some of them.
 TEST(GpuThreads, AllChecksInFourThreads) {
     KN_REQUIRE_GPU();
-    const char* pattern = std::getenv("KN_GPU_CHECKS");
+    const char* part = std::getenv("KN_GPU_CHECKS");
     std::vector<kn::test::GpuCheck> checks;
     for (const auto& check : kn::test::gpu_checks())
-        if (!pattern || std::regex_search(check.name, std::regex(pattern))) checks.push_back(check);
+        if (!part || check.name.find(part) != std::string::npos) checks.push_back(check);
     std::vector<std::thread> threads;
     for (std::size_t t = 0; t < 4; ++t)
         threads.emplace_back([&checks, t] {
