@@ -3,8 +3,8 @@
 Usage: check.py [--no-memory-limit] KN FOLDER
 
 Each file is checked, and run where the check finds nothing. Wanted: an exit status of 0 to 2 within 20 s and
-2 GB; where the index says error, a refusal by one of the two; with every refusal, text on stderr without
-control characters. --no-memory-limit is for sanitized builds, whose shadow memory counts.
+2 GB; where the index says error, a refusal by one of the two; with every refusal, text on stderr that blames
+the file, without control characters. --no-memory-limit is for sanitized builds, whose shadow memory counts.
 """
 
 import json
@@ -41,6 +41,8 @@ def complaint(status, stderr):
         return f"ended with status {status}: {stderr[-300:]!r}"
     if b"Sanitizer" in stderr or b"runtime error:" in stderr:
         return f"sanitizer report: {stderr[:600]!r}"
+    if b"internal error" in stderr:
+        return f"kn blames itself: {stderr[:300]!r}"
     if status != 0 and not stderr.strip():
         return "refused without a word"
     if any(byte < 32 and byte != 10 or byte == 127 for byte in stderr):
