@@ -76,6 +76,17 @@ class OneNode {
         return *this;
     }
 
+    OneNode& floats(const char* name, const std::vector<float>& values) {
+        pb::AttributeProto* proto = attribute(name, pb::AttributeProto::FLOATS);
+        for (const float value : values) proto->add_floats(value);
+        return *this;
+    }
+    OneNode& texts(const char* name, const std::vector<std::string>& values) {
+        pb::AttributeProto* proto = attribute(name, pb::AttributeProto::STRINGS);
+        for (const std::string& value : values) proto->add_strings(value);
+        return *this;
+    }
+
     Graph load() const {
         const std::string bytes = model_.SerializeAsString();
         return load_onnx(std::as_bytes(std::span(bytes)));

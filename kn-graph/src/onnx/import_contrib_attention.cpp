@@ -130,7 +130,9 @@ Var padding_bias(Node& node, Var mask, DType dtype, const Dim& batch, const Dim&
     Graph& g = node.graph();
     Var valid = mask;
     if (mask.rank() == 1) {
-        if (!(mask.shape()[0] == batch)) node.unsupported("a mask of start and end positions");
+        if (mask.shape()[0] == batch * 2 || mask.shape()[0] == batch * 3 + 2)
+            node.unsupported("a mask of start and end positions");
+        g.require_equal(mask.shape()[0], batch, "lengths in the mask and samples");
         valid = reshape(less(key_positions(g, keys), unsqueeze(cast(mask, DType::I64), {1})),
                         {batch, 1, 1, keys});
     } else if (mask.rank() <= 3) {
@@ -155,12 +157,22 @@ Var masked_attention(Node& node, Var q, Var k, Var v, const std::optional<Var>& 
     return merge_heads(build_attention(call).y);
 }
 
+/// Part i of packed values [B, S, N, parts, D] as [B, S, N D].
+Var unpacked(Var packed, std::int64_t i) {
+    const Shape shape = packed.shape();
+    return reshape(slice(packed, 3, i, i + 1), {shape[0], shape[1], shape[2] * shape[4]});
+}
+
 std::vector<Var> import_multi_head_attention(Node& node) {
     const auto heads = read_heads(node, "num_heads");
-    Var q = node.input(0);
-    if (q.rank() != 3 || !node.has_input(1) || !node.has_input(2))
-        node.unsupported("packed query, key and value");
-    Var k = node.input(1), v = node.input(2);
+    const Var query = node.input(0);
+    const auto key = node.optional_input(1), value = node.optional_input(2);
+    const bool one = query.rank() == 5, two = key && key->rank() == 5;
+    if (one != !key || (one || two) != !value || (query.rank() != 3 && !one))
+        node.broken("query, key and value fit no known layout");
+    Var q = one ? unpacked(query, 0) : query;
+    Var k = one ? unpacked(query, 1) : two ? unpacked(*key, 0) : *key;
+    Var v = one ? unpacked(query, 2) : two ? unpacked(*key, 1) : *value;
     if (const auto bias = node.optional_input(3)) {
         const Dim hidden = q.shape()[2];
         q = q + slice(*bias, 0, 0, hidden);
@@ -172,7 +184,7 @@ std::vector<Var> import_multi_head_attention(Node& node) {
     q = split_heads(q, heads);
     if (k.rank() == 3) k = split_heads(k, heads);
     if (v.rank() == 3) v = split_heads(v, heads);
-    if (k.rank() != 4 || v.rank() != 4) node.unsupported("packed key and value");
+    if (k.rank() != 4 || v.rank() != 4) node.broken("key or value has a wrong rank");
     const auto past_key = node.optional_input(6), past_value = node.optional_input(7);
     if (past_key && past_value) {
         k = concat({*past_key, k}, 2);

@@ -36,25 +36,48 @@ T choose(Node& node, const std::string& name, const std::string& otherwise,
     return choice->second;
 }
 
+struct Fraction {
+    std::int64_t numerator;
+    std::int64_t denominator;
+};
+
+/// The fraction of small numbers that an f32 stands for, such as 3/5 for 0.6.
+std::optional<Fraction> fraction_of(double value) {
+    const auto f32 = static_cast<float>(value);
+    if (!(std::abs(value) < 1e6)) return {};
+    for (std::int64_t denominator = 1; denominator <= 1024; ++denominator) {
+        const double numerator = std::nearbyint(value * static_cast<double>(denominator));
+        if (static_cast<float>(numerator / static_cast<double>(denominator)) == f32)
+            return Fraction{static_cast<std::int64_t>(numerator), denominator};
+    }
+    return {};
+}
+
+/// The f32s of a model as what was meant, so that positions halfway between two pixels are hit
+/// exactly.
+std::vector<double> meant(std::vector<double> values) {
+    for (double& value : values)
+        if (const auto fraction = fraction_of(value))
+            value = static_cast<double>(fraction->numerator) /
+                    static_cast<double>(fraction->denominator);
+    return values;
+}
+
 /// floor(size * scale) as ONNX computes it, in f32. Of a symbolic size only for scales that are a
 /// fraction of small numbers.
 Dim scaled(Node& node, const Dim& size, double scale) {
     if (scale == 1) return size;
-    const auto f32 = static_cast<float>(scale);
     if (size.is_constant()) {
-        const float product = std::floor(static_cast<float>(size.value()) * f32);
+        const float product =
+            std::floor(static_cast<float>(size.value()) * static_cast<float>(scale));
         if (!(product < 1e15f)) node.broken(fmt::format("scale {}", scale));
         return static_cast<std::int64_t>(product);
     }
-    std::int64_t denominator = 0;
-    double numerator = 0;
-    do {
-        if (++denominator > 1024 || scale > 1e6)
-            node.unsupported(fmt::format("scale {} of the size {}, which must be fixed", scale,
-                                         size.to_string()));
-        numerator = std::nearbyint(scale * static_cast<double>(denominator));
-    } while (static_cast<float>(numerator / static_cast<double>(denominator)) != f32);
-    return floor_div(size * static_cast<std::int64_t>(numerator), denominator);
+    const auto fraction = fraction_of(scale);
+    if (!fraction)
+        node.unsupported(
+            fmt::format("scale {} of the size {}, which must be fixed", scale, size.to_string()));
+    return floor_div(size * fraction->numerator, fraction->denominator);
 }
 
 Var resize(Var x, const Plan& plan) {
@@ -187,7 +210,7 @@ std::vector<Var> import_resize(Node& node) {
     }
     const std::size_t count = plan.axes.size();
     if (plan.coordinates == C::TfCropAndResize) {
-        const auto roi = node.input_floats(1);
+        const auto roi = meant(node.input_floats(1));
         if (roi.size() != 2 * count)
             node.broken(fmt::format("roi has {} entries, expected {}", roi.size(), 2 * count));
         const auto middle = roi.begin() + static_cast<std::ptrdiff_t>(count);
@@ -202,7 +225,7 @@ std::vector<Var> import_resize(Node& node) {
         node.broken(has_sizes ? "both scales and sizes are given"
                               : "neither scales nor sizes are given");
     if (has_scales)
-        set_scales(node, plan, x.shape(), node.input_floats(2));
+        set_scales(node, plan, x.shape(), meant(node.input_floats(2)));
     else
         set_sizes(node, plan, x.shape(), policy);
     return {resize(x, plan)};
@@ -224,6 +247,7 @@ std::vector<Var> import_upsample(Node& node) {
     else if (const auto attribute = node.attr_floats("scales"))
         scales = *attribute;
     plan.axes = axes_from(x.rank(), 0);
+    scales = meant(scales);
     set_scales(node, plan, x.shape(), scales);
     if (plan.mode != ResizeMode::Nearest) return {resize(x, plan)};
     for (const bool shrinks : {true, false}) {
