@@ -3,8 +3,19 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <mutex>
 
 #include <cblas.h>
+
+#include "cpu/blas.h"
+
+// Here, and not in a file of its own: a linker takes this object for gemm, and with it this definition
+// before it looks for one in OpenBLAS.
+extern "C" void* blas_memory_alloc(int position) {
+    static std::mutex mutex;
+    const std::lock_guard lock(mutex);
+    return kn_openblas_memory_alloc(position);
+}
 
 namespace kn::cpu {
 
