@@ -10,7 +10,8 @@ const Dim batch = Dim::symbol("batch");
 
 std::size_t count(const Graph& graph, std::string_view name) {
     std::size_t found = 0;
-    for (std::size_t i = 0; i < graph.size(); ++i) found += name_of(graph[graph.value_at(i)].operation) == name;
+    for (std::size_t i = 0; i < graph.size(); ++i)
+        found += name_of(graph[graph.value_at(i)].operation) == name;
     return found;
 }
 
@@ -97,10 +98,13 @@ TEST(Builder, ConvolutionAndPooling) {
     const Var x = g.input("x", DType::F32, {batch, 4, 8, 9});
     const Var w = g.constant(Tensor::zeros(DType::F32, {6, 2, 3, 3}));
     const Var b = g.constant(Tensor::zeros(DType::F32, {6}));
-    EXPECT_EQ(conv(x, w, b, {.strides = {2, 1}, .pads = {1, 1, 1, 1}, .groups = 2}).shape(), (Shape{batch, 6, 4, 9}));
+    EXPECT_EQ(conv(x, w, b, {.strides = {2, 1}, .pads = {1, 1, 1, 1}, .groups = 2}).shape(),
+              (Shape{batch, 6, 4, 9}));
     const Var t = g.constant(Tensor::zeros(DType::F32, {4, 3, 2, 2}));
-    EXPECT_EQ(conv_transpose(x, t, {}, {.strides = {2, 2}, .groups = 2}).shape(), (Shape{batch, 6, 16, 18}));
-    EXPECT_EQ(max_pool(x, {3, 3}, {.strides = {2, 2}, .pads = {1, 1, 1, 1}}).shape(), (Shape{batch, 4, 4, 5}));
+    EXPECT_EQ(conv_transpose(x, t, {}, {.strides = {2, 2}, .groups = 2}).shape(),
+              (Shape{batch, 6, 16, 18}));
+    EXPECT_EQ(max_pool(x, {3, 3}, {.strides = {2, 2}, .pads = {1, 1, 1, 1}}).shape(),
+              (Shape{batch, 4, 4, 5}));
     EXPECT_EQ(average_pool(x, {2, 2}, {.strides = {2, 2}}).shape(), (Shape{batch, 4, 4, 4}));
     EXPECT_EQ(count(g, "Window"), 2u);
     EXPECT_EQ(average_pool(x, {3, 3}, {.pads = {1, 1, 1, 1}}).shape(), x.shape());
@@ -125,7 +129,8 @@ TEST(Builder, NormsAndAttention) {
     const Var y = attention(q, k, k, mask);
     EXPECT_EQ(y.shape(), q.shape());
     EXPECT_EQ(g.get_if<op::Attention>(y)->scale, 0.25);
-    EXPECT_THROW((void)attention(q, g.input("k3", DType::F32, {batch, 3, 7, 16}), k), GraphError) << "8 heads on 3";
+    EXPECT_THROW((void)attention(q, g.input("k3", DType::F32, {batch, 3, 7, 16}), k), GraphError)
+        << "8 heads on 3";
 }
 
 TEST(Builder, ReductionsKeepDims) {

@@ -1,4 +1,5 @@
-// Before/after checks of optimizer rules: the rule fires, the result has the expected operations, and random data give the same numbers.
+// Before/after checks of optimizer rules: the rule fires, the result has the expected operations,
+// and random data give the same numbers.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -26,7 +27,8 @@ inline Names operations(const Graph& graph) {
     return names;
 }
 
-/// N(0, 1) floats, integers in 0..3, both from a fixed seed; symbols are 2, 3, 4, ... in alphabetical order.
+/// N(0, 1) floats, integers in 0..3, both from a fixed seed; symbols are 2, 3, 4, ... in
+/// alphabetical order.
 inline std::vector<Tensor> random_inputs(const Graph& graph, unsigned seed) {
     Bindings bindings;
     std::int64_t next = 2;
@@ -38,13 +40,16 @@ inline std::vector<Tensor> random_inputs(const Graph& graph, unsigned seed) {
         const Type& type = graph.type(input.value);
         Tensor values = Tensor::zeros(DType::F64, type.shape.eval(bindings));
         for (double& x : values.mutable_data<double>())
-            x = is_float(type.dtype) ? normal(random) : static_cast<double>(random() % (type.dtype == DType::Bool ? 2 : 4));
+            x = is_float(type.dtype)
+                    ? normal(random)
+                    : static_cast<double>(random() % (type.dtype == DType::Bool ? 2 : 4));
         inputs.push_back(values.cast(type.dtype));
     }
     return inputs;
 }
 
-inline void expect_same_numbers(const Graph& before, const Graph& after, double tolerance, const std::string& what) {
+inline void expect_same_numbers(const Graph& before, const Graph& after, double tolerance,
+                                const std::string& what) {
     constexpr unsigned seed = 7;
     const std::vector<Tensor> inputs = random_inputs(before, seed);
     const std::vector<Tensor> expected = cpu::run(before, inputs, {.threads = 1});
@@ -54,20 +59,25 @@ inline void expect_same_numbers(const Graph& before, const Graph& after, double 
         ASSERT_EQ(expected[i].type_string(), got[i].type_string()) << what;
         double peak = 0;
         for (std::int64_t j = 0; j < got[i].size(); ++j)
-            if (std::isfinite(expected[i].at(j))) peak = std::max(peak, std::abs(expected[i].at(j)));
+            if (std::isfinite(expected[i].at(j)))
+                peak = std::max(peak, std::abs(expected[i].at(j)));
         for (std::int64_t j = 0; j < got[i].size(); ++j) {
             const double a = expected[i].at(j);
             const double b = got[i].at(j);
             if ((std::isnan(a) && std::isnan(b)) || a == b) continue;
             ASSERT_LE(std::abs(a - b), tolerance * peak)
-                << what << ": output " << i << " element " << j << ", seed " << seed << ": " << a << " became " << b
-                << "\nbefore:\n" << before.to_string() << "after:\n" << after.to_string();
+                << what << ": output " << i << " element " << j << ", seed " << seed << ": " << a
+                << " became " << b << "\nbefore:\n"
+                << before.to_string() << "after:\n"
+                << after.to_string();
         }
     }
 }
 
-/// Optimises what `build` makes; `rule` must fire (and not where it is disabled), and leave these operations.
-inline Graph expect_rule(const std::string& rule, const Build& build, Names after, double tolerance = 2e-6) {
+/// Optimises what `build` makes; `rule` must fire (and not where it is disabled), and leave these
+/// operations.
+inline Graph expect_rule(const std::string& rule, const Build& build, Names after,
+                         double tolerance = 2e-6) {
     Graph before;
     build(before);
     std::set<std::string> fired;
@@ -75,9 +85,12 @@ inline Graph expect_rule(const std::string& rule, const Build& build, Names afte
     options.trace = [&](std::string_view name, const std::string&) { fired.emplace(name); };
     Graph result = optimize(before, options);
     std::sort(after.begin(), after.end());
-    EXPECT_TRUE(fired.count(rule)) << rule << " did not fire; this did: " << ::testing::PrintToString(fired) << "\n"
-                                   << result.to_string();
-    EXPECT_EQ(operations(result), after) << "before:\n" << before.to_string() << "after:\n" << result.to_string();
+    EXPECT_TRUE(fired.count(rule))
+        << rule << " did not fire; this did: " << ::testing::PrintToString(fired) << "\n"
+        << result.to_string();
+    EXPECT_EQ(operations(result), after) << "before:\n"
+                                         << before.to_string() << "after:\n"
+                                         << result.to_string();
     expect_same_numbers(before, result, tolerance, rule);
     fired.clear();
     options.disabled = {rule};
@@ -93,12 +106,15 @@ inline void expect_no_rule(const std::string& rule, const Build& build) {
     Graph before;
     build(before);
     OptimizeOptions options;
-    options.trace = [&](std::string_view name, const std::string& what) { EXPECT_NE(name, rule) << what; };
+    options.trace = [&](std::string_view name, const std::string& what) {
+        EXPECT_NE(name, rule) << what;
+    };
     expect_same_numbers(before, optimize(before, options), 2e-6, rule);
 }
 
 /// A named weight with N(0, 1) values from a fixed seed.
-inline Var weight(Graph& graph, Ints shape, const std::string& name, unsigned seed = 1, DType dtype = DType::F32) {
+inline Var weight(Graph& graph, Ints shape, const std::string& name, unsigned seed = 1,
+                  DType dtype = DType::F32) {
     Tensor values = Tensor::zeros(DType::F64, std::move(shape));
     std::mt19937 random(seed);
     std::normal_distribution<double> normal;

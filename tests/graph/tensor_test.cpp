@@ -22,7 +22,8 @@ double decode_half(std::uint16_t bits) {
     const int fraction = bits & 1023;
     const double sign = bits & 0x8000 ? -1 : 1;
     if (exponent == 31) return fraction ? NAN : sign * INFINITY;
-    return sign * (exponent ? std::ldexp(1024 + fraction, exponent - 25) : std::ldexp(fraction, -24));
+    return sign *
+           (exponent ? std::ldexp(1024 + fraction, exponent - 25) : std::ldexp(fraction, -24));
 }
 
 std::string message_of(const std::function<void()>& f) {
@@ -36,7 +37,8 @@ std::string message_of(const std::function<void()>& f) {
 
 TEST(Printable, EscapesWhatATerminalWouldObey) {
     EXPECT_EQ(printable("a\nb\x1b[0m\x7f"), "a\\x0Ab\\x1B[0m\\x7F");
-    EXPECT_EQ(printable("caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x99\x82"), "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x99\x82");
+    EXPECT_EQ(printable("caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x99\x82"),
+              "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x99\x82");
     EXPECT_EQ(printable("\xc3"), "\\xC3") << "cut short";
     EXPECT_EQ(printable("\xc0\xaf"), "\\xC0\\xAF") << "overlong";
     EXPECT_EQ(printable("\xed\xa0\x80"), "\\xED\\xA0\\x80") << "surrogate";
@@ -50,7 +52,8 @@ TEST(Internal, CheckNamesPlaceAndCondition) {
         KN_CHECK(1 == 2, "detail");
         FAIL() << "nothing was thrown";
     } catch (const InternalError& error) {
-        EXPECT_NE(std::string(error.what()).find("tensor_test.cpp"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find("tensor_test.cpp"), std::string::npos)
+            << error.what();
         EXPECT_NE(std::string(error.what()).find("1 == 2"), std::string::npos) << error.what();
     }
 }
@@ -96,7 +99,8 @@ TEST(DType, Bfloat16RoundsToNearestEvenAndKeepsNaN) {
     EXPECT_EQ(to_bfloat16(1.01171875f).bits, 0x3f82) << "tie to even, up";
     EXPECT_EQ(to_bfloat16(inf).bits, 0x7f80);
     EXPECT_TRUE(std::isnan(to_float(to_bfloat16(nan))));
-    EXPECT_TRUE(std::isnan(to_float(to_bfloat16(std::bit_cast<float>(0x7f800001u))))) << "payload in the low half";
+    EXPECT_TRUE(std::isnan(to_float(to_bfloat16(std::bit_cast<float>(0x7f800001u)))))
+        << "payload in the low half";
     EXPECT_EQ(to_float(bfloat16{0xbf80}), -1.0f);
 }
 
@@ -148,7 +152,8 @@ TEST(Tensor, WrappedMemoryIsNeverWritten) {
     EXPECT_TRUE(watch.expired()) << "the copy lets go of the owner";
     EXPECT_EQ(t.at(0), 9);
     alignas(8) const char raw[16] = {};
-    const Tensor odd = Tensor::wrap(DType::I32, {2}, std::as_bytes(std::span(raw).subspan(1, 8)), nullptr);
+    const Tensor odd =
+        Tensor::wrap(DType::I32, {2}, std::as_bytes(std::span(raw).subspan(1, 8)), nullptr);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(odd.bytes().data()) % 4, 0u);
 }
 
@@ -157,8 +162,10 @@ TEST(Tensor, BadSizesAreRefusedBeforeAllocation) {
     EXPECT_THROW(Tensor(DType::F64, {std::int64_t{1} << 61}), GraphError);
     EXPECT_THROW(Tensor(DType::F64, {std::int64_t{1} << 40, std::int64_t{1} << 40}), GraphError);
     const std::vector<float> two = {1, 2};
-    EXPECT_NE(message_of([&] { (void)Tensor::from_span<float>({3}, two); }).find("12 bytes"), std::string::npos);
-    EXPECT_THROW((void)Tensor::wrap(DType::F32, {3}, std::as_bytes(std::span(two)), nullptr), GraphError);
+    EXPECT_NE(message_of([&] { (void)Tensor::from_span<float>({3}, two); }).find("12 bytes"),
+              std::string::npos);
+    EXPECT_THROW((void)Tensor::wrap(DType::F32, {3}, std::as_bytes(std::span(two)), nullptr),
+                 GraphError);
     EXPECT_THROW((void)Tensor::from_span<float>({2}, two).reshaped({3}), GraphError);
     EXPECT_THROW((void)Tensor::from_span<float>({2}, two).data<double>(), GraphError);
     EXPECT_THROW((void)Tensor::from_span<float>({2}, two).at(2), GraphError);
@@ -167,7 +174,8 @@ TEST(Tensor, BadSizesAreRefusedBeforeAllocation) {
 }
 
 TEST(Tensor, CastSaturatesWrapsAndRoundsOnce) {
-    const Tensor f = Tensor::from_span<float>({6}, std::vector<float>{nan, inf, -inf, 300.7f, -1.9f, 3e9f});
+    const Tensor f =
+        Tensor::from_span<float>({6}, std::vector<float>{nan, inf, -inf, 300.7f, -1.9f, 3e9f});
     EXPECT_EQ(f.cast(DType::U8).int_at(0), 0);
     EXPECT_EQ(f.cast(DType::U8).int_at(1), 255);
     EXPECT_EQ(f.cast(DType::U8).int_at(2), 0);
@@ -184,7 +192,8 @@ TEST(Tensor, CastSaturatesWrapsAndRoundsOnce) {
     const double above = 1 + std::ldexp(1.0, -11) + std::ldexp(1.0, -40);
     EXPECT_EQ(Tensor::scalar(above).cast(DType::F16).at(0), 1 + std::ldexp(1.0, -10));
     const std::int64_t big = (std::int64_t{1} << 62) + (std::int64_t{1} << 54) + 1;
-    EXPECT_EQ(Tensor::scalar(big).cast(DType::BF16).at(0), std::ldexp(1.0, 62) + std::ldexp(1.0, 55));
+    EXPECT_EQ(Tensor::scalar(big).cast(DType::BF16).at(0),
+              std::ldexp(1.0, 62) + std::ldexp(1.0, 55));
     EXPECT_EQ(Tensor::scalar(1e300).cast(DType::BF16).at(0), INFINITY);
 }
 

@@ -3,7 +3,8 @@
 namespace kn {
 
 std::vector<Var> call(const Graph& source, const std::vector<Var>& inputs) {
-    if (inputs.empty()) throw GraphError("call: no inputs that tell the graph; use call(graph, source, values)");
+    if (inputs.empty())
+        throw GraphError("call: no inputs that tell the graph; use call(graph, source, values)");
     Graph& graph = *inputs[0].graph;
     std::vector<Value> values;
     for (const Var input : inputs) {

@@ -7,7 +7,9 @@
 
 namespace kn::builder {
 
-inline Var add(Var like, Operation operation) { return like.graph->var(like.graph->add(std::move(operation))); }
+inline Var add(Var like, Operation operation) {
+    return like.graph->var(like.graph->add(std::move(operation)));
+}
 
 inline void check_same_graph(Var a, Var b) {
     if (a.graph != b.graph) throw GraphError("the operands belong to different graphs");

@@ -4,7 +4,9 @@ namespace kn {
 
 Var scalar_like(Var like, double value) { return scalar(*like.graph, like.dtype(), value); }
 
-Var scalar(Graph& graph, DType dtype, double value) { return graph.constant(Tensor::scalar(value).cast(dtype)); }
+Var scalar(Graph& graph, DType dtype, double value) {
+    return graph.constant(Tensor::scalar(value).cast(dtype));
+}
 
 Var vector_i64(Graph& graph, const Ints& values) {
     const auto length = static_cast<std::int64_t>(values.size());

@@ -20,7 +20,8 @@ Var select(Var condition, Var a, Var b) {
     Graph& graph = *a.graph;
     const Shape shape =
         broadcast_shapes(graph, broadcast_shapes(graph, a.shape(), b.shape()), condition.shape());
-    return add(a, op::Select{broadcast_to(condition, shape), broadcast_to(a, shape), broadcast_to(b, shape)});
+    return add(a, op::Select{broadcast_to(condition, shape), broadcast_to(a, shape),
+                             broadcast_to(b, shape)});
 }
 
 Var cast(Var x, DType dtype) { return x.dtype() == dtype ? x : add(x, op::Cast{x, dtype}); }

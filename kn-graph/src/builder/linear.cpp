@@ -62,8 +62,8 @@ struct Geometry {
 Geometry geometry_of(const ConvOptions& options, std::size_t spatial) {
     const auto check = [&](const char* name, std::size_t size, std::size_t expected) {
         if (size != 0 && size != expected)
-            throw GraphError(
-                fmt::format("conv over {} spatial axes: {} {} instead of {}", spatial, size, name, expected));
+            throw GraphError(fmt::format("conv over {} spatial axes: {} {} instead of {}", spatial,
+                                         size, name, expected));
     };
     check("strides", options.strides.size(), spatial);
     check("dilations", options.dilations.size(), spatial);
@@ -82,19 +82,22 @@ Geometry geometry_of(const ConvOptions& options, std::size_t spatial) {
 }
 
 std::size_t spatial_rank(Var x) {
-    if (x.rank() < 3) throw GraphError(fmt::format("conv of {}: no spatial axes", x.shape().to_string()));
+    if (x.rank() < 3)
+        throw GraphError(fmt::format("conv of {}: no spatial axes", x.shape().to_string()));
     return x.rank() - 2;
 }
 
-Var with_bias(Var x, std::optional<Var> bias) { return bias ? x + builder::as_channels(*bias, x.rank()) : x; }
+Var with_bias(Var x, std::optional<Var> bias) {
+    return bias ? x + builder::as_channels(*bias, x.rank()) : x;
+}
 
 }  // namespace
 
 Var conv(Var x, Var weight, std::optional<Var> bias, const ConvOptions& options) {
     builder::check_same_graph(x, weight);
     Geometry g = geometry_of(options, spatial_rank(x));
-    const Var y = add(x, op::Conv{x, weight, std::move(g.strides), std::move(g.dilations), std::move(g.before),
-                                  std::move(g.after), options.groups});
+    const Var y = add(x, op::Conv{x, weight, std::move(g.strides), std::move(g.dilations),
+                                  std::move(g.before), std::move(g.after), options.groups});
     return with_bias(y, bias);
 }
 
@@ -102,8 +105,8 @@ Var conv_transpose(Var x, Var weight, std::optional<Var> bias, const ConvOptions
     builder::check_same_graph(x, weight);
     Geometry g = geometry_of(options, spatial_rank(x));
     const Var y = add(x, op::ConvTranspose{x, weight, std::move(g.strides), std::move(g.dilations),
-                                           std::move(g.before), std::move(g.after), std::move(g.output_padding),
-                                           options.groups});
+                                           std::move(g.before), std::move(g.after),
+                                           std::move(g.output_padding), options.groups});
     return with_bias(y, bias);
 }
 

@@ -12,8 +12,12 @@ Var reduce(ReduceOp op, Var x, const Ints& axes, bool keep_dims) {
     return keep_dims ? reshape(reduced, kept) : reduced;
 }
 
-Var sum(Var x, const Ints& axes, bool keep_dims) { return reduce(ReduceOp::Sum, x, axes, keep_dims); }
-Var mean(Var x, const Ints& axes, bool keep_dims) { return reduce(ReduceOp::Mean, x, axes, keep_dims); }
+Var sum(Var x, const Ints& axes, bool keep_dims) {
+    return reduce(ReduceOp::Sum, x, axes, keep_dims);
+}
+Var mean(Var x, const Ints& axes, bool keep_dims) {
+    return reduce(ReduceOp::Mean, x, axes, keep_dims);
+}
 
 Var arg_max(Var x, std::int64_t axis, bool keep_dims) {
     const auto at = static_cast<std::int64_t>(normalize_axis(axis, x.rank()));
@@ -30,7 +34,8 @@ Var log_softmax(Var x, std::int64_t axis) {
 }
 
 TopKResult top_k(Var x, const Dim& k, std::int64_t axis, bool largest) {
-    const Var values = add(x, op::TopK{x, static_cast<std::int64_t>(normalize_axis(axis, x.rank())), k, largest});
+    const Var values =
+        add(x, op::TopK{x, static_cast<std::int64_t>(normalize_axis(axis, x.rank())), k, largest});
     return {values, x.graph->var(x.graph->result(values, 1))};
 }
 

@@ -44,7 +44,8 @@ Var transpose(Var x, std::int64_t axis_a, std::int64_t axis_b) {
     const std::size_t a = normalize_axis(axis_a, x.rank());
     const std::size_t b = normalize_axis(axis_b, x.rank());
     Ints perm;
-    for (std::size_t axis = 0; axis < x.rank(); ++axis) perm.push_back(static_cast<std::int64_t>(axis));
+    for (std::size_t axis = 0; axis < x.rank(); ++axis)
+        perm.push_back(static_cast<std::int64_t>(axis));
     std::swap(perm[a], perm[b]);
     return permute(x, perm);
 }
@@ -72,7 +73,8 @@ Var unsqueeze(Var x, const Ints& axes) {
     Shape shape;
     std::size_t next = 0;
     for (std::size_t axis = 0; axis < rank; ++axis) {
-        const bool added = std::binary_search(sorted.begin(), sorted.end(), static_cast<std::int64_t>(axis));
+        const bool added =
+            std::binary_search(sorted.begin(), sorted.end(), static_cast<std::int64_t>(axis));
         shape.push_back(added ? Dim(1) : x.shape()[next++]);
     }
     return reshape(x, shape);
@@ -80,7 +82,8 @@ Var unsqueeze(Var x, const Ints& axes) {
 
 Var flatten(Var x, std::int64_t axis) {
     // The rank itself is allowed: everything goes into the first dim.
-    const std::size_t at = axis == static_cast<std::int64_t>(x.rank()) ? x.rank() : normalize_axis(axis, x.rank());
+    const std::size_t at =
+        axis == static_cast<std::int64_t>(x.rank()) ? x.rank() : normalize_axis(axis, x.rank());
     const Shape shape = x.shape();
     return reshape(x, {shape.slice(0, at).size(), shape.slice(at, shape.rank()).size()});
 }
@@ -123,7 +126,8 @@ std::vector<Var> split(Var x, std::int64_t axis, const std::vector<Dim>& sizes) 
         parts.push_back(slice(x, axis, start, start + size));
         start += size;
     }
-    x.graph->require_equal(start, x.shape()[normalize_axis(axis, x.rank())], "the sum of a split's sizes");
+    x.graph->require_equal(start, x.shape()[normalize_axis(axis, x.rank())],
+                           "the sum of a split's sizes");
     return parts;
 }
 
@@ -163,11 +167,13 @@ bool all_zero(const std::vector<Dim>& dims) {
 Var pad(Var x, const std::vector<Dim>& before, const std::vector<Dim>& after, PadMode mode,
         std::optional<Value> value) {
     if (before.size() != x.rank() || after.size() != x.rank())
-        throw GraphError(fmt::format("pad of {}: {} and {} pads", x.shape().to_string(), before.size(), after.size()));
+        throw GraphError(fmt::format("pad of {}: {} and {} pads", x.shape().to_string(),
+                                     before.size(), after.size()));
     const std::vector<Dim> crop_before = part(before, -1);
     const std::vector<Dim> crop_after = part(after, -1);
     for (std::size_t axis = 0; axis < x.rank(); ++axis)
-        x = slice(x, static_cast<std::int64_t>(axis), crop_before[axis], x.shape()[axis] - crop_after[axis]);
+        x = slice(x, static_cast<std::int64_t>(axis), crop_before[axis],
+                  x.shape()[axis] - crop_after[axis]);
     std::vector<Dim> grow_before = part(before, 1);
     std::vector<Dim> grow_after = part(after, 1);
     if (all_zero(grow_before) && all_zero(grow_after)) return x;
@@ -187,12 +193,14 @@ Var pad(Var x, const std::vector<Dim>& before, const std::vector<Dim>& after, Pa
 
 Var gather(Var x, Var indices, std::int64_t axis) {
     builder::check_same_graph(x, indices);
-    return add(x, op::Gather{x, indices, static_cast<std::int64_t>(normalize_axis(axis, x.rank()))});
+    return add(x,
+               op::Gather{x, indices, static_cast<std::int64_t>(normalize_axis(axis, x.rank()))});
 }
 
 Var gather_elements(Var x, Var indices, std::int64_t axis) {
     builder::check_same_graph(x, indices);
-    return add(x, op::GatherElements{x, indices, static_cast<std::int64_t>(normalize_axis(axis, x.rank()))});
+    return add(x, op::GatherElements{x, indices,
+                                     static_cast<std::int64_t>(normalize_axis(axis, x.rank()))});
 }
 
 }  // namespace kn

@@ -1,4 +1,5 @@
-// Conversion of one element between any two element types, as op::Cast defines it, inline for loops over whole tensors.
+// Conversion of one element between any two element types, as op::Cast defines it, inline for loops
+// over whole tensors.
 #pragma once
 
 #include <bit>
@@ -18,7 +19,9 @@ constexpr bool is_half_type = std::is_same_v<T, half> || std::is_same_v<T, bfloa
 inline float widen(half x) {
     return Eigen::half_impl::half_to_float(Eigen::half_impl::raw_uint16_to_half(x.bits));
 }
-inline float widen(bfloat16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
+inline float widen(bfloat16 x) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
+}
 
 template <class T>
 T narrow(float x) {
@@ -28,10 +31,12 @@ T narrow(float x) {
         return bfloat16{Eigen::bfloat16_impl::float_to_bfloat16_rtne<false>(x).value};
 }
 
-/// To float with rounding to odd, so that a second rounding to a half type gives what one rounding of x would.
+/// To float with rounding to odd, so that a second rounding to a half type gives what one rounding
+/// of x would.
 inline float round_to_odd(double x) {
     const float nearest = static_cast<float>(x);
-    if (static_cast<double>(nearest) == x || std::isnan(x) || std::bit_cast<std::uint32_t>(nearest) & 1)
+    if (static_cast<double>(nearest) == x || std::isnan(x) ||
+        std::bit_cast<std::uint32_t>(nearest) & 1)
         return nearest;
     const float toward = static_cast<double>(nearest) < x ? std::numeric_limits<float>::infinity()
                                                           : -std::numeric_limits<float>::infinity();
@@ -46,8 +51,10 @@ double round_int_to_odd(Int x) {
     } else {
         // The low 11 bits collapse into the lowest bit of the 53 that are kept.
         const bool negative = x < 0;
-        std::uint64_t magnitude = negative ? 0 - static_cast<std::uint64_t>(x) : static_cast<std::uint64_t>(x);
-        if (magnitude >> 53 && (magnitude & 0x7ff) != 0) magnitude = (magnitude & ~0x7ffull) | 0x800;
+        std::uint64_t magnitude =
+            negative ? 0 - static_cast<std::uint64_t>(x) : static_cast<std::uint64_t>(x);
+        if (magnitude >> 53 && (magnitude & 0x7ff) != 0)
+            magnitude = (magnitude & ~0x7ffull) | 0x800;
         const double value = static_cast<double>(magnitude);
         return negative ? -value : value;
     }

@@ -25,7 +25,8 @@ Ints Shape::to_ints() const {
     result.reserve(rank());
     for (const Dim& dim : dims_) {
         if (!dim.is_constant())
-            throw GraphError(fmt::format("shape {} has no fixed size: {} is symbolic", to_string(), dim.to_string()));
+            throw GraphError(fmt::format("shape {} has no fixed size: {} is symbolic", to_string(),
+                                         dim.to_string()));
         result.push_back(dim.value());
     }
     return result;

@@ -25,7 +25,8 @@ std::shared_ptr<const std::byte> allocate(std::size_t bytes) {
 /// The number of elements; throws where their bytes cannot be addressed.
 std::int64_t size_for(DType dtype, const Ints& shape) {
     const std::int64_t size = checked_size(shape);
-    if (size > std::numeric_limits<std::ptrdiff_t>::max() / static_cast<std::int64_t>(size_of(dtype)))
+    if (size >
+        std::numeric_limits<std::ptrdiff_t>::max() / static_cast<std::int64_t>(size_of(dtype)))
         throw GraphError(fmt::format("a tensor {}{} does not fit the address space", name_of(dtype),
                                      Shape::of(shape).to_string()));
     return size;
@@ -35,7 +36,8 @@ template <class F>
 decltype(auto) with_type(DType dtype, F&& f) {
     switch (dtype) {
 #define X(name, type, text) \
-    case DType::name: return f(type{});
+    case DType::name:       \
+        return f(type{});
         KN_DTYPES(X)
 #undef X
     }
@@ -47,7 +49,10 @@ decltype(auto) with_type(DType dtype, F&& f) {
 Tensor::Tensor() : Tensor(DType::F32, {0}) {}
 
 Tensor::Tensor(DType dtype, Ints shape)
-    : dtype_(dtype), shape_(std::move(shape)), size_(size_for(dtype, shape_)), data_(allocate(byte_size())) {}
+    : dtype_(dtype),
+      shape_(std::move(shape)),
+      size_(size_for(dtype, shape_)),
+      data_(allocate(byte_size())) {}
 
 Tensor Tensor::zeros(DType dtype, Ints shape) {
     Tensor result(dtype, std::move(shape));
@@ -55,12 +60,14 @@ Tensor Tensor::zeros(DType dtype, Ints shape) {
     return result;
 }
 
-Tensor Tensor::wrap(DType dtype, Ints shape, std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+Tensor Tensor::wrap(DType dtype, Ints shape, std::span<const std::byte> bytes,
+                    std::shared_ptr<const void> owner) {
     const auto need = static_cast<std::size_t>(size_for(dtype, shape)) * size_of(dtype);
     if (bytes.size() < need)
-        throw GraphError(fmt::format("{}{} needs {} bytes, got {}", name_of(dtype), Shape::of(shape).to_string(), need,
-                                     bytes.size()));
-    if (bytes.data() == nullptr || reinterpret_cast<std::uintptr_t>(bytes.data()) % size_of(dtype) != 0)
+        throw GraphError(fmt::format("{}{} needs {} bytes, got {}", name_of(dtype),
+                                     Shape::of(shape).to_string(), need, bytes.size()));
+    if (bytes.data() == nullptr ||
+        reinterpret_cast<std::uintptr_t>(bytes.data()) % size_of(dtype) != 0)
         return from_bytes(dtype, std::move(shape), bytes.first(need));
     Tensor result;
     result.dtype_ = dtype;
@@ -74,8 +81,8 @@ Tensor Tensor::wrap(DType dtype, Ints shape, std::span<const std::byte> bytes, s
 Tensor Tensor::from_bytes(DType dtype, Ints shape, std::span<const std::byte> bytes) {
     const auto need = static_cast<std::size_t>(size_for(dtype, shape)) * size_of(dtype);
     if (bytes.size() != need)
-        throw GraphError(fmt::format("{}{} has {} bytes, got {}", name_of(dtype), Shape::of(shape).to_string(), need,
-                                     bytes.size()));
+        throw GraphError(fmt::format("{}{} has {} bytes, got {}", name_of(dtype),
+                                     Shape::of(shape).to_string(), need, bytes.size()));
     Tensor result(dtype, std::move(shape));
     if (need > 0) std::memcpy(result.mutable_bytes().data(), bytes.data(), need);
     return result;
@@ -84,7 +91,8 @@ Tensor Tensor::from_bytes(DType dtype, Ints shape, std::span<const std::byte> by
 std::span<std::byte> Tensor::mutable_bytes() {
     if (!writable_ || data_.use_count() != 1) {
         auto copy = allocate(byte_size());
-        if (byte_size() > 0) std::memcpy(const_cast<std::byte*>(copy.get()), data_.get(), byte_size());
+        if (byte_size() > 0)
+            std::memcpy(const_cast<std::byte*>(copy.get()), data_.get(), byte_size());
         data_ = std::move(copy);
         writable_ = true;
     }
@@ -94,7 +102,8 @@ std::span<std::byte> Tensor::mutable_bytes() {
 
 Tensor Tensor::reshaped(Ints shape) const {
     if (checked_size(shape) != size_)
-        throw GraphError(fmt::format("cannot reshape {} to {}", type_string(), Shape::of(shape).to_string()));
+        throw GraphError(
+            fmt::format("cannot reshape {} to {}", type_string(), Shape::of(shape).to_string()));
     Tensor result = *this;
     result.shape_ = std::move(shape);
     return result;
@@ -107,7 +116,8 @@ Tensor Tensor::cast(DType dtype) const {
         with_type(dtype, [&]<class To>(To) {
             const auto source = data<From>();
             const auto target = result.mutable_data<To>();
-            for (std::size_t i = 0; i < source.size(); ++i) target[i] = detail::convert<To>(source[i]);
+            for (std::size_t i = 0; i < source.size(); ++i)
+                target[i] = detail::convert<To>(source[i]);
         });
     });
     return result;
@@ -135,7 +145,8 @@ std::string Tensor::type_string() const {
 
 void Tensor::check_type(DType asked) const {
     if (asked != dtype_)
-        throw GraphError(fmt::format("the tensor is {}, its elements were asked for as {}", type_string(), name_of(asked)));
+        throw GraphError(fmt::format("the tensor is {}, its elements were asked for as {}",
+                                     type_string(), name_of(asked)));
 }
 
 }  // namespace kn

@@ -94,7 +94,8 @@ bool is_tanh_part(Rewriter& r, Value v, Value x) {
     if (p.factors.size() != 2) return false;
     for (std::size_t i = 0; i < 2; ++i) {
         const auto inner = r.with_number(p.factors[1 - i], BinaryOp::Add);
-        if (p.factors[i] == x && inner && inner->number == 1 && is_cubic_term(r, inner->x, x, 2)) return true;
+        if (p.factors[i] == x && inner && inner->number == 1 && is_cubic_term(r, inner->x, x, 2))
+            return true;
     }
     return false;
 }

@@ -24,7 +24,8 @@ std::optional<Affine> affine_of(const Rewriter& r, Value v) {
     const auto binary = r.get<op::Binary>(v);
     if (!binary || !is_float(r.dtype(v))) return std::nullopt;
     const bool commutes = binary->op == BinaryOp::Add || binary->op == BinaryOp::Mul;
-    if (!commutes && binary->op != BinaryOp::Sub && binary->op != BinaryOp::Div) return std::nullopt;
+    if (!commutes && binary->op != BinaryOp::Sub && binary->op != BinaryOp::Div)
+        return std::nullopt;
     if (const auto c = constant_operand(r, binary->b)) return Affine{binary->op, binary->a, *c};
     if (!commutes) return std::nullopt;
     if (const auto c = constant_operand(r, binary->a)) return Affine{binary->op, binary->b, *c};
@@ -66,60 +67,41 @@ std::optional<Value> affine_merge(Rewriter& r, Value v) {
 
 namespace {
 
-/// The factor as a shape that only the output channels of `layer` vary; nothing if others do.
-std::optional<Var> per_channel(Rewriter& r, Value factor, std::size_t channel_axis, const Shape& target) {
+/// A factor that varies along `from_axis` alone, as one of `rank` dims that varies along `axis`.
+std::optional<Var> along(Rewriter& r, Value factor, std::size_t from_axis, std::size_t rank,
+                         std::size_t axis) {
     const Shape shape = r.shape(factor);
-    for (std::size_t axis = 0; axis < shape.rank(); ++axis)
-        if (axis != channel_axis && !(shape[axis] == 1)) return std::nullopt;
-    const Dim channels = shape[channel_axis];
-    Shape wanted = target;
-    for (std::size_t axis = 0; axis < wanted.rank(); ++axis)
-        if (!(wanted[axis] == -1))
-            wanted[axis] = 1;
-        else
-            wanted[axis] = channels;
-    return reshape(r.var(factor), wanted);
+    for (std::size_t i = 0; i < shape.rank(); ++i)
+        if (i != from_axis && !(shape[i] == 1)) return std::nullopt;
+    std::vector<Dim> dims(rank, Dim(1));
+    dims[axis] = shape[from_axis];
+    return reshape(r.var(factor), Shape(std::move(dims)));
 }
 
-std::optional<Value> scaled_weights(Rewriter& r, BinaryOp op, Value weights, Var factor) {
-    const Value scaled = r.folded(binary(op, r.var(weights), factor));
-    return r.is<op::Constant>(scaled) ? std::optional(scaled) : std::nullopt;
+/// The layer with `weights` (one of its operands) multiplied or divided by the factor, which goes
+/// with the layer's axis `from_axis` and the weights' `axis`.
+template <class Layer>
+std::optional<Value> scaled(Rewriter& r, Layer layer, Value Layer::*weights, BinaryOp op,
+                            Value factor, std::size_t from_axis, std::size_t axis) {
+    const auto c = along(r, factor, from_axis, r.shape(layer.*weights).rank(), axis);
+    if (!c) return std::nullopt;
+    layer.*weights = r.folded(binary(op, r.var(layer.*weights), *c));
+    return r.is<op::Constant>(layer.*weights) ? std::optional(r.graph.add(layer)) : std::nullopt;
 }
 
 /// The layer with its weights multiplied (divided) by a factor per output channel.
 std::optional<Value> scaled_layer(Rewriter& r, Value layer, BinaryOp op, Value factor) {
     if (!r.single_use(layer)) return std::nullopt;
-    if (auto conv = r.get<op::Conv>(layer)) {
-        // w [M, C/groups, kernel...]
-        Shape target = keep_shape(r.shape(conv->w), {});
-        for (std::size_t axis = 0; axis < target.rank(); ++axis) target[axis] = axis == 0 ? -1 : 1;
-        const auto c = per_channel(r, factor, 1, target);
-        const auto w = c ? scaled_weights(r, op, conv->w, *c) : std::nullopt;
-        if (!w) return std::nullopt;
-        conv->w = *w;
-        return r.graph.add(*conv);
-    }
-    if (auto conv = r.get<op::ConvTranspose>(layer)) {
-        // w [C, M/groups, kernel...]
-        const Shape w_shape = r.shape(conv->w);
+    if (const auto conv = r.get<op::Conv>(layer))
+        return scaled(r, *conv, &op::Conv::w, op, factor, 1, 0);
+    if (const auto conv = r.get<op::ConvTranspose>(layer)) {
+        // Axis 1 of the weights counts the channels of one group only.
         if (conv->groups != 1 && !(r.shape(factor).size() == 1)) return std::nullopt;
-        Shape target = w_shape;
-        for (std::size_t axis = 0; axis < target.rank(); ++axis) target[axis] = axis == 1 ? -1 : 1;
-        const auto c = per_channel(r, factor, 1, target);
-        const auto w = c ? scaled_weights(r, op, conv->w, *c) : std::nullopt;
-        if (!w) return std::nullopt;
-        conv->w = *w;
-        return r.graph.add(*conv);
+        return scaled(r, *conv, &op::ConvTranspose::w, op, factor, 1, 1);
     }
-    if (auto matmul = r.get<op::MatMul>(layer)) {
-        const std::size_t rank = r.shape(matmul->b).rank();
-        Shape target = r.shape(matmul->b);
-        for (std::size_t axis = 0; axis < rank; ++axis) target[axis] = axis + 1 == rank ? -1 : 1;
-        const auto c = per_channel(r, factor, rank - 1, target);
-        const auto b = c ? scaled_weights(r, op, matmul->b, *c) : std::nullopt;
-        if (!b) return std::nullopt;
-        matmul->b = *b;
-        return r.graph.add(*matmul);
+    if (const auto matmul = r.get<op::MatMul>(layer)) {
+        const std::size_t last = r.shape(layer).rank() - 1;
+        return scaled(r, *matmul, &op::MatMul::b, op, factor, last, last);
     }
     return std::nullopt;
 }

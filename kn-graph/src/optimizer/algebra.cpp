@@ -18,7 +18,8 @@ bool is_sum(const Rewriter& r, Value v) {
         else
             break;
     }
-    return r.is<op::MatMul>(v) || r.is<op::Conv>(v) || r.is<op::ConvTranspose>(v) || r.is<op::Norm>(v);
+    return r.is<op::MatMul>(v) || r.is<op::Conv>(v) || r.is<op::ConvTranspose>(v) ||
+           r.is<op::Norm>(v);
 }
 
 std::optional<Value> neutral_number(Rewriter& r, const op::Binary& op, Value v) {
@@ -34,16 +35,20 @@ std::optional<Value> neutral_number(Rewriter& r, const op::Binary& op, Value v) 
                 if (w->number == 0 && !std::signbit(w->number)) return w->x;
                 break;
             case BinaryOp::Add:
-                if (w->number == 0 && (!is_float(r.dtype(v)) || std::signbit(w->number) || is_sum(r, w->x)))
+                if (w->number == 0 &&
+                    (!is_float(r.dtype(v)) || std::signbit(w->number) || is_sum(r, w->x)))
                     return w->x;
                 break;
             case BinaryOp::Max:
-                if (is_float(r.dtype(v)) && w->number == -std::numeric_limits<double>::infinity()) return w->x;
+                if (is_float(r.dtype(v)) && w->number == -std::numeric_limits<double>::infinity())
+                    return w->x;
                 break;
             case BinaryOp::Min:
-                if (is_float(r.dtype(v)) && w->number == std::numeric_limits<double>::infinity()) return w->x;
+                if (is_float(r.dtype(v)) && w->number == std::numeric_limits<double>::infinity())
+                    return w->x;
                 break;
-            default: break;
+            default:
+                break;
         }
     }
     return std::nullopt;
@@ -81,7 +86,8 @@ std::optional<Value> neutral_elements(Rewriter& r, Value v) {
     if (!binary) return std::nullopt;
     if (binary->op == BinaryOp::And || binary->op == BinaryOp::Or || binary->op == BinaryOp::Xor)
         return neutral_bool(r, *binary);
-    if (binary->a == binary->b && (binary->op == BinaryOp::Min || binary->op == BinaryOp::Max)) return binary->a;
+    if (binary->a == binary->b && (binary->op == BinaryOp::Min || binary->op == BinaryOp::Max))
+        return binary->a;
     return neutral_number(r, *binary, v);
 }
 
@@ -121,7 +127,8 @@ std::optional<Value> cheaper_unary(Rewriter& r, Value v) {
         if (const auto y = r.unary(*x, UnaryOp::Exp)) return exp(-r.var(*y));
     }
     if (const auto x = r.unary(v, UnaryOp::Sqrt))
-        if (const auto y = r.unary(*x, UnaryOp::Reciprocal)) return unary(UnaryOp::Rsqrt, r.var(*y));
+        if (const auto y = r.unary(*x, UnaryOp::Reciprocal))
+            return unary(UnaryOp::Rsqrt, r.var(*y));
     return std::nullopt;
 }
 
@@ -134,8 +141,10 @@ std::optional<Value> strength_reduction(Rewriter& r, Value v) {
     const Var a = r.var(binary->a);
     const Var b = r.var(binary->b);
     switch (binary->op) {
-        case BinaryOp::Pow: return cheaper_power(r, v);
-        case BinaryOp::Div: return cheaper_division(r, v);
+        case BinaryOp::Pow:
+            return cheaper_power(r, v);
+        case BinaryOp::Div:
+            return cheaper_division(r, v);
         case BinaryOp::Mul: {
             if (binary->a == binary->b) return square(a);
             if (r.is_uniform(b, -1) && accepts(Accepts::Signed, a.dtype())) return -a;
@@ -153,7 +162,8 @@ std::optional<Value> strength_reduction(Rewriter& r, Value v) {
             if (const auto y = r.unary(b, UnaryOp::Neg)) return a + r.var(*y);
             return std::nullopt;
         }
-        default: return std::nullopt;
+        default:
+            return std::nullopt;
     }
 }
 
@@ -172,10 +182,12 @@ Clamp clamp_of(Rewriter& r, Value v) {
     while (true) {
         // What comes earlier is bounded by what was found so far.
         const auto inside = [&](double c) { return std::min(std::max(c, clamp.low), clamp.high); };
-        if (const auto max = r.with_number(clamp.x, BinaryOp::Max); max && !std::isnan(max->number)) {
+        if (const auto max = r.with_number(clamp.x, BinaryOp::Max);
+            max && !std::isnan(max->number)) {
             clamp.low = inside(max->number);
             clamp.x = max->x;
-        } else if (const auto min = r.with_number(clamp.x, BinaryOp::Min); min && !std::isnan(min->number)) {
+        } else if (const auto min = r.with_number(clamp.x, BinaryOp::Min);
+                   min && !std::isnan(min->number)) {
             clamp.high = inside(min->number);
             clamp.x = min->x;
         } else {
@@ -189,7 +201,8 @@ Clamp clamp_of(Rewriter& r, Value v) {
 
 std::optional<Value> clamp_fusion(Rewriter& r, Value v) {
     const auto binary = r.get<op::Binary>(v);
-    if (!binary || (binary->op != BinaryOp::Min && binary->op != BinaryOp::Max)) return std::nullopt;
+    if (!binary || (binary->op != BinaryOp::Min && binary->op != BinaryOp::Max))
+        return std::nullopt;
     if (!is_float(r.dtype(v))) return std::nullopt;
     const Clamp clamp = clamp_of(r, v);
     const int needed = std::isfinite(clamp.low) + std::isfinite(clamp.high);

@@ -13,7 +13,8 @@ struct Scores {
     Value q;
     Value k_transposed;
     double scale = 1;
-    std::optional<Var> mask;  ///< added, of q's dtype or bool (false: excluded); each dim 1 or the scores'
+    std::optional<Var>
+        mask;  ///< added, of q's dtype or bool (false: excluded); each dim 1 or the scores'
 };
 
 /// A mask as small as it is known: axes that it was broadcast along are 1 again.
@@ -22,7 +23,8 @@ Var small_mask(Rewriter& r, Value mask) {
     return r.var(broadcast ? broadcast->x : mask);
 }
 
-/// Adding a number this low to a score gives the number itself, so that a score may be replaced by adding.
+/// Adding a number this low to a score gives the number itself, so that a score may be replaced by
+/// adding.
 bool swallows_scores(double number, DType dtype) {
     return std::isinf(number) ? number < 0 : dtype == DType::F32 && number < -1e30;
 }
@@ -74,7 +76,8 @@ class ScoresMatcher {
 
     bool leads_to_product(Value v) const {
         for (int depth = 0; depth < 8; ++depth) {
-            if (const auto* product = r_.graph.get_if<op::MatMul>(v)) return r_.shape(product->a).rank() >= 3;
+            if (const auto* product = r_.graph.get_if<op::MatMul>(v))
+                return r_.shape(product->a).rank() >= 3;
             if (const auto cast = below_cast(v))
                 v = *cast;
             else if (const auto mul = r_.with_number(v, BinaryOp::Mul))
@@ -97,11 +100,13 @@ class ScoresMatcher {
             return true;
         }
         if (scores_.mask->dtype() != mask.dtype()) return false;
-        scores_.mask = mask.dtype() == DType::Bool ? logical_and(*scores_.mask, mask) : *scores_.mask + mask;
+        scores_.mask =
+            mask.dtype() == DType::Bool ? logical_and(*scores_.mask, mask) : *scores_.mask + mask;
         return true;
     }
 
-    /// select(c, scores, -inf) and select(c, -inf, scores), or another number that no score matters beside.
+    /// select(c, scores, -inf) and select(c, -inf, scores), or another number that no score matters
+    /// beside.
     std::optional<Value> below_select(const op::Select& select) {
         const bool keep = !r_.uniform(select.a);
         const Value inner = keep ? select.a : select.b;
@@ -111,13 +116,15 @@ class ScoresMatcher {
         Var condition = small_mask(r_, select.condition);
         if (!keep) condition = logical_not(condition);
         if (std::isinf(*fill)) return add_mask(condition) ? std::optional(inner) : std::nullopt;
-        const Var added = kn::select(condition, scalar(r_.graph, r_.dtype(inner), 0), scalar(r_.graph, r_.dtype(inner), *fill));
+        const Var added = kn::select(condition, scalar(r_.graph, r_.dtype(inner), 0),
+                                     scalar(r_.graph, r_.dtype(inner), *fill));
         return add_mask(added) ? std::optional(inner) : std::nullopt;
     }
 
     std::optional<Scores> finish() const {
         const DType dtype = r_.dtype(scores_.q);
-        if (scores_.mask && scores_.mask->dtype() != DType::Bool && scores_.mask->dtype() != dtype) return std::nullopt;
+        if (scores_.mask && scores_.mask->dtype() != DType::Bool && scores_.mask->dtype() != dtype)
+            return std::nullopt;
         return scores_;
     }
 
@@ -135,14 +142,19 @@ bool is_finite(Rewriter& r, Value v, int depth = 8) {
         const op::Select copy = *select;
         return is_finite(r, copy.a, depth - 1) && is_finite(r, copy.b, depth - 1);
     }
-    if (const auto* broadcast = std::get_if<op::Broadcast>(&node.operation)) return is_finite(r, broadcast->x, depth - 1);
-    if (const auto* reshape = std::get_if<op::Reshape>(&node.operation)) return is_finite(r, reshape->x, depth - 1);
-    if (const auto* slice = std::get_if<op::Slice>(&node.operation)) return is_finite(r, slice->x, depth - 1);
-    if (const auto* permute = std::get_if<op::Permute>(&node.operation)) return is_finite(r, permute->x, depth - 1);
+    if (const auto* broadcast = std::get_if<op::Broadcast>(&node.operation))
+        return is_finite(r, broadcast->x, depth - 1);
+    if (const auto* reshape = std::get_if<op::Reshape>(&node.operation))
+        return is_finite(r, reshape->x, depth - 1);
+    if (const auto* slice = std::get_if<op::Slice>(&node.operation))
+        return is_finite(r, slice->x, depth - 1);
+    if (const auto* permute = std::get_if<op::Permute>(&node.operation))
+        return is_finite(r, permute->x, depth - 1);
     return false;
 }
 
-/// The softmax behind the weights of the second product; `guarded` if rows of NaN were replaced by zeros.
+/// The softmax behind the weights of the second product; `guarded` if rows of NaN were replaced by
+/// zeros.
 struct Weights {
     Value scores;
     bool guarded = false;
@@ -150,7 +162,9 @@ struct Weights {
 
 std::optional<Weights> weights_of(Rewriter& r, Value v) {
     Weights weights{};
-    if (const auto cast = r.get<op::Cast>(v); cast && is_half(cast->dtype) && r.dtype(cast->x) == DType::F32) v = cast->x;
+    if (const auto cast = r.get<op::Cast>(v);
+        cast && is_half(cast->dtype) && r.dtype(cast->x) == DType::F32)
+        v = cast->x;
     if (const auto select = r.get<op::Select>(v)) {
         const bool zero = r.is_uniform(select->a, 0);
         const auto checked = r.unary(select->condition, UnaryOp::IsNan);
@@ -159,7 +173,8 @@ std::optional<Weights> weights_of(Rewriter& r, Value v) {
         v = select->b;
     }
     const auto softmax = r.get<op::Softmax>(v);
-    if (!softmax || softmax->log || softmax->axis + 1 != static_cast<std::int64_t>(r.shape(v).rank()))
+    if (!softmax || softmax->log ||
+        softmax->axis + 1 != static_cast<std::int64_t>(r.shape(v).rank()))
         return std::nullopt;
     weights.scores = softmax->x;
     return weights;
@@ -173,13 +188,15 @@ Var to_four(Var x) { return x.rank() == 3 ? unsqueeze(x, {1}) : x; }
 std::optional<Value> attention(Rewriter& r, Value v) {
     const auto product = r.get<op::MatMul>(v);
     if (!product) return std::nullopt;
-    const auto weights = weights_of(r, product->a);
+    // Scores that something else needs too would be computed twice.
+    const auto weights = r.single_use(product->a) ? weights_of(r, product->a) : std::nullopt;
     if (!weights) return std::nullopt;
     const auto scores = ScoresMatcher(r).match(weights->scores);
     if (!scores) return std::nullopt;
     const Shape result = r.shape(v);
     const std::size_t rank = result.rank();
-    if ((rank != 3 && rank != 4) || r.dtype(scores->q) != r.dtype(v) || !is_float(r.dtype(v))) return std::nullopt;
+    if ((rank != 3 && rank != 4) || r.dtype(scores->q) != r.dtype(v) || !is_float(r.dtype(v)))
+        return std::nullopt;
     const Var q = r.var(scores->q);
     const Var k = transpose(r.var(scores->k_transposed));
     std::optional<Var> mask = scores->mask;
@@ -204,7 +221,8 @@ std::optional<Factored> take_factor(Rewriter& r, Value v, int depth = 8) {
     if (const auto mul = r.with_number(v, BinaryOp::Mul)) return Factored{mul->number, mul->x};
     if (const auto div = r.with_number(v, BinaryOp::Div)) return Factored{1 / div->number, div->x};
     const Operation operation = r.graph[v].operation;
-    const bool view = std::holds_alternative<op::Reshape>(operation) || std::holds_alternative<op::Permute>(operation) ||
+    const bool view = std::holds_alternative<op::Reshape>(operation) ||
+                      std::holds_alternative<op::Permute>(operation) ||
                       std::holds_alternative<op::Broadcast>(operation);
     if (!view) return std::nullopt;
     auto inner = take_factor(r, inputs_of(operation)[0], depth - 1);
@@ -231,19 +249,22 @@ std::optional<Value> attention_scale(Rewriter& r, Value v) {
 
 namespace {
 
-/// x [B, G, T, D], if v is x with each head repeated `repeats` times in a row: Reshape of Broadcast of [B, G, 1, T, D] to [B, G, repeats, T, D].
+/// x [B, G, T, D], if v is x with each head repeated `repeats` times in a row: one head broadcast
+/// to all, or Reshape of Broadcast of [B, G, 1, T, D] to [B, G, repeats, T, D].
 std::optional<Var> unrepeated(Rewriter& r, Value v, Dim& repeats) {
     const auto merge = r.get<op::Reshape>(v);
-    if (!merge) return std::nullopt;
-    const auto broadcast = r.get<op::Broadcast>(merge->x);
-    if (!broadcast || broadcast->shape.rank() != 5) return std::nullopt;
+    const auto broadcast = r.get<op::Broadcast>(merge ? merge->x : v);
+    if (!broadcast || broadcast->shape.rank() != (merge ? 5 : 4)) return std::nullopt;
     const Shape small = r.shape(broadcast->x);
     const Shape full = broadcast->shape;
-    const Shape whole = {full[0], full[1] * full[2], full[3], full[4]};
-    if (!(small[2] == 1) || full[2] == 1 || !(merge->shape == whole)) return std::nullopt;
-    for (const std::size_t axis : {0, 1, 3, 4})
-        if (!(small[axis] == full[axis])) return std::nullopt;
-    repeats = full[2];
+    const std::size_t repeated = merge ? 2 : 1;
+    for (std::size_t axis = 0; axis < full.rank(); ++axis)
+        if (axis == repeated ? !(small[axis] == 1) || full[axis] == 1
+                             : !(small[axis] == full[axis]))
+            return std::nullopt;
+    repeats = full[repeated];
+    if (!merge) return r.var(broadcast->x);
+    if (!(merge->shape == Shape{full[0], full[1] * full[2], full[3], full[4]})) return std::nullopt;
     return reshape(r.var(broadcast->x), {full[0], full[1], full[3], full[4]});
 }
 

@@ -22,14 +22,15 @@ std::optional<Value> elementwise_before_broadcast(Rewriter& r, Value v) {
     }
     if (small == full) return std::nullopt;
     std::size_t next = 0;
-    Operation moved =
-        map_inputs(operation, [&](Value) { return broadcast_to(r.var(sources[next++]), small).value; });
+    Operation moved = map_inputs(
+        operation, [&](Value) { return broadcast_to(r.var(sources[next++]), small).value; });
     return broadcast_to(r.var(r.graph.add(std::move(moved))), full);
 }
 
 namespace {
 
-/// What an operand looks like before the view that its fellow goes through; nothing if that would cost work.
+/// What an operand looks like before the view that its fellow goes through; nothing if that would
+/// cost work.
 using Undo = std::function<std::optional<Value>(Value)>;
 
 std::optional<Value> move_behind(Rewriter& r, const Operation& operation, const Undo& undo,
@@ -94,7 +95,8 @@ std::optional<Value> permute_before_merge(Rewriter& r, const op::Permute& outer)
     for (const std::int64_t axis : outer.perm)
         for (const std::int64_t part : parts[static_cast<std::size_t>(axis)]) perm.push_back(part);
     Shape target;
-    for (const std::int64_t axis : outer.perm) target.push_back(merge->shape[static_cast<std::size_t>(axis)]);
+    for (const std::int64_t axis : outer.perm)
+        target.push_back(merge->shape[static_cast<std::size_t>(axis)]);
     return reshape(permute(r.var(merge->x), perm), target);
 }
 
@@ -105,13 +107,16 @@ std::optional<Value> slice_before_reshape(Rewriter& r, const op::Slice& outer) {
     const Shape before = r.shape(view->x);
     const auto groups = axis_groups(before, view->shape);
     if (!groups) return std::nullopt;
-    op::Slice moved{view->x, std::vector<Dim>(before.rank(), Dim(0)), Ints(before.rank(), 1), before};
+    op::Slice moved{view->x, std::vector<Dim>(before.rank(), Dim(0)), Ints(before.rank(), 1),
+                    before};
     for (const AxisGroup& group : *groups) {
         bool whole = true;
         for (std::size_t j = group.to_begin; j < group.to_end; ++j)
-            whole &= outer.starts[j] == 0 && outer.steps[j] == 1 && outer.shape[j] == view->shape[j];
+            whole &=
+                outer.starts[j] == 0 && outer.steps[j] == 1 && outer.shape[j] == view->shape[j];
         if (whole) continue;
-        if (group.from_end - group.from_begin != 1 || group.to_end - group.to_begin != 1) return std::nullopt;
+        if (group.from_end - group.from_begin != 1 || group.to_end - group.to_begin != 1)
+            return std::nullopt;
         moved.starts[group.from_begin] = outer.starts[group.to_begin];
         moved.steps[group.from_begin] = outer.steps[group.to_begin];
         moved.shape[group.from_begin] = outer.shape[group.to_begin];
@@ -138,7 +143,8 @@ std::optional<Value> view_sinking(Rewriter& r, Value v) {
                 const Value moved = r.folded(permute(r.var(broadcast->x), inverse(view->perm)));
                 return broadcast_to(r.var(moved), before);
             };
-            return move_behind(r, operation, undo, [&](Value y) { return permute(r.var(y), view->perm).value; });
+            return move_behind(r, operation, undo,
+                               [&](Value y) { return permute(r.var(y), view->perm).value; });
         }
         if (const auto view = r.get<op::Reshape>(input)) {
             if (r.is<op::Constant>(view->x)) continue;
@@ -150,7 +156,8 @@ std::optional<Value> view_sinking(Rewriter& r, Value v) {
                 if (!broadcast || !is_constant_broadcast(r, *broadcast)) return std::nullopt;
                 return regrouped(r, *broadcast, before);
             };
-            return move_behind(r, operation, undo, [&](Value y) { return reshape(r.var(y), view->shape).value; });
+            return move_behind(r, operation, undo,
+                               [&](Value y) { return reshape(r.var(y), view->shape).value; });
         }
     }
     return std::nullopt;
@@ -162,12 +169,15 @@ std::optional<Value> reduce_before_permute(Rewriter& r, Value v) {
     const auto view = r.get<op::Permute>(reduce->x);
     if (!view) return std::nullopt;
     Ints axes;
-    for (const std::int64_t axis : reduce->axes) axes.push_back(view->perm[static_cast<std::size_t>(axis)]);
+    for (const std::int64_t axis : reduce->axes)
+        axes.push_back(view->perm[static_cast<std::size_t>(axis)]);
     std::sort(axes.begin(), axes.end());
     // The remaining axes in their new order, counted without the reduced ones.
     Ints perm;
     for (std::size_t i = 0; i < view->perm.size(); ++i) {
-        if (std::binary_search(reduce->axes.begin(), reduce->axes.end(), static_cast<std::int64_t>(i))) continue;
+        if (std::binary_search(reduce->axes.begin(), reduce->axes.end(),
+                               static_cast<std::int64_t>(i)))
+            continue;
         const std::int64_t axis = view->perm[i];
         const auto before = std::lower_bound(axes.begin(), axes.end(), axis) - axes.begin();
         perm.push_back(axis - before);

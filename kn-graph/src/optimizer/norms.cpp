@@ -43,10 +43,12 @@ std::optional<Deviation> deviation_of(Rewriter& r, Value v, const Shape& full) {
         mean = without_reshapes(r, sum->x);
     }
     const auto reduce = r.get<op::Reduce>(mean);
-    if (!reduce || reduce->op != ReduceOp::Mean || !(r.shape(reduce->x) == full) || epsilon < 0) return std::nullopt;
+    if (!reduce || reduce->op != ReduceOp::Mean || !(r.shape(reduce->x) == full) || epsilon < 0)
+        return std::nullopt;
     if (!(r.shape(small) == keep_shape(full, reduce->axes))) return std::nullopt;
     const Product squares = product_of(r, reduce->x);
-    if (squares.number != 1 || squares.factors.size() != 2 || !(squares.factors[0] == squares.factors[1]))
+    if (squares.number != 1 || squares.factors.size() != 2 ||
+        !(squares.factors[0] == squares.factors[1]))
         return std::nullopt;
     return Deviation{squares.factors[0], reduce->axes, epsilon, inverse};
 }
@@ -58,7 +60,8 @@ std::optional<Deviation> normalized(Rewriter& r, Value v) {
     const Shape full = r.shape(v);
     const auto fits = [&](Value y, Value d, bool inverse) -> std::optional<Deviation> {
         const auto deviation = deviation_of(r, d, full);
-        return deviation && deviation->inverse == inverse && deviation->y == y ? deviation : std::nullopt;
+        return deviation && deviation->inverse == inverse && deviation->y == y ? deviation
+                                                                               : std::nullopt;
     };
     if (binary->op == BinaryOp::Div) return fits(binary->a, binary->b, false);
     if (binary->op != BinaryOp::Mul) return std::nullopt;
@@ -99,13 +102,16 @@ bool all_equal(Rewriter& r, Value v, double value) {
 
 }  // namespace
 
-// Exporters write a group normalisation as an instance normalisation of [N, groups, rest] with trivial parameters. The same parameters elsewhere are weights
-// that only happen to be so, and stay.
+// Exporters write a group normalisation as an instance normalisation of [N, groups, rest] with
+// trivial parameters. The same parameters elsewhere are weights that only happen to be so, and
+// stay.
 std::optional<Value> unit_scale(Rewriter& r, Value v) {
     const auto binary = r.get<op::Binary>(v);
-    if (!binary || (binary->op != BinaryOp::Mul && binary->op != BinaryOp::Add)) return std::nullopt;
+    if (!binary || (binary->op != BinaryOp::Mul && binary->op != BinaryOp::Add))
+        return std::nullopt;
     const auto norm = r.get<op::Norm>(binary->a);
-    if (!norm || !r.is<op::Reshape>(norm->x) || norm->axes.empty() || norm->axes[0] != 2) return std::nullopt;
+    if (!norm || !r.is<op::Reshape>(norm->x) || norm->axes.empty() || norm->axes[0] != 2)
+        return std::nullopt;
     const auto* broadcast = r.graph.get_if<op::Broadcast>(binary->b);
     const Value constant = broadcast ? broadcast->x : binary->b;
     if (!all_equal(r, constant, binary->op == BinaryOp::Mul ? 1 : 0)) return std::nullopt;

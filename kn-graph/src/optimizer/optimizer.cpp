@@ -30,13 +30,15 @@ RuleSet enabled_rules(const OptimizeOptions& options) {
     for (const std::string& name : options.disabled) {
         const auto* found = std::find_if(std::begin(rules), std::end(rules),
                                          [&](const Rule& rule) { return rule.info.name == name; });
-        if (found == std::end(rules)) throw GraphError("the optimizer has no rule '" + printable(name) + "'");
+        if (found == std::end(rules))
+            throw GraphError("the optimizer has no rule '" + printable(name) + "'");
         enabled[static_cast<std::size_t>(found - std::begin(rules))] = false;
     }
     return enabled;
 }
 
-/// A constant, also seen through views: shared by many nodes that have nothing to do with each other.
+/// A constant, also seen through views: shared by many nodes that have nothing to do with each
+/// other.
 bool is_constant_view(const Graph& graph, Value v) {
     while (true) {
         const Operation& operation = graph[v].operation;
@@ -59,7 +61,8 @@ void carry_origins(Graph& graph, Value before, Value after) {
             const Value v = todo.back();
             todo.pop_back();
             for (const Value& input : inputs_of(graph[v].operation))
-                if (!stop.count(input.index) && !is_constant_view(graph, input) && seen.insert(input.index).second)
+                if (!stop.count(input.index) && !is_constant_view(graph, input) &&
+                    seen.insert(input.index).second)
                     todo.push_back(input);
         }
         return seen;
@@ -77,13 +80,18 @@ void carry_origins(Graph& graph, Value before, Value after) {
 class Pass {
   public:
     Pass(const Graph& source, Session& session, const RuleSet& enabled)
-        : source_(source), session_(session), enabled_(enabled), map_(source), rewriter_(target_, session) {
+        : source_(source),
+          session_(session),
+          enabled_(enabled),
+          map_(source),
+          rewriter_(target_, session) {
         target_.share_fresh_symbols(source);
     }
 
     /// Whether any rule fired.
     bool run() {
-        for (const Constraint& constraint : source_.constraints()) target_.add_constraint(constraint);
+        for (const Constraint& constraint : source_.constraints())
+            target_.add_constraint(constraint);
         const std::vector<Value> live = source_.live();
         std::vector<std::size_t> uses(source_.size(), 0);
         for (const Value& value : live)
@@ -96,7 +104,8 @@ class Pass {
             rewriter_.count_uses(copy, uses[value.index]);
         }
         target_.set_origins({});
-        for (const NamedValue& output : source_.outputs()) target_.output(output.name, map_(output.value));
+        for (const NamedValue& output : source_.outputs())
+            target_.output(output.name, map_(output.value));
 #ifndef NDEBUG
         target_.verify();
 #endif
@@ -112,7 +121,8 @@ class Pass {
         Operation operation = map_inputs(node.operation, [&](Value v) { return map_(v); });
         if (const auto* input = std::get_if<op::Input>(&operation))
             return target_.input(input->name, input->dtype, input->shape);
-        if (auto* constant = std::get_if<op::Constant>(&operation)) constant->data = frozen(constant->data);
+        if (auto* constant = std::get_if<op::Constant>(&operation))
+            constant->data = frozen(constant->data);
         if (auto* branch = std::get_if<op::If>(&operation)) {
             branch->then_body = optimized(branch->then_body);
             branch->else_body = optimized(branch->else_body);
@@ -124,7 +134,9 @@ class Pass {
     std::shared_ptr<const ConstantData> frozen(const std::shared_ptr<const ConstantData>& data) {
         if (data->frozen || !session_.frozen.count(data.get())) return data;
         auto& copy = session_.frozen_copies[data.get()];
-        if (!copy) copy = std::make_shared<const ConstantData>(ConstantData{data->tensor, data->name, data->recipe, true});
+        if (!copy)
+            copy = std::make_shared<const ConstantData>(
+                ConstantData{data->tensor, data->name, data->recipe, true});
         return copy;
     }
 
@@ -161,7 +173,8 @@ class Pass {
             } catch (const GraphError&) {
                 next.reset();  // what the rule tried cannot be shown to fit
             }
-            const bool taken = next && *next != value && target_.type(*next) == target_.type(value) &&
+            const bool taken = next && *next != value &&
+                               target_.type(*next) == target_.type(value) &&
                                target_.constraints().size() == constraints;
             // A rewrite may demand nothing that the graph did not.
             target_.truncate_constraints(constraints);
@@ -208,8 +221,10 @@ Optimized optimize_with_map(const Graph& graph, const OptimizeOptions& options) 
     const optimizer::RuleSet enabled = optimizer::enabled_rules(options);
     optimizer::Session session{options, {}, {}, {}, {}, {}, false};
     Optimized result{graph.clone(), ValueMap(graph)};
-    for (std::size_t i = 0; i < graph.size(); ++i) result.map.set(graph.value_at(i), result.graph.value_at(i));
-    // Every pass copies what is live, so the last one, in which no rule fires, leaves nothing dead behind but what rules tried.
+    for (std::size_t i = 0; i < graph.size(); ++i)
+        result.map.set(graph.value_at(i), result.graph.value_at(i));
+    // Every pass copies what is live, so the last one, in which no rule fires, leaves nothing dead
+    // behind but what rules tried.
     constexpr int max_passes = 100;
     for (int pass_number = 0; pass_number < max_passes; ++pass_number) {
         optimizer::Pass pass(result.graph, session, enabled);
@@ -217,7 +232,8 @@ Optimized optimize_with_map(const Graph& graph, const OptimizeOptions& options) 
         ValueMap composed(graph);
         for (std::size_t i = 0; i < graph.size(); ++i)
             if (const auto middle = result.map.find(graph.value_at(i)))
-                if (const auto last = pass.map().find(*middle)) composed.set(graph.value_at(i), *last);
+                if (const auto last = pass.map().find(*middle))
+                    composed.set(graph.value_at(i), *last);
         result.map = std::move(composed);
         result.graph = pass.take_graph();
         if (!fired && session.late) break;
@@ -226,6 +242,8 @@ Optimized optimize_with_map(const Graph& graph, const OptimizeOptions& options) 
     return result;
 }
 
-Graph optimize(const Graph& graph, const OptimizeOptions& options) { return optimize_with_map(graph, options).graph; }
+Graph optimize(const Graph& graph, const OptimizeOptions& options) {
+    return optimize_with_map(graph, options).graph;
+}
 
 }  // namespace kn

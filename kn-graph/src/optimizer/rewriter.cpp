@@ -44,15 +44,11 @@ std::optional<Rewriter::WithNumber> Rewriter::with_number(Value v, BinaryOp op) 
     const auto operands = binary(v, op);
     if (!operands) return std::nullopt;
     if (const auto c = uniform(operands->second)) return WithNumber{operands->first, *c};
-    const bool commutes = op == BinaryOp::Add || op == BinaryOp::Mul || op == BinaryOp::Min || op == BinaryOp::Max;
+    const bool commutes =
+        op == BinaryOp::Add || op == BinaryOp::Mul || op == BinaryOp::Min || op == BinaryOp::Max;
     if (commutes)
         if (const auto c = uniform(operands->first)) return WithNumber{operands->second, *c};
     return std::nullopt;
-}
-
-Value Rewriter::number_like(Value like, double value) {
-    const Type type = graph.type(like);
-    return full(graph, type.dtype, type.shape, value);
 }
 
 void Rewriter::rule_fired() {
@@ -90,7 +86,8 @@ void multiply(Rewriter& r, Value v, Product& product, int depth) {
         }
         std::optional<Value> base = r.unary(v, UnaryOp::Square);
         int power = 2;
-        if (const auto pow = r.with_number(v, BinaryOp::Pow); pow && (pow->number == 2 || pow->number == 3)) {
+        if (const auto pow = r.with_number(v, BinaryOp::Pow);
+            pow && (pow->number == 2 || pow->number == 3)) {
             base = pow->x;
             power = static_cast<int>(pow->number);
         }
@@ -124,16 +121,20 @@ Shape keep_shape(const Shape& shape, const Ints& axes) {
 }
 
 bool is_elementwise(const Operation& operation) {
-    return std::holds_alternative<op::Unary>(operation) || std::holds_alternative<op::Binary>(operation) ||
-           std::holds_alternative<op::Select>(operation) || std::holds_alternative<op::Cast>(operation);
+    return std::holds_alternative<op::Unary>(operation) ||
+           std::holds_alternative<op::Binary>(operation) ||
+           std::holds_alternative<op::Select>(operation) ||
+           std::holds_alternative<op::Cast>(operation);
 }
 
 namespace {
 
 /// The smallest runs of axes from i and j on with the same product, if any.
-std::optional<AxisGroup> next_group(const Shape& from, std::size_t i, const Shape& to, std::size_t j) {
+std::optional<AxisGroup> next_group(const Shape& from, std::size_t i, const Shape& to,
+                                    std::size_t j) {
     const auto matches = [&](std::size_t m, std::size_t n) {
-        return i + m <= from.rank() && j + n <= to.rank() && from.slice(i, i + m).size() == to.slice(j, j + n).size();
+        return i + m <= from.rank() && j + n <= to.rank() &&
+               from.slice(i, i + m).size() == to.slice(j, j + n).size();
     };
     // One axis of each side before an axis of size 1 on its own.
     if (matches(1, 1)) return AxisGroup{i, i + 1, j, j + 1};

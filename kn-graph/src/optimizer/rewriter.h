@@ -1,7 +1,9 @@
-// Rewriter: what a rule works on. A pass copies the live nodes of a graph, in order, into a new graph and offers each to the rules.
+// Rewriter: what a rule works on. A pass copies the live nodes of a graph, in order, into a new
+// graph and offers each to the rules.
 //
-// A rule gets a value of the new graph, whose operands are final for this pass, and gives another value of the same type that computes the same, or nothing.
-// Rules copy the operations that they look at: adding a node may move all others.
+// A rule gets a value of the new graph, whose operands are final for this pass, and gives another
+// value of the same type that computes the same, or nothing. Rules copy the operations that they
+// look at: adding a node may move all others.
 #pragma once
 
 #include <functional>
@@ -61,7 +63,8 @@ class Rewriter {
     bool single_use(Value v) const;
 
     std::shared_ptr<const ConstantData> constant(Value v) const;
-    /// The one number that all elements are, seen through views; only constants of one element are looked at.
+    /// The one number that all elements are, seen through views; only constants of one element are
+    /// looked at.
     std::optional<double> uniform(Value v);
     bool is_uniform(Value v, double value) { return uniform(v) == std::optional<double>(value); }
     /// v = op(x, c) with a number c (on either side if the operation commutes): x and c.
@@ -73,10 +76,8 @@ class Rewriter {
     /// The rule that is at work looked at these elements.
     void looked_at(const std::shared_ptr<const ConstantData>& data) { looked_at_.push_back(data); }
 
-    /// A tensor of one number with the type of `like`.
-    Value number_like(Value like, double value);
-
-    /// v with the rules' constant folding applied, so that a rule can build constant expressions freely.
+    /// v with the rules' constant folding applied, so that a rule can build constant expressions
+    /// freely.
     Value folded(Value v);
 
     /// What `make` gives for v, made once in a pass.
@@ -99,7 +100,8 @@ class Rewriter {
 /// The constant's elements equal `value` as far as a constant of that dtype can tell.
 bool is_close(double constant, double value, DType dtype);
 
-/// Numeric factors c and the others of a product, seen through Mul, Div by a number, Neg, Square and Pow(x, 3).
+/// Numeric factors c and the others of a product, seen through Mul, Div by a number, Neg, Square
+/// and Pow(x, 3).
 struct Product {
     double number = 1;
     std::vector<Value> factors;
@@ -113,7 +115,8 @@ Shape keep_shape(const Shape& shape, const Ints& axes);
 
 bool is_elementwise(const Operation& operation);
 
-/// Runs of axes of two shapes of the same size that hold the same elements, as short as can be proved.
+/// Runs of axes of two shapes of the same size that hold the same elements, as short as can be
+/// proved.
 struct AxisGroup {
     std::size_t from_begin, from_end;
     std::size_t to_begin, to_end;

@@ -1,4 +1,5 @@
-// Every rule: its function's name, its description. Each function is in a file of this folder; a missing one is a link error.
+// Every rule: its function's name, its description. Each function is in a file of this folder; a
+// missing one is a link error.
 #pragma once
 
 #include "optimizer/rewriter.h"

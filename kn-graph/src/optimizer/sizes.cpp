@@ -7,9 +7,11 @@ namespace kn::optimizer {
 std::optional<Value> known_sizes(Rewriter& r, Value v) {
     constexpr std::int64_t max_elements = 64;
     const Type type = r.graph.type(v);
-    if (type.dtype != DType::I64 && type.dtype != DType::I32 && type.dtype != DType::Bool) return std::nullopt;
-    if (r.is<op::Constant>(v) || r.is<op::ShapeValue>(v) || r.is<op::Broadcast>(v) || r.is<op::ReadDims>(v) ||
-        !type.shape.is_static() || type.shape.size().value() > max_elements)
+    if (type.dtype != DType::I64 && type.dtype != DType::I32 && type.dtype != DType::Bool)
+        return std::nullopt;
+    if (r.is<op::Constant>(v) || r.is<op::ShapeValue>(v) || r.is<op::Broadcast>(v) ||
+        r.is<op::ReadDims>(v) || !type.shape.is_static() ||
+        type.shape.size().value() > max_elements)
         return std::nullopt;
     const auto dims = known_dims(r.graph, v);
     if (!dims) return std::nullopt;
@@ -33,7 +35,9 @@ std::optional<Value> if_constant(Rewriter& r, Value v) {
     if (!branch) return std::nullopt;
     const auto condition = r.uniform(branch->condition);
     if (!condition) return std::nullopt;
-    return call(r.graph, *condition != 0 ? *branch->then_body : *branch->else_body, branch->captures).at(index);
+    return call(r.graph, *condition != 0 ? *branch->then_body : *branch->else_body,
+                branch->captures)
+        .at(index);
 }
 
 std::optional<Value> gather_to_slice(Rewriter& r, Value v) {

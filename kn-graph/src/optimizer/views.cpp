@@ -67,14 +67,17 @@ std::optional<Value> permute_chain(Rewriter& r, Value v) {
     const auto inner = r.get<op::Permute>(outer->x);
     if (!inner) return std::nullopt;
     Ints perm;
-    for (const std::int64_t axis : outer->perm) perm.push_back(inner->perm[static_cast<std::size_t>(axis)]);
+    for (const std::int64_t axis : outer->perm)
+        perm.push_back(inner->perm[static_cast<std::size_t>(axis)]);
     return permute(r.var(inner->x), perm);
 }
 
 namespace {
 
-/// Broadcast of a Reshape instead of Reshape of a Broadcast: possible where every group of axes that is merged or split is wholly broadcast or not at all.
-std::optional<Value> reshape_of_broadcast(Rewriter& r, const op::Reshape& outer, const op::Broadcast& inner) {
+/// Broadcast of a Reshape instead of Reshape of a Broadcast: possible where every group of axes
+/// that is merged or split is wholly broadcast or not at all.
+std::optional<Value> reshape_of_broadcast(Rewriter& r, const op::Reshape& outer,
+                                          const op::Broadcast& inner) {
     const auto groups = axis_groups(inner.shape, outer.shape);
     if (!groups) return std::nullopt;
     const Shape small = r.shape(inner.x);
@@ -98,7 +101,8 @@ std::optional<Value> reshape_of_broadcast(Rewriter& r, const op::Reshape& outer,
 std::optional<Value> broadcast_chain(Rewriter& r, Value v) {
     if (const auto outer = r.get<op::Broadcast>(v)) {
         const auto inner = r.get<op::Broadcast>(outer->x);
-        return inner ? std::optional<Value>(broadcast_to(r.var(inner->x), outer->shape)) : std::nullopt;
+        return inner ? std::optional<Value>(broadcast_to(r.var(inner->x), outer->shape))
+                     : std::nullopt;
     }
     if (const auto outer = r.get<op::Reshape>(v)) {
         const auto inner = r.get<op::Broadcast>(outer->x);
@@ -118,7 +122,9 @@ std::optional<Value> broadcast_chain(Rewriter& r, Value v) {
         bool any = false;
         for (std::size_t axis = 0; axis < small.rank(); ++axis) {
             // An empty slice would have to read element 0 of nothing.
-            if (!(small[axis] == 1) || inner->shape[axis] == 1 || !provably_ge(outer->shape[axis], 1)) continue;
+            if (!(small[axis] == 1) || inner->shape[axis] == 1 ||
+                !provably_ge(outer->shape[axis], 1))
+                continue;
             part.starts[axis] = 0;
             part.steps[axis] = 1;
             part.shape[axis] = 1;
@@ -154,7 +160,10 @@ bool holds(DType to, DType from) {
         return bits(to) > bits(from);  // f16 and bf16 hold each other's values neither way
     }
     if (is_float(to)) {
-        const int mantissa = to == DType::F64 ? 53 : to == DType::F32 ? 24 : to == DType::F16 ? 11 : 8;
+        const int mantissa = to == DType::F64   ? 53
+                             : to == DType::F32 ? 24
+                             : to == DType::F16 ? 11
+                                                : 8;
         return bits(from) - (is_signed_int(from) ? 1 : 0) <= mantissa;
     }
     if (to == DType::Bool) return false;

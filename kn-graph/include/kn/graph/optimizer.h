@@ -1,11 +1,14 @@
-// The optimizer: named rules that replace parts of a graph by cheaper ones that compute the same, up to rounding.
+// The optimizer: named rules that replace parts of a graph by cheaper ones that compute the same,
+// up to rounding.
 //
 //     kn::Graph fast = kn::optimize(graph);
 //     kn::Graph some = kn::optimize(graph, {.disabled = {"attention"}});
-//     for (const kn::OptimizerRule& rule : kn::optimizer_rules()) fmt::print("{}: {}\n", rule.name, rule.description);
+//     for (const kn::OptimizerRule& rule : kn::optimizer_rules()) fmt::print("{}: {}\n", rule.name,
+//     rule.description);
 //
-// Inputs, outputs and their names stay. A rule that looks at a constant's elements (a factor of 1, an exponent of 2) marks it frozen or makes it
-// vanish; a constant that is computed from others remembers how (ConstantData::recipe).
+// Inputs, outputs and their names stay. A rule that looks at a constant's elements (a factor of 1,
+// an exponent of 2) marks it frozen or makes it vanish; a constant that is computed from others
+// remembers how (ConstantData::recipe).
 #pragma once
 
 #include <cstddef>
@@ -28,14 +31,17 @@ struct OptimizerRule {
 KN_API std::span<const OptimizerRule> optimizer_rules();
 
 struct OptimizeOptions {
-    std::set<std::string, std::less<>> disabled = {};  ///< names of rules left out; GraphError if there is no such rule
+    std::set<std::string, std::less<>> disabled =
+        {};  ///< names of rules left out; GraphError if there is no such rule
     /// Called for every rewrite with the rule's name and what it replaced, as text.
     std::function<void(std::string_view rule, const std::string& replaced)> trace = {};
-    /// A folded constant may be larger than what it is computed from by this many bytes at most (and by 4 times).
+    /// A folded constant may be larger than what it is computed from by this many bytes at most
+    /// (and by 4 times).
     std::size_t fold_growth = std::size_t{64} << 20;
 };
 
-/// The same network with the rules applied until none fits any more, bodies of control flow included. `graph` is left alone; constants are shared.
+/// The same network with the rules applied until none fits any more, bodies of control flow
+/// included. `graph` is left alone; constants are shared.
 KN_API Graph optimize(const Graph& graph, const OptimizeOptions& options = {});
 
 struct Optimized {
