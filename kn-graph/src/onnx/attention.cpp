@@ -107,6 +107,9 @@ double read_scale(Node& node, Var q, const char* name) {
 
 Var split_heads(Var x, std::int64_t heads) {
     const Shape shape = x.shape();
+    if (x.rank() != 3)
+        throw GraphError(fmt::format("heads of a tensor {} of rank {}, 3 is needed",
+                                     shape.to_string(), x.rank()));
     return permute(reshape(x, {shape[0], shape[1], heads, floor_div(shape[2], heads)}),
                    {0, 2, 1, 3});
 }

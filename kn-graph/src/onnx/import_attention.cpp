@@ -27,6 +27,8 @@ std::int64_t read_heads(Node& node, const char* name) {
 
 /// A mask over fewer keys than there are excludes the others.
 Var lengthen_mask(Node& node, Var mask, const Dim& keys, bool may_be_short) {
+    if (mask.rank() == 0 || mask.rank() > 4)
+        node.broken(fmt::format("the mask has rank {}", mask.rank()));
     const Dim given = mask.shape()[mask.rank() - 1];
     if (given == keys) return mask;
     if (!may_be_short && !(given.is_constant() && keys.is_constant())) {

@@ -30,6 +30,7 @@ std::vector<Var> import_rotary_embedding(Node& node) {
     node.ignore_attr("rotary_embedding_dim");  // the caches' width says it
     if (node.attr_int("is_packed_batching", 0) != 0 || node.attr_float("scale", 1) != 1)
         node.unsupported("packed batches or a scale");
+    if (cos.rank() != 2 || sin.rank() != 2) node.broken("the caches do not have rank 2");
     const Shape shape = x.shape();
     if (x.rank() == 3) {
         const Dim head = cos.shape()[1] * 2;
@@ -84,6 +85,8 @@ std::vector<Var> import_group_query_attention(Node& node) {
     }
     const auto past_key = node.optional_input(3);
     const auto past_value = node.optional_input(4);
+    if ((past_key && past_key->rank() != 4) || (past_value && past_value->rank() != 4))
+        node.broken("past_key or past_value does not have rank 4");
     const Dim length = q.shape()[2];
     const Dim old = past_key ? past_key->shape()[2] : Dim(0);
     // seqlens_k: keys in use for each sample, less one.
@@ -174,6 +177,7 @@ std::vector<Var> import_multi_head_attention(Node& node) {
     Var k = one ? unpacked(query, 1) : two ? unpacked(*key, 0) : *key;
     Var v = one ? unpacked(query, 2) : two ? unpacked(*key, 1) : *value;
     if (const auto bias = node.optional_input(3)) {
+        if (bias->rank() != 1 || q.rank() != 3) node.broken("bias or query has a wrong rank");
         const Dim hidden = q.shape()[2];
         q = q + slice(*bias, 0, 0, hidden);
         if (k.rank() == 3) {

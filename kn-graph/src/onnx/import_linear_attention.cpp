@@ -75,6 +75,8 @@ std::vector<Var> import_linear_attention(Node& node) {
         node.broken(fmt::format("decay or beta do not fit update_rule '{}'", rule));
     if (q.rank() != 3 || k.rank() != 3 || v.rank() != 3 || heads % groups != 0)
         node.broken("query, key or value do not have rank 3, or their heads do not fit");
+    if ((decay && decay->rank() != 3) || (beta && beta->rank() != 3))
+        node.broken("decay or beta does not have rank 3");
 
     const Dim batch = q.shape()[0];
     const Dim length = q.shape()[1];
@@ -87,10 +89,10 @@ std::vector<Var> import_linear_attention(Node& node) {
                         {},
                         {}};
     if (decay) {
-        const bool by_head = decay->rank() == 3 && decay->shape()[2] == groups;
+        const bool by_head = decay->shape()[2] == groups;
         sequences.decay = by_step(*decay, {groups, by_head ? Dim(1) : key_size, 1});
     }
-    if (beta) sequences.beta = by_step(*beta, {beta->shape()[beta->rank() - 1], 1, 1});
+    if (beta) sequences.beta = by_step(*beta, {beta->shape()[2], 1, 1});
 
     const Type state{DType::F32, {batch, groups, key_size, value_size}};
     const Var start = past ? cast(*past, DType::F32) : full(g, state.dtype, state.shape, 0);

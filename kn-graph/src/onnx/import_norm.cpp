@@ -48,6 +48,7 @@ std::vector<Var> import_batch_normalization(Node& node) {
     // A vector x has one channel.
     const bool vector = x.rank() == 1;
     if (vector) x = unsqueeze(x, {1});
+    if (x.rank() < 2) node.broken("the input is a scalar");
     auto shaped = [&](Var v) { return per_element ? v : per_channel(v, x.rank()); };
 
     std::vector<Var> statistics;

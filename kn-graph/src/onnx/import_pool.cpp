@@ -39,8 +39,9 @@ Pool read_pool(Node& node, Var x, bool has_ceil_mode, bool has_dilations) {
     for (std::size_t i = 0; i < rank; ++i) {
         const Dim size = pool.before[i] + x.shape()[i + 2] + pool.after[i];
         if (provably_gt(pool.extent(i), size))
-            node.broken(fmt::format("the kernel spans {} elements, but axis {} has {} with its pads",
-                                    pool.extent(i).to_string(), i + 2, size.to_string()));
+            node.broken(
+                fmt::format("the kernel spans {} elements, but axis {} has {} with its pads",
+                            pool.extent(i).to_string(), i + 2, size.to_string()));
     }
     return pool;
 }
@@ -168,6 +169,7 @@ std::vector<Var> import_max_unpool(Node& node) {
     const Ints kernel = read_per_axis(node, "kernel_shape", rank, 1, 1);
     const Ints strides = read_per_axis(node, "strides", rank, 1, 1);
     const Ints pads = read_per_axis(node, "pads", 2 * rank, 0, 0);
+    if (indices.rank() != x.rank()) node.broken("X and I differ in rank");
     Shape shape = x.shape();
     for (std::size_t i = 0; i < rank; ++i)
         shape[i + 2] = (shape[i + 2] - 1) * strides[i] - pads[i] - pads[rank + i] + kernel[i];
