@@ -163,6 +163,7 @@ TEST(OnnxLoad, InputsWithDefaults) {
     ASSERT_EQ(g.inputs().size(), 2u);
     EXPECT_EQ(g.inputs()[1].name, "w");
     EXPECT_THROW((void)m.load({.override_defaults = {"x"}}), GraphError);
+    EXPECT_THROW((void)m.load({.values = {{"w", Tensor::zeros(DType::F32, {2})}}}), GraphError);
 }
 
 TEST(OnnxLoad, FixedValues) {

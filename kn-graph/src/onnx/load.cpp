@@ -67,7 +67,14 @@ void Loader::import_input(Scope& scope, const pb::ValueInfoProto& info) {
     if (name.empty()) fail_broken("it has no name");
     if (!input_names_.insert(name).second) fail_broken("it is declared twice");
     const auto found = scope.names.find(name);
-    if (found != scope.names.end()) return;  // an initializer gives its value
+    if (found != scope.names.end()) {  // an initializer gives its value
+        if (options_.values.count(name) > 0 || options_.input_shapes.count(name) > 0)
+            throw GraphError(
+                fmt::format("input '{}' has a default; LoadOptions::override_defaults "
+                            "makes it an input that can be set",
+                            printable(name)));
+        return;
+    }
     Slot& slot = scope.names[name];
     if (!info.has_type()) fail_broken("it has no type");
     if (info.type().value_case() != pb::TypeProto::kTensorType) fail_unsupported("it is no tensor");

@@ -27,7 +27,6 @@ class Loader {
     Loader(const pb::ModelProto& model, const LoadOptions& options, ExternalReader external);
 
     Graph load();
-    const Problems& problems() const { return problems_; }
     std::uint64_t weight_bytes() const { return weights_.bytes(); }
 
     // ---- for nodes ----

@@ -20,13 +20,6 @@ void Problems::add(const std::string& where, Failure failure) {
     if (seen_.insert(text).second) lines_.push_back({std::move(text), std::move(failure)});
 }
 
-void Problems::rollback(std::size_t mark) {
-    while (lines_.size() > mark) {
-        seen_.erase(lines_.back().text);
-        lines_.pop_back();
-    }
-}
-
 std::vector<std::string> Problems::lines() const {
     std::vector<std::string> result;
     for (const Line& line : lines_) {

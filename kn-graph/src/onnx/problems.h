@@ -51,10 +51,6 @@ class Problems {
     /// Throws NeedsValues if nothing else is wrong, else OnnxError; one line a problem.
     void raise_if_any() const;
 
-    /// What was collected since `mark()`, which `rollback` forgets.
-    std::size_t mark() const { return lines_.size(); }
-    void rollback(std::size_t mark);
-
   private:
     struct Line {
         std::string text;

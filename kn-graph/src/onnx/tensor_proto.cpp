@@ -50,18 +50,21 @@ Tensor from_raw(ElementType type, const Ints& dims, ExternalBytes raw) {
     return Tensor::wrap(type.dtype, dims, raw.bytes, std::move(raw.owner));
 }
 
+/// Takes the values out of the message, so that they are not held twice.
 template <class T, class Field>
-Tensor from_field(DType dtype, const Ints& dims, const Field& field) {
+Tensor from_field(DType dtype, const Ints& dims, Field* field) {
+    Field values;
+    values.Swap(field);
     Tensor result(dtype, dims);
     const auto out = result.mutable_bytes();
-    for (int i = 0; i < field.size(); ++i) {
-        const T value = static_cast<T>(field.Get(i));
+    for (int i = 0; i < values.size(); ++i) {
+        const T value = static_cast<T>(values.Get(i));
         std::memcpy(out.data() + static_cast<std::size_t>(i) * sizeof(T), &value, sizeof(T));
     }
     return result;
 }
 
-Tensor from_int32_data(ElementType type, const Ints& dims, const pb::TensorProto& proto) {
+Tensor from_int32_data(ElementType type, const Ints& dims, pb::TensorProto& proto) {
     const auto& field = proto.int32_data();
     if (type.bits < 8) {
         std::vector<std::byte> packed(static_cast<std::size_t>(field.size()));
@@ -79,14 +82,14 @@ Tensor from_int32_data(ElementType type, const Ints& dims, const pb::TensorProto
         }
         case DType::I8:
         case DType::U8:
-            return from_field<std::uint8_t>(type.dtype, dims, field);
+            return from_field<std::uint8_t>(type.dtype, dims, proto.mutable_int32_data());
         case DType::I16:
         case DType::U16:
         case DType::F16:
         case DType::BF16:
-            return from_field<std::uint16_t>(type.dtype, dims, field);
+            return from_field<std::uint16_t>(type.dtype, dims, proto.mutable_int32_data());
         default:
-            return from_field<std::int32_t>(type.dtype, dims, field);
+            return from_field<std::int32_t>(type.dtype, dims, proto.mutable_int32_data());
     }
 }
 
@@ -261,15 +264,15 @@ Tensor Weights::read(pb::TensorProto& proto) {
                                 values));
     switch (field) {
         case Field::Float:
-            return from_field<float>(type.dtype, dims, proto.float_data());
+            return from_field<float>(type.dtype, dims, proto.mutable_float_data());
         case Field::Double:
-            return from_field<double>(type.dtype, dims, proto.double_data());
+            return from_field<double>(type.dtype, dims, proto.mutable_double_data());
         case Field::Int64:
-            return from_field<std::int64_t>(type.dtype, dims, proto.int64_data());
+            return from_field<std::int64_t>(type.dtype, dims, proto.mutable_int64_data());
         case Field::Uint64:
             if (type.dtype == DType::U32)
-                return from_field<std::uint32_t>(type.dtype, dims, proto.uint64_data());
-            return from_field<std::uint64_t>(type.dtype, dims, proto.uint64_data());
+                return from_field<std::uint32_t>(type.dtype, dims, proto.mutable_uint64_data());
+            return from_field<std::uint64_t>(type.dtype, dims, proto.mutable_uint64_data());
         case Field::Int32:
             break;
     }
