@@ -74,24 +74,20 @@ class ScoresMatcher {
         return widens ? std::optional(cast->x) : std::nullopt;
     }
 
-    bool leads_to_product(Value v) const {
-        for (int depth = 0; depth < 8; ++depth) {
-            if (const auto* product = r_.graph.get_if<op::MatMul>(v))
-                return r_.shape(product->a).rank() >= 3;
-            if (const auto cast = below_cast(v))
-                v = *cast;
-            else if (const auto mul = r_.with_number(v, BinaryOp::Mul))
-                v = mul->x;
-            else if (const auto div = r_.with_number(v, BinaryOp::Div))
-                v = div->x;
-            else if (const auto sum = r_.binary(v, BinaryOp::Add))
-                v = leads_to_product(sum->first) ? sum->first : sum->second;
-            else if (const auto* select = r_.graph.get_if<op::Select>(v))
-                v = r_.uniform(select->a) ? select->b : select->a;
-            else
-                return false;
+    bool leads_to_product(Value v, int depth = 8) const {
+        if (const auto* product = r_.graph.get_if<op::MatMul>(v)) {
+            return r_.shape(product->a).rank() >= 3;
         }
-        return false;
+        if (depth == 0) return false;
+        const auto below = [&](Value next) { return leads_to_product(next, depth - 1); };
+        if (const auto narrow = below_cast(v)) return below(*narrow);
+        if (const auto mul = r_.with_number(v, BinaryOp::Mul)) return below(mul->x);
+        if (const auto div = r_.with_number(v, BinaryOp::Div)) return below(div->x);
+        if (const auto sum = r_.binary(v, BinaryOp::Add)) {
+            return below(sum->first) || below(sum->second);
+        }
+        const auto select = r_.get<op::Select>(v);
+        return select && below(r_.uniform(select->a) ? select->b : select->a);
     }
 
     bool add_mask(Var mask) {
