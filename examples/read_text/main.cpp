@@ -17,7 +17,8 @@
 namespace {
 
 double milliseconds_since(std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+        .count();
 }
 
 void read_all(const std::string& model, const std::vector<std::string>& pictures) {
@@ -30,8 +31,8 @@ void read_all(const std::string& model, const std::vector<std::string>& pictures
         const common::Image image = common::read_png(picture);
         start = std::chrono::steady_clock::now();
         const Reading reading = recognizer.read(image);
-        std::printf("%s (%zu x %zu): \"%s\" (confidence %.3f, %.0f ms)\n", picture.c_str(), image.width,
-                    image.height, reading.text.c_str(), reading.confidence,
+        std::printf("%s (%zu x %zu): \"%s\" (confidence %.3f, %.0f ms)\n", picture.c_str(),
+                    image.width, image.height, reading.text.c_str(), reading.confidence,
                     milliseconds_since(start));
     }
 }

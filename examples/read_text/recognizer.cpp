@@ -46,8 +46,8 @@ kn::Tensor network_input(const common::Image& image) {
     if (image.width == 0 || image.height == 0) throw std::runtime_error("the picture is empty");
     const std::size_t scaled = (rows * image.width + image.height - 1) / image.height;
     const std::size_t columns = std::max(scaled, least_columns);
-    kn::Tensor input = kn::Tensor::zeros(
-        kn::DType::F32, {1, 3, static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns)});
+    kn::Tensor input = kn::Tensor::zeros(kn::DType::F32, {1, 3, static_cast<std::int64_t>(rows),
+                                                          static_cast<std::int64_t>(columns)});
     const std::span<float> pixels = input.mutable_data<float>();
     const std::vector<Tap> down = taps(image.height, rows);
     const std::vector<Tap> across = taps(image.width, scaled);
@@ -81,8 +81,9 @@ Reading Recognizer::read(const common::Image& image) {
 Reading Recognizer::decode(const kn::Tensor& probabilities) const {
     const auto classes = static_cast<std::size_t>(probabilities.shape().back());
     if (classes != characters_.size())
-        throw std::runtime_error("the model has " + std::to_string(classes) + " classes and names " +
-                                 std::to_string(characters_.size()) + " characters");
+        throw std::runtime_error("the model has " + std::to_string(classes) +
+                                 " classes and names " + std::to_string(characters_.size()) +
+                                 " characters");
     const std::span<const float> all = probabilities.data<float>();
     Reading reading;
     std::size_t previous = 0;

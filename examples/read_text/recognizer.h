@@ -32,6 +32,6 @@ class Recognizer {
     std::vector<std::string> characters_;  // by class; class 0 is the blank
 };
 
-/// The picture as the network takes it: f32[1, 3, 48, width] in blue, green, red, from -1 to 1, scaled to 48 rows
-/// with the proportions kept, bilinearly, and filled up with 0 to 320 columns.
+/// The picture as the network takes it: f32[1, 3, 48, width] in blue, green, red, from -1 to 1,
+/// scaled to 48 rows with the proportions kept, bilinearly, and filled up with 0 to 320 columns.
 kn::Tensor network_input(const common::Image& image);

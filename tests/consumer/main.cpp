@@ -1,4 +1,5 @@
-// What the README and the design show, on a network given on the command line: f32[batch, 4, 8, 8] in.
+// What the README and the design show, on a network given on the command line: f32[batch, 4, 8, 8]
+// in.
 #include <kn/graph.h>
 
 #ifdef CONSUMER_HAS_UMBRELLA
@@ -22,8 +23,8 @@ std::vector<kn::Tensor> run_in_parts(const char* path, const std::vector<float>&
 
 #ifdef CONSUMER_HAS_UMBRELLA
 std::vector<kn::Tensor> run_whole(const char* path, const std::vector<float>& pixels) {
-    auto net = kn::Network::load(
-        path, {.device = kn::Device::best(), .precision = kn::Precision::F32});
+    auto net =
+        kn::Network::load(path, {.device = kn::Device::best(), .precision = kn::Precision::F32});
     net.prepare({{"batch", 2}});
     std::vector<kn::Tensor> out = net.run({kn::Tensor::from_span<float>({2, 4, 8, 8}, pixels)});
     return out;
@@ -45,8 +46,7 @@ int main(int, char** argv) try {
     std::printf("kn %s\n", kn::version());
     build_in_code();
     std::vector<float> pixels(2 * 4 * 8 * 8);
-    for (std::size_t i = 0; i < pixels.size(); ++i)
-        pixels[i] = std::sin(static_cast<float>(i));
+    for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = std::sin(static_cast<float>(i));
     const std::vector<kn::Tensor> parts = run_in_parts(argv[1], pixels);
     std::printf("%s\n", parts[0].type_string().c_str());
 #ifdef CONSUMER_HAS_UMBRELLA
