@@ -130,11 +130,11 @@ Arrays eval(const op::Pad& op, EvalContext& ctx) {
     const Array& x = ctx.operand(op.x);
     const Ints before = ctx.eval(op.before);
     const Ints after = ctx.eval(op.after);
+    Array result = ctx.result();
+    if (result.size() == 0) return {result};
     std::vector<Ints> sources;
     for (std::size_t a = 0; a < x.rank(); ++a)
         sources.push_back(source_indices(x.dim(a), before[a], after[a], op.mode, ctx));
-    Array result = ctx.result();
-    if (result.size() == 0) return {result};
     if (x.rank() == 0) return {x};
     dispatch_size(x.dtype(), [&]<class T>() {
         T value{};

@@ -157,7 +157,7 @@ void reduce(const T* data, const Plan& plan, T* out, const EvalContext& ctx) {
     const bool long_runs = plan.reduced.strides.back() == 1 && plan.reduced.shape.back() >= 32;
     if (plan.kept.shape.back() < 8 || long_runs) {
         ctx.parallel(plan.results, cost, [&](std::int64_t begin, std::int64_t end) {
-            run_loop<Compute<T>>([&] { reduce_runs<Op, T>(data, plan, out, begin, end); });
+            run_loop<T>([&] { reduce_runs<Op, T>(data, plan, out, begin, end); });
         });
         return;
     }
@@ -166,7 +166,7 @@ void reduce(const T* data, const Plan& plan, T* out, const EvalContext& ctx) {
     ctx.parallel(
         tiles, cost * static_cast<double>(std::min(kTile, length)),
         [&](std::int64_t begin, std::int64_t end) {
-            run_loop<Compute<T>>([&] { reduce_tiles<Op, T>(data, plan, out, begin, end); });
+            run_loop<T>([&] { reduce_tiles<Op, T>(data, plan, out, begin, end); });
         });
 }
 

@@ -40,7 +40,7 @@ Arrays eval(const op::Slice& op, EvalContext& ctx) {
     Ints strides = x.strides();
     std::int64_t offset = 0;
     for (std::size_t a = 0; a < shape.size(); ++a) {
-        strides[a] *= op.steps[a];
+        if (shape[a] > 1) strides[a] *= op.steps[a];
         if (checked_size(shape) == 0) continue;
         std::int64_t last = 0;
         const bool overflow = __builtin_mul_overflow(shape[a] - 1, op.steps[a], &last) ||
@@ -61,11 +61,15 @@ Arrays eval(const op::Window& op, EvalContext& ctx) {
     for (std::size_t j = 0; j < op.axes.size(); ++j) {
         const auto axis = static_cast<std::size_t>(op.axes[j]);
         if (sizes[j] < 0) ctx.fail(fmt::format("a window of size {}", sizes[j]));
-        const std::int64_t room = x.dim(axis) - (sizes[j] - 1) * op.dilations[j] - 1;
+        std::int64_t reach = 0;
+        if (__builtin_mul_overflow(sizes[j] - 1, op.dilations[j], &reach))
+            ctx.fail(fmt::format("a window of {} elements {} apart", sizes[j], op.dilations[j]));
+        const std::int64_t room = x.dim(axis) - reach - 1;
         shape[axis] = room < 0 ? 0 : room / op.strides[j] + 1;
-        strides[axis] = x.stride(axis) * op.strides[j];
+        // A stride that is never walked may be too large to compute with.
+        if (shape[axis] > 1) strides[axis] = x.stride(axis) * op.strides[j];
         shape.push_back(sizes[j]);
-        strides.push_back(x.stride(axis) * op.dilations[j]);
+        strides.push_back(sizes[j] > 1 ? x.stride(axis) * op.dilations[j] : 1);
     }
     return {x.view(std::move(shape), std::move(strides))};
 }

@@ -1,6 +1,7 @@
 #include "cpu/thread_pool.h"
 
 #include <algorithm>
+#include <system_error>
 
 #ifdef __linux__
 #include <sched.h>
@@ -15,6 +16,8 @@ thread_local bool inside_job = false;
 // Long enough to bridge the gap between two operations, short enough not to burn a processor
 // between runs.
 constexpr int kSpins = 4000;
+
+constexpr int kMostThreads = 512;
 
 int usable_processors() {
 #ifdef __linux__
@@ -42,7 +45,8 @@ struct ThreadPool::Job {
     std::exception_ptr error{};
 };
 
-ThreadPool::ThreadPool(int threads) : threads_(threads > 0 ? threads : usable_processors()) {}
+ThreadPool::ThreadPool(int threads)
+    : threads_(std::min(threads > 0 ? threads : usable_processors(), kMostThreads)) {}
 
 ThreadPool::~ThreadPool() {
     {
@@ -54,8 +58,12 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::start() {
-    while (static_cast<int>(workers_.size()) < threads_ - 1)
-        workers_.emplace_back([this] { work(); });
+    try {
+        while (static_cast<int>(workers_.size()) < threads_ - 1)
+            workers_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+        threads_ = static_cast<int>(workers_.size()) + 1;  // as many as the system gives
+    }
 }
 
 void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain,

@@ -38,7 +38,7 @@ class KN_API ThreadPool {
     void work();
     static void drain(Job& job);
 
-    int threads_;
+    std::atomic<int> threads_;
     std::vector<std::thread> workers_;
     std::mutex busy_;  // held by the thread whose job it is
     std::mutex mutex_;
