@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <kn/graph/error.h>
+
 #include "resize_taps.h"
 
 namespace kn {
@@ -36,6 +38,9 @@ double source_coordinate(ResizeCoordinates mode, const ResizeAxis& axis, double 
     }
     return half_pixel;
 }
+
+// Of all output elements together; real ones stay far below.
+constexpr double max_taps = 1e8;
 
 /// Whether the nearest of two neighbours is the upper one, which lies 1 - ratio away; ratio in (0,
 /// 1].
@@ -85,8 +90,10 @@ ResizeTaps resize_taps(const op::Resize& op, const ResizeAxis& axis) {
     // Taps reach `radius` source positions to both sides; shrinking with antialias widens them.
     const double support = op.mode == ResizeMode::Linear ? 1 : 2;
     const double shrink = op.antialias ? std::min(axis.scale, 1.0) : 1.0;
-    const std::int64_t first =
-        nearest ? 0 : static_cast<std::int64_t>(std::floor(-support / shrink)) + 1;
+    const double reach = nearest ? 1 : std::floor(-support / shrink) + 1;
+    if (!(std::abs(reach) * static_cast<double>(axis.output) < max_taps))
+        throw GraphError("Resize by " + std::to_string(axis.scale) + " weighs too many elements");
+    const auto first = nearest ? 0 : static_cast<std::int64_t>(reach);
     result.taps = nearest ? 1 : static_cast<std::size_t>(2 - 2 * first);
 
     const auto limit = static_cast<double>(axis.input);
@@ -95,7 +102,7 @@ ResizeTaps resize_taps(const op::Resize& op, const ResizeAxis& axis) {
         result.outside.push_back(op.coordinates == ResizeCoordinates::TfCropAndResize &&
                                  !(x >= 0 && x <= limit - 1));
         // Far outside, every tap is the edge element; the bound keeps the conversion defined.
-        const double bounded = std::clamp(x, -1e15, 1e15);
+        const double bounded = std::isnan(x) ? 0 : std::clamp(x, -1e15, 1e15);
         const double lower = std::ceil(bounded) - 1;
         const double ratio = bounded - lower;
         const auto base = static_cast<std::int64_t>(lower);
