@@ -10,14 +10,23 @@ namespace kn {
 namespace {
 
 Graph lower(Graph graph, const NetworkOptions& options) {
+    const bool on_cpu =
+        options.device.kind() == Device::Kind::Cpu;  // elsewhere precision is the planner's
+    // Double first: what the optimizer folds is then folded in double. Halves last: they rely on
+    // the patterns it recognises.
+    if (on_cpu && options.precision == Precision::F64) graph = to_precision(graph, DType::F64);
     if (options.optimize) graph = optimize(graph);
-    if (options.device.kind() != Device::Kind::Cpu) return graph;  // precision is the planner's there
+    if (!on_cpu) return graph;
     switch (options.precision) {
-        case Precision::F32: return graph;
-        case Precision::F64: return to_precision(graph, DType::F64);
-        case Precision::F16: return to_precision(graph, DType::F16);
-        case Precision::BF16: return to_precision(graph, DType::BF16);
-        case Precision::TF32: throw GraphError("the CPU has no TF32 arithmetic");
+        case Precision::F32:
+        case Precision::F64:
+            return graph;
+        case Precision::F16:
+            return to_precision(graph, DType::F16);
+        case Precision::BF16:
+            return to_precision(graph, DType::BF16);
+        case Precision::TF32:
+            throw GraphError("the CPU has no TF32 arithmetic");
     }
     return graph;
 }
@@ -34,15 +43,17 @@ void NetworkVariant::check_types(const std::vector<Tensor>& inputs) const {
     for (std::size_t i = 0; i < inputs.size(); i++) {
         const NamedValue& input = graph_->inputs()[i];
         if (inputs[i].dtype() != graph_->dtype(input.value))
-            throw GraphError("input '" + printable(input.name) + "' is " + inputs[i].type_string() + ", expected " +
-                             std::string(name_of(graph_->dtype(input.value))) + graph_->shape(input.value).to_string());
+            throw GraphError("input '" + printable(input.name) + "' is " + inputs[i].type_string() +
+                             ", expected " + std::string(name_of(graph_->dtype(input.value))) +
+                             graph_->shape(input.value).to_string());
     }
 }
 
 std::shared_ptr<Executable> NetworkVariant::plan_for(const Bindings& dims) {
     const Bindings key = backend_->takes_symbols() ? Bindings() : dims;
     const std::lock_guard lock(mutex_);
-    const auto found = std::find_if(plans_.begin(), plans_.end(), [&](const Plan& plan) { return plan.dims == key; });
+    const auto found = std::find_if(plans_.begin(), plans_.end(),
+                                    [&](const Plan& plan) { return plan.dims == key; });
     if (found != plans_.end()) {
         plans_.splice(plans_.begin(), plans_, found);
         return found->executable;
