@@ -5,18 +5,18 @@ find_library(KN_OPENBLAS_ARCHIVE libopenblas.a REQUIRED
 find_path(KN_CBLAS_INCLUDE cblas.h REQUIRED
           PATHS /usr/include/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-serial NO_DEFAULT_PATH)
 
-kn_import(kn_openblas ${KN_OPENBLAS_ARCHIVE})
-target_include_directories(kn_openblas SYSTEM INTERFACE $<BUILD_INTERFACE:${KN_CBLAS_INCLUDE}>)
-target_link_libraries(kn_openblas INTERFACE m)
-
 # The serial build hands one work buffer to two threads that ask at the same moment: the lock in its
 # blas_memory_alloc covers only the first initialisation. kn_openblas_memory is that object with the function
-# renamed; kn-graph/src/cpu/gemm.cpp puts a lock around it.
+# renamed; kn-graph/src/cpu/gemm.cpp puts a lock around it. It comes before OpenBLAS, whose own is then not taken.
 set(dir ${CMAKE_CURRENT_BINARY_DIR}/openblas)
-set(KN_OPENBLAS_MEMORY ${dir}/kn_openblas_memory.o)
+set(memory ${dir}/libkn_openblas_memory.a)
 file(MAKE_DIRECTORY ${dir})
 execute_process(COMMAND ${CMAKE_AR} x ${KN_OPENBLAS_ARCHIVE} memory.o
                 WORKING_DIRECTORY ${dir} COMMAND_ERROR_IS_FATAL ANY)
-execute_process(COMMAND ${CMAKE_OBJCOPY} --redefine-sym blas_memory_alloc=kn_openblas_memory_alloc
-                        ${dir}/memory.o ${KN_OPENBLAS_MEMORY} COMMAND_ERROR_IS_FATAL ANY)
-set(KN_OPENBLAS_MEMORY ${KN_OPENBLAS_MEMORY} PARENT_SCOPE)
+execute_process(COMMAND ${CMAKE_OBJCOPY} --redefine-sym blas_memory_alloc=kn_openblas_memory_alloc ${dir}/memory.o
+                COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND ${CMAKE_AR} rcs ${memory} ${dir}/memory.o COMMAND_ERROR_IS_FATAL ANY)
+
+kn_import(kn_openblas ${memory} ${KN_OPENBLAS_ARCHIVE})
+target_include_directories(kn_openblas SYSTEM INTERFACE $<BUILD_INTERFACE:${KN_CBLAS_INCLUDE}>)
+target_link_libraries(kn_openblas INTERFACE m)
