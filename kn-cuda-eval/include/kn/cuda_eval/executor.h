@@ -1,0 +1,63 @@
+// Executor: a plan with its memory, kernels and tuned algorithms on one GPU.
+//
+//     kn::cuda::Executor executor(plan, kn::cuda::Device(0));
+//     std::vector<kn::Tensor> y = executor.run({x});               // host tensors
+//     executor.run(stream, device_inputs, device_outputs);         // device addresses,
+//     asynchronous
+//
+// Making one compiles kernels (or takes them from the cache on disk), builds library plans, uploads
+// weights. `run` neither allocates nor compiles.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <kn/cuda_eval/plan.h>
+#include <kn/cuda_sys/stream.h>
+
+namespace kn::cuda {
+
+enum class Tune { None, Fast, Full };
+
+struct ExecutorOptions {
+    Tune tune = Tune::Fast;  ///< time the libraries' candidates on the device
+    bool use_graph = true;   ///< capture the steps into a CUDA graph
+    bool cache = true;       ///< kernels and tuned algorithms on disk ($XDG_CACHE_HOME/kn)
+};
+
+struct StepTime {
+    std::size_t step = 0;
+    double us = 0;  ///< of one execution, repeated inside a graph
+};
+
+class KN_CUDA_EVAL_API Executor {
+  public:
+    /// Throws OutOfMemory with needed and free bytes; Error of the CUDA libraries; CompileError.
+    Executor(std::shared_ptr<const Plan> plan, Device device, const ExecutorOptions& options = {});
+    Executor(Executor&&) noexcept;
+    Executor& operator=(Executor&&) noexcept;
+    ~Executor();
+
+    const Plan& plan() const;
+
+    /// Host tensors in the order of the graph's inputs; blocks. One call at a time per Executor
+    /// (calls from several threads wait for each other).
+    std::vector<Tensor> run(const std::vector<Tensor>& inputs);
+    /// Device addresses in the order of inputs and outputs, dense row-major; asynchronous on
+    /// `stream`. The addresses must stay valid until the stream gets there.
+    void run(StreamRef stream, std::span<const void* const> inputs, std::span<void* const> outputs);
+
+    /// Runs the plan step by step and gives every stored value after the step that completes it:
+    /// for comparing with the CPU.
+    std::vector<std::pair<Value, Tensor>> run_stored(const std::vector<Tensor>& inputs);
+
+    std::vector<StepTime> time_steps(int repeats = 20);
+    std::size_t device_bytes() const;  ///< arena, weights and staging, as allocated
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace kn::cuda

@@ -1,0 +1,167 @@
+// Plan: everything a GPU will do for one static graph, as data: buffers, kernels' source, steps,
+// and the reasons.
+//
+//     kn::cuda::Plan plan = kn::cuda::plan(graph.bind({{"batch", 8}}), device, {.precision =
+//     kn::Precision::F16}); std::puts(plan.to_string().c_str());          // no GPU needed so far
+//
+// A plan is immutable once made and may be shared by executors and threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <kn/cuda_eval/export.h>
+#include <kn/cuda_sys/cublaslt.h>
+#include <kn/cuda_sys/cudnn.h>
+#include <kn/cuda_sys/device_properties.h>
+#include <kn/cuda_sys/library.h>
+#include <kn/graph/device.h>
+#include <kn/graph/graph.h>
+
+namespace kn::cuda {
+
+struct PlanOptions {
+    Precision precision = Precision::F32;
+    std::size_t workspace_bytes = std::size_t{64}
+                                  << 20;        ///< a library step may use this much at most
+    std::set<std::string> disabled_rules = {};  ///< names of planner_rules() left out
+};
+
+/// A planner's fusion or layout decision as data.
+struct PlannerRule {
+    std::string_view name;
+    std::string_view description;
+};
+
+/// A piece of device memory. Arena buffers share one allocation; their lifetimes say when they may
+/// overlap.
+struct Buffer {
+    enum class Kind {
+        Input,     ///< the caller's tensor number `index`
+        Output,    ///< likewise
+        Constant,  ///< uploaded once: Plan::constants[index]
+        Arena,     ///< at `offset` of the arena
+    };
+    Kind kind = Kind::Arena;
+    std::size_t bytes = 0;
+    std::size_t index = 0;
+    std::size_t offset = 0;
+    std::size_t first_step = 0, last_step = 0;  ///< Arena: steps that use it, both included
+    std::string name;
+};
+
+/// A strided tensor inside a buffer. Strides and offset count elements; strides may be 0 or
+/// negative.
+struct TensorRef {
+    std::uint32_t buffer = 0;
+    std::int64_t offset = 0;
+    DType dtype = DType::F32;
+    Ints shape;
+    Ints strides;
+    bool operator==(const TensorRef&) const = default;
+};
+
+enum class Access { Read, Write, ReadWrite, Scratch };
+
+/// What a step touches; everything about memory derives from this list.
+struct Operand {
+    TensorRef tensor;
+    Access access = Access::Read;
+    std::string role;  ///< "x", "w", "bias", "y", ...
+};
+
+/// A weight as the device wants it: converted to `dtype`, its axes stored in the order `order`
+/// (outermost first), dense.
+struct PlanConstant {
+    std::shared_ptr<const ConstantData> data;
+    DType dtype = DType::F32;
+    Ints order;
+    bool operator==(const PlanConstant&) const = default;
+};
+
+/// CUDA C++ source with one entry point. Equal sources are one kernel.
+struct PlanKernel {
+    std::string entry;
+    std::string source;
+    std::vector<std::string> flags;
+};
+
+/// The i-th kernel parameter is the address of operand i (its tensor's first element); then come
+/// the scalars.
+struct KernelWork {
+    std::size_t kernel = 0;  ///< Plan::kernels
+    Dim3 grid, block;
+    std::size_t shared_bytes = 0;
+    std::vector<std::int64_t> scalars;  ///< passed as long long
+};
+
+/// D = epilogue(alpha A B + beta C + bias). Operands in the order a, b, [c], [bias], d, then
+/// workspace (Scratch).
+struct MatMulWork {
+    MatmulDesc desc;
+    double alpha = 1, beta = 0;
+};
+
+/// Operands in the order of kn::cuda::operands(problem), then workspace (Scratch).
+struct CudnnWork {
+    CudnnProblem problem;
+    bool tensor_cores = true;
+};
+
+/// Bytes set to zero: operand 0.
+struct ClearWork {};
+
+struct KN_CUDA_EVAL_API Step {
+    std::string name;  ///< "conv", "row", "pointwise", ...: buckets of a profile
+    std::variant<KernelWork, MatMulWork, CudnnWork, ClearWork> work;
+    std::vector<Operand> operands;
+    std::vector<Value> produces;       ///< values of Plan::graph that are complete after this step
+    std::vector<std::string> origins;  ///< ONNX nodes
+    std::string reason;                ///< why these operations are together
+    std::int64_t flops = 0;
+    /// Bytes read and written by operands, each tensor once.
+    std::int64_t bytes() const;
+};
+
+/// A rule that was tried where its pattern fits.
+struct Decision {
+    std::string rule;
+    bool taken = false;
+    std::string where;  ///< the anchor's ONNX node or operation
+    std::string reason;
+};
+
+struct KN_CUDA_EVAL_API Plan {
+    std::shared_ptr<const Graph> graph;  ///< after the precision policy; static
+    PlanOptions options;
+    DeviceProperties device;
+    std::vector<Buffer> buffers;
+    std::vector<PlanConstant> constants;
+    std::vector<PlanKernel> kernels;
+    std::vector<Step> steps;
+    std::vector<TensorRef> inputs, outputs;  ///< in the graph's order
+    std::vector<std::pair<Value, TensorRef>>
+        stored;  ///< where values of the graph lie, while their buffers live
+    std::vector<Decision> decisions;
+    std::size_t arena_bytes = 0;
+    std::size_t constant_bytes = 0;
+
+    /// Steps with shapes, layouts, bytes, FLOPs, roofline time and reasons; buffers; decisions.
+    std::string to_string() const;
+    std::string to_json() const;
+    std::string to_dot() const;
+};
+
+/// The rules of the planner in the order in which they are tried.
+KN_CUDA_EVAL_API std::vector<PlannerRule> planner_rules();
+
+/// Plans a static graph for a device that need not be present. Throws GraphError that lists every
+/// operation without a GPU step, by name with its ONNX node, or names symbols that are not bound.
+KN_CUDA_EVAL_API Plan plan(const Graph& graph, const DeviceProperties& device,
+                           const PlanOptions& options = {});
+
+}  // namespace kn::cuda

@@ -1,0 +1,97 @@
+// What the rules decide and the lowering turns into steps.
+//
+// Every value of the graph ends in one of three ways:
+//  - stored:  it has bytes of its own (graph inputs, outputs, constants, what library steps read or
+//  write, results of kernels);
+//  - a view:  Permute, Broadcast, Slice, ... of a stored value, expressed by strides;
+//  - inlined: computed inside each kernel that needs it, at the index needed. Any operation that
+//  codegen/emit.h knows may be inlined, data movement too
+//             (Pad, Concat, Gather, Window are index arithmetic there).
+// A group is one step: it stores its outputs from stored values and views; what lies between is
+// inlined.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <kn/cuda_eval/plan.h>
+
+namespace kn::cuda {
+
+struct Group {
+    enum class Kind {
+        Pointwise,  ///< one thread computes one element (or a vector of them) of each output; small
+                    ///< reductions are loops in a thread
+        Rows,    ///< reductions over common axes by warps or blocks: softmax, norms, Reduce, with
+                 ///< what surrounds them
+        MatMul,  ///< cuBLASLt
+        Conv,    ///< cuDNN; ConvTranspose too
+        Attention,  ///< cuDNN SDPA, or our kernel
+        Special,  ///< one operation with a kernel of its own: TopK, Cumulative, Scatter, Recurrent,
+                  ///< Dft, ...
+    };
+    Kind kind = Kind::Pointwise;
+    Value anchor;                ///< the operation that decided the kind
+    std::vector<Value> outputs;  ///< stored by this step, all of them
+    /// Library kinds: the part of the pattern each value plays ("x", "w", "bias", "residual", "q",
+    /// ...).
+    std::map<std::string, Value> roles;
+    Epilogue epilogue;  ///< Conv: activation and order; tensors are set when lowered
+    MatmulEpilogue matmul_epilogue = MatmulEpilogue::None;
+    std::string rule;  ///< the rule that made it
+    std::string reason;
+};
+
+/// The planner's state while rules run: the graph with its uses, what is stored already, and the
+/// groups.
+class Grouping {
+  public:
+    explicit Grouping(const Graph& graph, const DeviceProperties& device,
+                      const PlanOptions& options);
+
+    const Graph& graph() const { return graph_; }
+    const DeviceProperties& device() const { return device_; }
+    const PlanOptions& options() const { return options_; }
+
+    /// Live operations that read the value (each once), and whether it is a graph output.
+    const std::vector<Value>& users(Value value) const;
+    bool is_output(Value value) const;
+    bool has_one_user(Value value) const { return users(value).size() == 1 && !is_output(value); }
+
+    bool is_grouped(
+        Value value) const;  ///< computed inside some group already (as output or swallowed)
+    bool is_stored(Value value) const;
+    /// Demands that the value has bytes of its own.
+    void store(Value value);
+    /// Makes a group; `swallowed` are values that exist only inside it (an epilogue's intermediate
+    /// results).
+    void add(Group group, const std::vector<Value>& swallowed = {});
+    void decide(const std::string& rule, bool taken, Value where, const std::string& reason);
+
+    std::vector<Group>& groups() { return groups_; }
+    const std::vector<Decision>& decisions() const { return decisions_; }
+
+  private:
+    const Graph& graph_;
+    const DeviceProperties& device_;
+    const PlanOptions& options_;
+    std::vector<std::vector<Value>> users_;
+    std::vector<bool> output_, stored_, grouped_;
+    std::vector<Group> groups_;
+    std::vector<Decision> decisions_;
+};
+
+/// One idea each, in src/rules/<name>.cpp. Rules run in the order of the table over all live
+/// values, last value first (so that the end of a pattern, which sees all of it, is met before its
+/// parts); what no rule takes is grouped by the last ones: rows, special, pointwise.
+struct Rule {
+    PlannerRule info;
+    /// Tries to make a group with `value` as the last value of the pattern.
+    void (*apply)(Grouping& grouping, Value value);
+};
+const std::vector<Rule>& rule_table();
+
+}  // namespace kn::cuda

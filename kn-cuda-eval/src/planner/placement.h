@@ -1,0 +1,52 @@
+// Where stored values lie, and views of them.
+#pragma once
+
+#include <optional>
+#include <unordered_map>
+
+#include "planner/group.h"
+
+namespace kn::cuda {
+
+/// Physical order of a stored value's axes, outermost first; {0, 1, 2, 3} is row-major, {0, 2, 3,
+/// 1} NHWC.
+using AxisOrder = Ints;
+
+/// Chooses an order for every stored value by what the groups around it want, counting bytes
+/// copied.
+std::unordered_map<std::uint32_t, AxisOrder> choose_layouts(const Grouping& grouping);
+
+class Placement {
+  public:
+    Placement(Plan& plan, const Grouping& grouping,
+              const std::unordered_map<std::uint32_t, AxisOrder>& layouts);
+
+    /// The stored value's tensor; throws InternalError if it is not stored.
+    const TensorRef& stored(Value value) const;
+    bool is_stored(Value value) const;
+
+    /// The value as strides over a stored one (itself, or through Permute, Broadcast, Slice,
+    /// Reshape, Window), if that can be.
+    std::optional<TensorRef> view(Value value) const;
+
+    /// A constant in another dtype or axis order than its own: a buffer of its own, made at upload.
+    TensorRef constant(Value value, DType dtype, const AxisOrder& order);
+    /// A new arena buffer for a step's own use.
+    TensorRef scratch(DType dtype, Ints shape, const std::string& name);
+
+    Plan& plan() { return plan_; }
+    const Graph& graph() const { return *plan_.graph; }
+
+  private:
+    Plan& plan_;
+    std::unordered_map<std::uint32_t, TensorRef> stored_;
+};
+
+/// Strides of a dense tensor whose axes are stored in this order.
+Ints strides_for(const Ints& shape, const AxisOrder& order);
+
+/// Appends the steps of a group to the plan. One overload set, src/lower/<kind>.cpp. Throws
+/// GraphError if no step can be made.
+void lower_group(Placement& placement, const Group& group);
+
+}  // namespace kn::cuda
