@@ -8,6 +8,9 @@
 
 namespace kn::detail {
 
+/// Whether two constants are interchangeable: small ones by their bytes, large ones by their storage.
+bool same_elements(const Tensor& a, const Tensor& b);
+
 inline std::size_t hash_mix(std::size_t seed, std::size_t value) {
     return seed ^ (value + 0x9e3779b97f4a7c15ull + (seed << 6) + (seed >> 2));
 }

@@ -113,7 +113,7 @@ Value Graph::append(Operation operation, std::vector<Type> results, std::size_t 
         for (const std::string& symbol : read->symbols) bind(symbol);
     if (const auto* non_zero = std::get_if<op::NonZero>(&operation)) bind(non_zero->count);
     if (std::holds_alternative<op::If>(operation) || std::holds_alternative<op::Loop>(operation)) {
-        std::set<std::string> known, used;
+        std::set<std::string> known;
         for (const NamedValue& input : inputs_)
             for (const Dim& dim : shape(input.value)) dim.collect_symbols(known);
         for (const Value& input : inputs_of(operation))

@@ -4,10 +4,6 @@
 
 namespace kn {
 
-namespace detail {
-bool same_elements(const Tensor& a, const Tensor& b);
-}
-
 bool op::Constant::operator==(const Constant& other) const {
     if (data == other.data) return true;
     return data->name == other.data->name && data->frozen == other.data->frozen && data->recipe == other.data->recipe &&

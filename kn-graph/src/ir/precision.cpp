@@ -1,6 +1,7 @@
 #include <kn/graph/precision.h>
 
 #include <algorithm>
+#include <unordered_set>
 
 namespace kn {
 
@@ -110,14 +111,17 @@ bool is_risky(const Op&) {
     return false;
 }
 
+template <class Op, class... Ops>
+constexpr bool is_one_of = (std::is_same_v<Op, Ops> || ...);
+
 template <class Op>
-constexpr bool wants_half = std::is_same_v<Op, op::MatMul> || std::is_same_v<Op, op::Conv> ||
-                            std::is_same_v<Op, op::ConvTranspose> || std::is_same_v<Op, op::Attention> ||
-                            std::is_same_v<Op, op::Recurrent>;
+constexpr bool wants_half = is_one_of<Op, op::MatMul, op::Conv, op::ConvTranspose, op::Attention, op::Recurrent>;
 
 class HalfLowering {
   public:
-    HalfLowering(const Graph& source, Graph& target, DType half) : source_(source), target_(target), half_(half), map_(source) {}
+    HalfLowering(const Graph& source, Graph& target, DType half) : source_(source), target_(target), half_(half), map_(source) {
+        find_quantizers();
+    }
 
     void run() {
         for (const Value& value : source_.live()) {
@@ -132,6 +136,21 @@ class HalfLowering {
   private:
     bool is_constant(Value value) const { return target_.get_if<op::Constant>(value) != nullptr; }
 
+    // What becomes an integer by elementwise steps, scales of quantisation among it: half a step of rounding would be a whole step there.
+    void find_quantizers() {
+        const std::vector<Value> live = source_.live();
+        for (auto value = live.rbegin(); value != live.rend(); ++value) {
+            const Operation& operation = source_[*value].operation;
+            const auto* cast = std::get_if<op::Cast>(&operation);
+            const bool rounds = cast && is_float(source_.dtype(cast->x)) && is_int(cast->dtype);
+            const bool passes = std::visit(
+                []<class Op>(const Op&) { return is_one_of<Op, op::Unary, op::Binary, op::Select, op::Reduce, op::Reshape, op::Permute, op::Broadcast, op::Slice>; },
+                operation);
+            if (!rounds && !(passes && quantizers_.count(value->index))) continue;
+            for (const Value& input : inputs_of(operation)) quantizers_.insert(input.index);
+        }
+    }
+
     Value lower(Value value) {
         const Operation& operation = source_[value].operation;
         if (const auto* input = std::get_if<op::Input>(&operation)) {
@@ -142,7 +161,7 @@ class HalfLowering {
         if (const auto* bits = std::get_if<op::BitCast>(&operation))
             return target_.add(op::BitCast{as(target_, map_(bits->x), source_.dtype(bits->x)), bits->dtype});
         if (const auto* cast = std::get_if<op::Cast>(&operation)) return lower_cast(*cast);
-        const std::optional<DType> floats = float_type(operation);
+        const std::optional<DType> floats = float_type(value);
         return target_.add(map_inputs(operation, [&](Value v) {
             const bool is_f32 = source_.dtype(v) == DType::F32;
             return is_f32 && floats ? as(target_, map_(v), *floats) : map_(v);
@@ -157,7 +176,8 @@ class HalfLowering {
     }
 
     // What the float32 operands of this operation become.
-    std::optional<DType> float_type(const Operation& operation) const {
+    std::optional<DType> float_type(Value value) const {
+        const Operation& operation = source_[value].operation;
         return std::visit(
             [&](const auto& op) -> std::optional<DType> {
                 using Op = std::decay_t<decltype(op)>;
@@ -166,6 +186,7 @@ class HalfLowering {
                 } else {
                     if (is_risky(op)) return DType::F32;
                     if constexpr (wants_half<Op>) return half_;
+                    if (quantizers_.count(value.index)) return DType::F32;
                 }
                 // Others follow their operands; constants follow the others.
                 bool any_half = false, any_f32 = false;
@@ -187,6 +208,7 @@ class HalfLowering {
     Graph& target_;
     DType half_;
     ValueMap map_;
+    std::unordered_set<std::uint32_t> quantizers_;
 };
 
 }  // namespace

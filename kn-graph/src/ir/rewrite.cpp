@@ -43,8 +43,6 @@ void substitute_in(Field& field, const SymbolMap& symbols) {
         field = substitute(field, symbols);
 }
 
-bool mentions(const Graph& graph, const SymbolMap& symbols);
-
 bool mentions(const Node& node, const SymbolMap& symbols) {
     const std::set<std::string> used = symbols_of(node);
     return std::any_of(symbols.begin(), symbols.end(), [&](const auto& entry) { return used.count(entry.first); });

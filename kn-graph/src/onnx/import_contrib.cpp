@@ -116,19 +116,7 @@ Var activate(Node& node, Var x) {
 std::vector<Var> import_fused_conv(Node& node) {
     Var x = node.input(0);
     Var w = node.input(1);
-    const auto rank = spatial_rank(node, x, 1, 3);
-    if (w.rank() != x.rank())
-        node.broken(fmt::format("the weight has rank {}, expected {}", w.rank(), x.rank()));
-    const auto& dims = w.shape().dims();
-    Spatial spatial = read_spatial(node, rank, {dims.begin() + 2, dims.end()}, true);
-    resolve_same(spatial, x.shape());
-    const auto groups = node.attr_int("group", 1);
-    if (groups < 1) node.broken(fmt::format("group is {}", groups));
-    Var y = conv(x, w, node.optional_input(2),
-                 {.strides = spatial.strides,
-                  .dilations = spatial.dilations,
-                  .pads = spatial.pads(),
-                  .groups = groups});
+    Var y = conv(x, w, node.optional_input(2), read_conv(node, x, w));
     if (const auto z = node.optional_input(3)) y = y + *z;
     return {activate(node, y)};
 }

@@ -6,30 +6,10 @@ namespace kn::onnx {
 
 namespace {
 
-std::vector<Dim> kernel_of(Node& node, Var w, std::size_t rank) {
-    if (w.rank() != rank + 2)
-        node.broken(fmt::format("the weight has rank {}, expected {}", w.rank(), rank + 2));
-    const auto& dims = w.shape().dims();
-    return {dims.begin() + 2, dims.end()};
-}
-
-std::int64_t read_groups(Node& node, const char* name = "group") {
-    const auto groups = node.attr_int(name, 1);
-    if (groups < 1) node.broken(fmt::format("{} is {}", name, groups));
-    return groups;
-}
-
 std::vector<Var> import_conv(Node& node) {
     Var x = node.input(0);
     Var w = node.input(1);
-    const auto rank = spatial_rank(node, x, 1, 3);
-    Spatial spatial = read_spatial(node, rank, kernel_of(node, w, rank), true);
-    resolve_same(spatial, x.shape());
-    return {conv(x, w, node.optional_input(2),
-                 {.strides = spatial.strides,
-                  .dilations = spatial.dilations,
-                  .pads = spatial.pads(),
-                  .groups = read_groups(node)})};
+    return {conv(x, w, node.optional_input(2), read_conv(node, x, w))};
 }
 
 /// Where output_shape (or SAME_*) decides the pads. A total below zero leaves the pads at 0 and

@@ -46,22 +46,9 @@ struct IntegerConv {
 /// Padding stands for the real number 0, which is x's zero point.
 IntegerConv integer_conv(Node& node, Var x, Var w, std::optional<Var> x_zero,
                          std::optional<Var> w_zero, std::optional<Var> bias) {
-    const auto rank = spatial_rank(node, x, 1, 3);
-    if (w.rank() != x.rank())
-        node.broken(fmt::format("the weight has rank {}, expected {}", w.rank(), x.rank()));
-    const auto& dims = w.shape().dims();
-    Spatial spatial = read_spatial(node, rank, {dims.begin() + 2, dims.end()}, true);
-    resolve_same(spatial, x.shape());
-    const auto groups = node.attr_int("group", 1);
-    if (groups < 1) node.broken(fmt::format("group is {}", groups));
     if (x_zero) x_zero = as_scalar(*x_zero);
     if (w_zero) w_zero = parameter_along(node, *w_zero, w.rank(), 0);
-    Var y = conv(centred(x, x_zero), centred(w, w_zero), bias,
-                 {.strides = spatial.strides,
-                  .dilations = spatial.dilations,
-                  .pads = spatial.pads(),
-                  .groups = groups});
-    return {y, x.rank()};
+    return {conv(centred(x, x_zero), centred(w, w_zero), bias, read_conv(node, x, w)), x.rank()};
 }
 
 std::vector<Var> import_conv_integer(Node& node) {

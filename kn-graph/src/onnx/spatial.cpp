@@ -82,4 +82,27 @@ std::size_t spatial_rank(Node& node, Var x, std::size_t lowest, std::size_t high
     return rank;
 }
 
+std::vector<Dim> kernel_of(Node& node, Var w, std::size_t rank) {
+    if (w.rank() != rank + 2)
+        node.broken(fmt::format("the weight has rank {}, expected {}", w.rank(), rank + 2));
+    const auto& dims = w.shape().dims();
+    return {dims.begin() + 2, dims.end()};
+}
+
+std::int64_t read_groups(Node& node, const char* name) {
+    const auto groups = node.attr_int(name, 1);
+    if (groups < 1) node.broken(fmt::format("{} is {}", name, groups));
+    return groups;
+}
+
+ConvOptions read_conv(Node& node, Var x, Var w) {
+    const auto rank = spatial_rank(node, x, 1, 3);
+    Spatial spatial = read_spatial(node, rank, kernel_of(node, w, rank), true);
+    resolve_same(spatial, x.shape());
+    return {.strides = spatial.strides,
+            .dilations = spatial.dilations,
+            .pads = spatial.pads(),
+            .groups = read_groups(node)};
+}
+
 }  // namespace kn::onnx

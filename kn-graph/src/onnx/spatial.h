@@ -38,4 +38,10 @@ void resolve_same(Spatial& spatial, const Shape& x);
 /// The number of spatial axes of x [N, C, ...]; unsupported outside lowest..highest.
 std::size_t spatial_rank(Node& node, Var x, std::size_t lowest, std::size_t highest);
 
+/// The spatial sizes of a convolution's weight.
+std::vector<Dim> kernel_of(Node& node, Var w, std::size_t rank);
+std::int64_t read_groups(Node& node, const char* name = "group");
+/// All attributes of a convolution of x [N, C, ...] by w.
+ConvOptions read_conv(Node& node, Var x, Var w);
+
 }  // namespace kn::onnx
