@@ -36,6 +36,9 @@ struct Group {
     Kind kind = Kind::Pointwise;
     Value anchor;                ///< the operation that decided the kind
     std::vector<Value> outputs;  ///< stored by this step, all of them
+    /// Values that exist only inside the step (an epilogue's intermediate results); set by
+    /// Grouping::add.
+    std::vector<Value> swallowed;
     /// Library kinds: the part of the pattern each value plays ("x", "w", "bias", "residual", "q",
     /// ...).
     std::map<std::string, Value> roles;
@@ -66,32 +69,53 @@ class Grouping {
     bool is_stored(Value value) const;
     /// Demands that the value has bytes of its own.
     void store(Value value);
+    /// Demands that the value can be read by strides: stores what it is a view of (through Permute,
+    /// Broadcast, Slice, Window, BitCast, and Reshape where row-major strides allow), or itself.
+    void demand(Value value);
+    /// Says that an output which only renames the elements of `root` is written by whatever
+    /// computes `root`, in place; false if `root` is somebody's place already.
+    bool write_in_place(Value output, Value root);
     /// Makes a group; `swallowed` are values that exist only inside it (an epilogue's intermediate
     /// results).
     void add(Group group, const std::vector<Value>& swallowed = {});
     void decide(const std::string& rule, bool taken, Value where, const std::string& reason);
 
     std::vector<Group>& groups() { return groups_; }
+    const std::vector<Group>& groups() const { return groups_; }
+    const std::vector<Value>& live() const { return live_; }
     const std::vector<Decision>& decisions() const { return decisions_; }
 
   private:
     const Graph& graph_;
     const DeviceProperties& device_;
     const PlanOptions& options_;
+    std::vector<Value> live_;
     std::vector<std::vector<Value>> users_;
-    std::vector<bool> output_, stored_, grouped_;
+    std::vector<bool> output_, stored_, grouped_, in_place_;
     std::vector<Group> groups_;
     std::vector<Decision> decisions_;
 };
 
-/// One idea each, in src/rules/<name>.cpp. Rules run in the order of the table over all live
+/// One idea each, in src/rules/<family>.cpp. Rules run in the order of the table over all live
 /// values, last value first (so that the end of a pattern, which sees all of it, is met before its
-/// parts); what no rule takes is grouped by the last ones: rows, special, pointwise.
+/// parts), until one has grouped the value; what no library rule takes is grouped by the last ones:
+/// special, rows, pointwise. When a rule meets a value, all its users have been met, so is_stored
+/// says whether one of them wants it in memory; a rule may also store it by itself (because it is
+/// dear and has many users). A value that is neither grouped nor stored in the end is inlined.
+/// Not offered to rules: inputs, constants, op::Result (the rule of its source makes it an output),
+/// values that are grouped already, and those without elements.
 struct Rule {
     PlannerRule info;
     /// Tries to make a group with `value` as the last value of the pattern.
     void (*apply)(Grouping& grouping, Value value);
 };
 const std::vector<Rule>& rule_table();
+
+/// Offers all live values to the rules.
+void apply_rules(Grouping& grouping);
+/// The groups in an order in which each finds stored what it reads.
+std::vector<Group> sorted_groups(const Grouping& grouping);
+/// Stored values that computing the group's outputs reads, each once.
+std::vector<Value> reads_of(const Grouping& grouping, const Group& group);
 
 }  // namespace kn::cuda

@@ -31,17 +31,26 @@ class Placement {
 
     /// A constant in another dtype or axis order than its own: a buffer of its own, made at upload.
     TensorRef constant(Value value, DType dtype, const AxisOrder& order);
-    /// A new arena buffer for a step's own use.
-    TensorRef scratch(DType dtype, Ints shape, const std::string& name);
+    /// A new arena buffer for a step's own use, dense in this order of axes (row-major where
+    /// empty).
+    TensorRef scratch(DType dtype, Ints shape, const std::string& name, AxisOrder order = {});
+    /// A copy of the value in this order of axes, made by a pointwise step appended now; made once
+    /// for each order.
+    TensorRef copy_of(Value value, const AxisOrder& order);
 
     Plan& plan() { return plan_; }
     const Graph& graph() const { return *plan_.graph; }
 
   private:
+    void place_outputs(const Grouping& grouping);
+
     Plan& plan_;
     std::unordered_map<std::uint32_t, TensorRef> stored_;
+    std::map<std::pair<std::uint32_t, AxisOrder>, TensorRef> copies_;
 };
 
+/// 0, 1, ... rank - 1.
+AxisOrder row_major(std::size_t rank);
 /// Strides of a dense tensor whose axes are stored in this order.
 Ints strides_for(const Ints& shape, const AxisOrder& order);
 

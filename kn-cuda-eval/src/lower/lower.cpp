@@ -1,0 +1,40 @@
+#include "lower/lower.h"
+
+#include <algorithm>
+
+namespace kn::cuda {
+
+void lower_group(Placement& placement, const Group& group) {
+    switch (group.kind) {
+        case Group::Kind::Pointwise:
+            return lower_pointwise(placement, group);
+        case Group::Kind::Rows:
+            return lower_rows(placement, group);
+        case Group::Kind::MatMul:
+            return lower_matmul(placement, group);
+        case Group::Kind::Conv:
+            return lower_conv(placement, group);
+        case Group::Kind::Attention:
+            return lower_attention(placement, group);
+        case Group::Kind::Special:
+            return lower_special(placement, group);
+    }
+}
+
+Step step_of(const Graph& graph, const Group& group, const std::string& name) {
+    Step step;
+    step.name = name;
+    step.produces = group.outputs;
+    step.reason = group.reason;
+    const auto add = [&](Value value) {
+        for (const std::string& origin : graph[value].origins)
+            if (std::ranges::find(step.origins, origin) == step.origins.end())
+                step.origins.push_back(origin);
+    };
+    for (const auto& value : group.swallowed) add(value);
+    if (group.anchor.graph) add(group.anchor);
+    for (const auto& value : group.outputs) add(value);
+    return step;
+}
+
+}  // namespace kn::cuda

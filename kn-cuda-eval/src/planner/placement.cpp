@@ -1,0 +1,182 @@
+#include "planner/placement.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "lower/lower.h"
+#include "planner/views.h"
+
+namespace kn::cuda {
+
+namespace {
+
+TensorRef dense_ref(std::size_t buffer, DType dtype, Ints shape, const AxisOrder& order) {
+    TensorRef ref;
+    ref.buffer = static_cast<std::uint32_t>(buffer);
+    ref.dtype = dtype;
+    ref.strides = strides_for(shape, order);
+    ref.shape = std::move(shape);
+    return ref;
+}
+
+std::size_t bytes_of(DType dtype, const Ints& shape) {
+    return static_cast<std::size_t>(checked_size(shape)) * size_of(dtype);
+}
+
+std::size_t add_buffer(Plan& plan, Buffer::Kind kind, std::size_t bytes, std::size_t index,
+                       std::string name) {
+    Buffer buffer;
+    buffer.kind = kind;
+    buffer.bytes = bytes;
+    buffer.index = index;
+    buffer.name = std::move(name);
+    plan.buffers.push_back(std::move(buffer));
+    return plan.buffers.size() - 1;
+}
+
+}  // namespace
+
+AxisOrder row_major(std::size_t rank) {
+    AxisOrder order(rank);
+    std::iota(order.begin(), order.end(), 0);
+    return order;
+}
+
+Ints strides_for(const Ints& shape, const AxisOrder& order) {
+    KN_CHECK(shape.size() == order.size());
+    Ints strides(shape.size());
+    std::int64_t stride = 1;
+    for (std::size_t i = order.size(); i-- > 0;) {
+        const auto axis = static_cast<std::size_t>(order[i]);
+        strides[axis] = stride;
+        stride *= shape[axis];
+    }
+    return strides;
+}
+
+Placement::Placement(Plan& plan, const Grouping& grouping,
+                     const std::unordered_map<std::uint32_t, AxisOrder>& layouts)
+    : plan_(plan) {
+    const Graph& g = graph();
+    for (std::size_t i = 0; i < g.inputs().size(); i++) {
+        const NamedValue& input = g.inputs()[i];
+        const Ints shape = g.shape(input.value).to_ints();
+        const DType dtype = g.dtype(input.value);
+        const std::size_t buffer =
+            add_buffer(plan_, Buffer::Kind::Input, bytes_of(dtype, shape), i, input.name);
+        stored_[input.value.index] = dense_ref(buffer, dtype, shape, row_major(shape.size()));
+        plan_.inputs.push_back(stored_[input.value.index]);
+    }
+    for (const Value& value : grouping.live())
+        if (const auto* constant = g.get_if<op::Constant>(value)) {
+            const std::size_t rank = constant->data->tensor.rank();
+            stored_[value.index] = this->constant(value, g.dtype(value), row_major(rank));
+        }
+    place_outputs(grouping);
+    for (const Value& value : grouping.live())
+        if (grouping.is_stored(value)) {
+            if (stored_.count(value.index)) continue;
+            const Ints shape = g.shape(value).to_ints();
+            const auto layout = layouts.find(value.index);
+            const AxisOrder order =
+                layout == layouts.end() ? row_major(shape.size()) : layout->second;
+            const std::size_t buffer =
+                add_buffer(plan_, Buffer::Kind::Arena, bytes_of(g.dtype(value), shape), 0,
+                           "%" + std::to_string(value.index));
+            stored_[value.index] = dense_ref(buffer, g.dtype(value), shape, order);
+        }
+}
+
+// An output that only renames the elements of a value which a group computes is written in place by
+// that group.
+void Placement::place_outputs(const Grouping& grouping) {
+    const Graph& g = graph();
+    for (std::size_t i = 0; i < g.outputs().size(); i++) {
+        const NamedValue& output = g.outputs()[i];
+        const Ints shape = g.shape(output.value).to_ints();
+        const DType dtype = g.dtype(output.value);
+        const std::size_t buffer =
+            add_buffer(plan_, Buffer::Kind::Output, bytes_of(dtype, shape), i, output.name);
+        TensorRef ref = dense_ref(buffer, dtype, shape, row_major(shape.size()));
+        plan_.outputs.push_back(ref);
+        Value value = output.value;
+        while (!grouping.is_stored(value)) {
+            const auto inner = unview_of(g, value, ref);
+            KN_CHECK(inner);
+            ref = *inner;
+            value = *viewed(g, value);
+        }
+        KN_CHECK(!stored_.count(value.index), "output " + output.name + " has no step of its own");
+        stored_[value.index] = ref;
+    }
+}
+
+const TensorRef& Placement::stored(Value value) const {
+    const auto it = stored_.find(value.index);
+    KN_CHECK(it != stored_.end(), "%" + std::to_string(value.index) + " is not stored");
+    return it->second;
+}
+
+bool Placement::is_stored(Value value) const { return stored_.count(value.index) != 0; }
+
+std::optional<TensorRef> Placement::view(Value value) const {
+    if (is_stored(value)) return stored(value);
+    const auto x = viewed(graph(), value);
+    if (!x) return std::nullopt;
+    const auto inner = view(*x);
+    if (!inner) return std::nullopt;
+    return view_of(graph(), value, *inner);
+}
+
+TensorRef Placement::constant(Value value, DType dtype, const AxisOrder& order) {
+    const auto* constant = graph().get_if<op::Constant>(value);
+    KN_CHECK(constant, "%" + std::to_string(value.index) + " is no constant");
+    const Ints shape = constant->data->tensor.shape();
+    const PlanConstant wanted{constant->data, dtype, order};
+    auto it = std::ranges::find(plan_.constants, wanted);
+    std::size_t buffer = 0;
+    if (it == plan_.constants.end()) {
+        plan_.constants.push_back(wanted);
+        const std::string& name = constant->data->name;
+        buffer = add_buffer(plan_, Buffer::Kind::Constant, bytes_of(dtype, shape),
+                            plan_.constants.size() - 1,
+                            name.empty() ? "%" + std::to_string(value.index) : name);
+    } else {
+        const auto index = static_cast<std::size_t>(it - plan_.constants.begin());
+        const auto found = std::ranges::find_if(plan_.buffers, [&](const Buffer& b) {
+            return b.kind == Buffer::Kind::Constant && b.index == index;
+        });
+        buffer = static_cast<std::size_t>(found - plan_.buffers.begin());
+    }
+    return dense_ref(buffer, dtype, shape, order);
+}
+
+TensorRef Placement::scratch(DType dtype, Ints shape, const std::string& name, AxisOrder order) {
+    const std::size_t buffer =
+        add_buffer(plan_, Buffer::Kind::Arena, bytes_of(dtype, shape), 0, name);
+    if (order.empty()) order = row_major(shape.size());
+    return dense_ref(buffer, dtype, std::move(shape), order);
+}
+
+TensorRef Placement::copy_of(Value value, const AxisOrder& order) {
+    if (graph().get_if<op::Constant>(value)) return constant(value, graph().dtype(value), order);
+    if (const auto it = copies_.find({value.index, order}); it != copies_.end()) return it->second;
+    const TensorRef copy = scratch(graph().dtype(value), graph().shape(value).to_ints(),
+                                   "copy of %" + std::to_string(value.index), order);
+    copies_[{value.index, order}] = copy;
+    if (const auto from = view(value)) {
+        lower_copy(*this, *from, copy, "a library step wants another layout");
+        return copy;
+    }
+    // Not in memory yet: its own first place.
+    stored_[value.index] = copy;
+    Group group;
+    group.anchor = value;
+    group.outputs = {value};
+    group.rule = "operand";
+    group.reason = "a library step reads it";
+    lower_pointwise(*this, group);
+    return copy;
+}
+
+}  // namespace kn::cuda

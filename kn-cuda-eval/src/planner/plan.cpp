@@ -1,0 +1,156 @@
+#include <kn/cuda_eval/plan.h>
+
+#include <algorithm>
+#include <set>
+
+#include <kn/graph/optimizer.h>
+#include <kn/graph/precision.h>
+
+#include "planner/memory.h"
+#include "planner/placement.h"
+
+namespace kn::cuda {
+
+namespace {
+
+std::string describe(const Graph& graph, Value value) {
+    const Node& node = graph[value];
+    std::string out =
+        "%" + std::to_string(value.index) + " " + std::string(name_of(node.operation));
+    for (std::size_t i = 0; i < node.origins.size() && i < 3; i++)
+        out += (i == 0 ? " (from " : ", ") + printable(node.origins[i]);
+    return node.origins.empty() ? out : out + ")";
+}
+
+// What no GPU step can express, whatever the rules.
+std::optional<std::string> why_unsupported(const Graph& graph, Value value) {
+    const Operation& operation = graph[value].operation;
+    if (std::holds_alternative<op::If>(operation) || std::holds_alternative<op::Loop>(operation))
+        return "control flow runs on the CPU only";
+    if (std::holds_alternative<op::NonZero>(operation) ||
+        std::holds_alternative<op::ReadDims>(operation))
+        return "its result decides sizes, which a plan fixes beforehand";
+    return std::nullopt;
+}
+
+class Problems {
+  public:
+    void add(const std::string& problem) {
+        if (seen_.insert(problem).second) text_ += "\n  " + problem;
+    }
+    void throw_if_any() const {
+        if (!text_.empty()) throw GraphError("no GPU plan for this network:" + text_);
+    }
+
+  private:
+    std::set<std::string> seen_;
+    std::string text_;
+};
+
+Graph with_precision(const Graph& graph, Precision precision) {
+    switch (precision) {
+        case Precision::F16:
+            return optimize(to_precision(graph, DType::F16));
+        case Precision::BF16:
+            return optimize(to_precision(graph, DType::BF16));
+        case Precision::F64:
+            throw GraphError("precision f64 is the CPU's; a GPU has f32, tf32, f16 and bf16");
+        case Precision::F32:
+        case Precision::TF32:
+            break;
+    }
+    return graph.clone();
+}
+
+// Every output becomes a value that some step computes, and each another one: what is an input, a
+// constant or an output already is copied, as a Reshape to its own shape.
+void separate_outputs(Graph& graph) {
+    std::vector<NamedValue> outputs = graph.outputs();
+    std::set<std::uint32_t> taken;
+    for (NamedValue& output : outputs) {
+        while (graph.get_if<op::Input>(output.value) || graph.get_if<op::Constant>(output.value) ||
+               taken.count(output.value.index))
+            output.value = graph.add(op::Reshape{output.value, graph.shape(output.value)});
+        taken.insert(output.value.index);
+    }
+    graph.set_outputs(std::move(outputs));
+}
+
+void check_static(const Graph& graph, Problems& problems) {
+    std::set<std::string> unbound;
+    for (const Value& value : graph.live())
+        for (const std::string& symbol : symbols_of(graph[value])) {
+            const auto& run_time = graph.run_time_symbols();
+            if (!run_time.count(symbol)) unbound.insert(symbol);
+        }
+    std::string names;
+    for (const std::string& symbol : unbound)
+        names += (names.empty() ? "" : ", ") + printable(symbol);
+    if (!names.empty())
+        throw GraphError("a plan needs numbers for these sizes (bind them): " + names);
+    for (const Value& value : graph.live())
+        if (const auto why = why_unsupported(graph, value))
+            problems.add(describe(graph, value) + ": " + *why);
+    problems.throw_if_any();
+}
+
+}  // namespace
+
+std::int64_t Step::bytes() const {
+    std::int64_t total = 0;
+    std::vector<const TensorRef*> seen;
+    for (const Operand& operand : operands) {
+        if (operand.access == Access::Scratch) continue;
+        const TensorRef& tensor = operand.tensor;
+        if (std::ranges::any_of(seen, [&](const TensorRef* other) { return *other == tensor; }))
+            continue;
+        seen.push_back(&tensor);
+        std::int64_t elements = 1;
+        for (std::size_t i = 0; i < tensor.shape.size(); i++)
+            if (tensor.strides[i] != 0 || tensor.shape[i] == 0) elements *= tensor.shape[i];
+        const std::int64_t times = operand.access == Access::ReadWrite ? 2 : 1;
+        total += times * elements * static_cast<std::int64_t>(size_of(tensor.dtype));
+    }
+    return total;
+}
+
+Plan plan(const Graph& source, const DeviceProperties& device, const PlanOptions& options) {
+    for (const std::string& name : options.disabled_rules)
+        if (std::ranges::none_of(planner_rules(), [&](const auto& r) { return r.name == name; }))
+            throw GraphError("there is no planner rule '" + printable(name) + "'");
+    Problems problems;
+    check_static(source, problems);
+
+    Plan plan;
+    plan.options = options;
+    plan.device = device;
+    Graph own = with_precision(source, options.precision);
+    separate_outputs(own);
+    auto graph = std::make_shared<const Graph>(std::move(own));
+    plan.graph = graph;
+
+    Grouping grouping(*graph, device, options);
+    apply_rules(grouping);
+    for (const Value& value : grouping.live())
+        if (grouping.is_stored(value) && !grouping.is_grouped(value))
+            problems.add(describe(*graph, value) + ": no GPU step computes it");
+    problems.throw_if_any();
+
+    const auto groups = sorted_groups(grouping);
+    Placement placement(plan, grouping, choose_layouts(grouping));
+    for (const Group& group : groups) {
+        try {
+            lower_group(placement, group);
+        } catch (const GraphError& error) {
+            problems.add(describe(*graph, group.anchor) + ": " + error.what());
+        }
+    }
+    problems.throw_if_any();
+    for (const Value& value : grouping.live())
+        if (placement.is_stored(value)) plan.stored.emplace_back(value, placement.stored(value));
+    plan.decisions = grouping.decisions();
+    plan_memory(plan);
+    return plan;
+}
+
+}  // namespace kn::cuda
