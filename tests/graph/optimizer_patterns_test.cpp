@@ -278,6 +278,38 @@ TEST(OptimizerAttention, ModerateFillsAreNotMasks) {
     });
 }
 
+/// Attention of 5 queries over `keys` positions under a constant mask of -inf where `hides(s, t)`.
+template <class Hides>
+Graph with_constant_mask(std::int64_t keys, Hides hides) {
+    Graph g;
+    Tensor mask(DType::F32, {1, 1, 5, keys});
+    for (std::int64_t s = 0; s < 5; ++s)
+        for (std::int64_t t = 0; t < keys; ++t)
+            mask.mutable_data<float>()[static_cast<std::size_t>(s * keys + t)] =
+                hides(s, t) ? -INFINITY : 0.0f;
+    const Var q = input(g, {batch, 4, 5, 8}, "q");
+    const Var k = input(g, {batch, 4, keys, 8}, "k");
+    const Var v = input(g, {batch, 4, keys, 8}, "v");
+    g.output("y", matmul(softmax(matmul(q, transpose(k)) * 0.3 + g.constant(std::move(mask))), v));
+    return g;
+}
+
+TEST(OptimizerAttention, ConstantMasksBecomeCausal) {
+    const auto check = [](const Graph& before, CausalMask causal, bool mask) {
+        const Graph after = optimize(before);
+        ASSERT_NE(find_attention(after), nullptr);
+        EXPECT_EQ(find_attention(after)->causal, causal) << after.to_string();
+        EXPECT_EQ(find_attention(after)->mask.has_value(), mask);
+        expect_same_numbers(before, after, 2e-6, "attention_causal");
+    };
+    check(with_constant_mask(5, [](auto s, auto t) { return t > s; }), CausalMask::TopLeft, false);
+    check(with_constant_mask(7, [](auto s, auto t) { return t > s; }), CausalMask::TopLeft, false);
+    check(with_constant_mask(7, [](auto s, auto t) { return t > s + 2; }), CausalMask::BottomRight,
+          false);
+    check(with_constant_mask(7, [](auto, auto) { return false; }), CausalMask::None, false);
+    check(with_constant_mask(7, [](auto s, auto t) { return t > s + 1; }), CausalMask::None, true);
+}
+
 TEST(OptimizerAttention, GroupedHeads) {
     const Graph after = expect_rule(
         "attention_heads",

@@ -26,8 +26,8 @@ namespace {
 struct Product {
     Value matmul;
     Value weight;
-    Value last;  ///< of the pattern: what the merged product's columns replace
-    Shape split;           ///< the Reshape's result without its last dim, if there is a bias
+    Value last;                 ///< of the pattern: what the merged product's columns replace
+    Shape split;                ///< the Reshape's result without its last dim, if there is a bias
     std::optional<Value> bias;  ///< one-dimensional but for axes of size 1
 };
 
@@ -156,7 +156,8 @@ class Merger {
         std::vector<Dim> row(dims.size(), Dim(1));
         row.back() = dims.back();
         const Value rows = target_.add(op::Reshape{bias, Shape(row)});
-        return target_.add(op::Binary{BinaryOp::Add, y, target_.add(op::Broadcast{rows, Shape(dims)})});
+        return target_.add(
+            op::Binary{BinaryOp::Add, y, target_.add(op::Broadcast{rows, Shape(dims)})});
     }
 
     void take_apart(Value y, const std::vector<Product>& products) {
@@ -165,8 +166,7 @@ class Merger {
             const Shape shape = source_.shape(product.last);
             std::vector<Dim> starts(shape.rank(), Dim(0));
             starts.back() = start;
-            map_.set(product.last,
-                     target_.add(op::Slice{y, starts, Ints(shape.rank(), 1), shape}));
+            map_.set(product.last, target_.add(op::Slice{y, starts, Ints(shape.rank(), 1), shape}));
             start = start + shape.dims().back();
         }
     }

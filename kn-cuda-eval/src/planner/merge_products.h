@@ -1,15 +1,18 @@
-// One product for several that share their first operand: Q, K and V, the gate and the other half of a gated layer.
+// One product for several that share their first operand: Q, K and V, the gate and the other half
+// of a gated layer.
 #pragma once
 
 #include <kn/graph/graph.h>
 
 namespace kn::cuda {
 
-/// Whether the value follows from constants alone by casts and moves, so that it is uploaded like a weight.
+/// Whether the value follows from constants alone by casts and moves, so that it is uploaded like a
+/// weight.
 bool is_constant_expression(const Graph& graph, Value value);
 
-/// The same network, with products of one value and several constant matrices as one product of that value and their concatenation along the
-/// columns; biases behind all of them are concatenated and added before the columns are taken apart (by Slice, which costs nothing).
+/// The same network, with products of one value and several constant matrices as one product of
+/// that value and their concatenation along the columns; biases behind all of them are concatenated
+/// and added before the columns are taken apart (by Slice, which costs nothing).
 Graph merge_products(const Graph& graph);
 
 }  // namespace kn::cuda

@@ -49,6 +49,12 @@ void NetworkVariant::check_types(const std::vector<Tensor>& inputs) const {
     }
 }
 
+// With numbers in place of symbols there is more to fold: positions, masks.
+Graph NetworkVariant::at_sizes(const Bindings& dims) const {
+    Graph bound = graph_->bind(dims);
+    return options_.optimize ? optimize(bound) : std::move(bound);
+}
+
 std::shared_ptr<Executable> NetworkVariant::plan_for(const Bindings& dims) {
     const Bindings key = backend_->takes_symbols() ? Bindings() : dims;
     const std::lock_guard lock(mutex_);
@@ -59,7 +65,7 @@ std::shared_ptr<Executable> NetworkVariant::plan_for(const Bindings& dims) {
         return found->executable;
     }
     const StopWatch watch(times_.plan_ms);
-    const auto graph = key.empty() ? graph_ : std::make_shared<const Graph>(graph_->bind(key));
+    const auto graph = key.empty() ? graph_ : std::make_shared<const Graph>(at_sizes(key));
     const BackendOptions options{options_.device, options_.precision, options_.threads};
     plans_.push_front({key, backend_->prepare(graph, options)});
     const auto executable = plans_.front().executable;

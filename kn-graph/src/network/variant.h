@@ -35,6 +35,7 @@ class NetworkVariant {
     SetupTimes setup_times() const;
 
   private:
+    Graph at_sizes(const Bindings& dims) const;
     std::shared_ptr<Executable> plan_for(const Bindings& dims);
     void check_types(const std::vector<Tensor>& inputs) const;
 

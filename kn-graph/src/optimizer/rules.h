@@ -37,6 +37,7 @@ namespace kn::optimizer {
     X(attention,            "softmax(scale*q*k^T + mask)*v: Attention") \
     X(attention_scale,      "factors of q and k move into Attention's scale") \
     X(attention_heads,      "k and v repeated for groups of heads: Attention reads each once") \
+    X(attention_causal,     "a constant mask that hides only what comes later, or nothing: causal Attention, no mask") \
     X(affine_into_weights,  "scale and bias per channel behind Conv, ConvTranspose, MatMul: into the weights")
 // clang-format on
 

@@ -24,7 +24,8 @@ void expect_same(const Graph& graph, std::size_t products) {
     const auto expected = cpu::run(graph, inputs), got = cpu::run(merged, inputs);
     ASSERT_EQ(expected.size(), got.size());
     for (std::size_t i = 0; i < got.size(); i++)
-        EXPECT_TRUE(testing::compare(got[i], expected[i], testing::default_tolerance(DType::F32)).equal)
+        EXPECT_TRUE(
+            testing::compare(got[i], expected[i], testing::default_tolerance(DType::F32)).equal)
             << merged.to_string();
 }
 
@@ -45,7 +46,8 @@ TEST(MergeProducts, ProjectionsWithBiasesOfDifferentWidths) {
 TEST(MergeProducts, GateWithoutBias) {
     Graph graph;
     const Var x = graph.input("x", DType::F32, Shape::of({5, 8}));
-    graph.output("y", silu(matmul(x, weight(graph, {8, 16}, 1))) * matmul(x, weight(graph, {8, 16}, 2)));
+    graph.output("y",
+                 silu(matmul(x, weight(graph, {8, 16}, 1))) * matmul(x, weight(graph, {8, 16}, 2)));
     expect_same(graph, 1);
 }
 
