@@ -3,6 +3,7 @@
 #include <set>
 
 #include "planner/group.h"
+#include "planner/merge_products.h"
 #include "planner/placement.h"
 #include "planner/views.h"
 
@@ -10,9 +11,8 @@ namespace kn::cuda {
 
 namespace {
 
-bool is_leaf(const Operation& operation) {
-    return std::holds_alternative<op::Input>(operation) ||
-           std::holds_alternative<op::Constant>(operation);
+bool is_leaf(const Graph& graph, Value value) {
+    return graph.get_if<op::Input>(value) || !constant_parts(graph, value).empty();
 }
 
 }  // namespace
@@ -32,7 +32,7 @@ Grouping::Grouping(const Graph& graph, const DeviceProperties& device, const Pla
             auto& users = users_[input.index];
             if (users.empty() || users.back() != value) users.push_back(value);
         }
-        if (is_leaf(graph[value].operation) || graph.shape(value).size() == Dim(0))
+        if (is_leaf(graph, value) || graph.shape(value).size() == Dim(0))
             stored_[value.index] = grouped_[value.index] = true;
     }
     for (const NamedValue& output : graph.outputs())
@@ -64,8 +64,7 @@ void Grouping::demand(Value value) {
 }
 
 bool Grouping::write_in_place(Value output, Value root) {
-    if (is_leaf(graph_[root].operation) || output_[root.index] || in_place_[root.index])
-        return false;
+    if (is_leaf(graph_, root) || output_[root.index] || in_place_[root.index]) return false;
     in_place_[root.index] = true;
     stored_[output.index] = false;
     store(root);

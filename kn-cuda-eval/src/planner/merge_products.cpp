@@ -6,18 +6,17 @@
 
 namespace kn::cuda {
 
-bool is_constant_expression(const Graph& graph, Value value) {
-    const Operation& operation = graph[value].operation;
-    if (std::holds_alternative<op::Constant>(operation)) return true;
-    const bool moves = std::holds_alternative<op::Cast>(operation) ||
-                       std::holds_alternative<op::Concat>(operation) ||
-                       std::holds_alternative<op::Permute>(operation) ||
-                       std::holds_alternative<op::Reshape>(operation) ||
-                       std::holds_alternative<op::Slice>(operation);
-    if (!moves) return false;
-    for (const Value& input : inputs_of(operation))
-        if (!is_constant_expression(graph, input)) return false;
-    return true;
+std::vector<std::shared_ptr<const ConstantData>> constant_parts(const Graph& graph, Value value) {
+    if (const auto* constant = graph.get_if<op::Constant>(value)) return {constant->data};
+    const auto* concat = graph.get_if<op::Concat>(value);
+    if (!concat) return {};
+    std::vector<std::shared_ptr<const ConstantData>> parts;
+    for (const Value& input : concat->inputs) {
+        const auto* part = graph.get_if<op::Constant>(input);
+        if (!part) return {};
+        parts.push_back(part->data);
+    }
+    return parts;
 }
 
 namespace {
@@ -28,7 +27,7 @@ struct Product {
     Value weight;
     Value last;                 ///< of the pattern: what the merged product's columns replace
     Shape split;                ///< the Reshape's result without its last dim, if there is a bias
-    std::optional<Value> bias;  ///< one-dimensional but for axes of size 1
+    std::optional<Value> bias;  ///< of the rank of the sum; 1 in all dims but the last
 };
 
 class Merger {
@@ -61,7 +60,7 @@ class Merger {
     /// The vector that a value is along its last axis, repeated along all others.
     std::optional<Value> vector_of(Value value) const {
         const auto* broadcast = source_.get_if<op::Broadcast>(value);
-        if (!broadcast || !is_constant_expression(source_, broadcast->x)) return std::nullopt;
+        if (!broadcast || !source_.get_if<op::Constant>(broadcast->x)) return std::nullopt;
         const Shape& small = source_.shape(broadcast->x);
         for (std::size_t axis = 0; axis + 1 < small.rank(); axis++)
             if (!(small[axis] == 1)) return std::nullopt;
@@ -95,7 +94,7 @@ class Merger {
         for (const Value& value : source_.live()) {
             const auto* matmul = source_.get_if<op::MatMul>(value);
             if (!matmul || source_.shape(value).rank() != 2 ||
-                !is_constant_expression(source_, matmul->b))
+                !source_.get_if<op::Constant>(matmul->b))
                 continue;
             by_operand[{matmul->a.index, source_.dtype(value)}].push_back(
                 product_at(value, matmul->b));
@@ -139,9 +138,8 @@ class Merger {
             const auto& own = source_[product.last].origins;
             origins.insert(origins.end(), own.begin(), own.end());
             if (!product.bias) continue;
-            const Value bias = copy(*product.bias);
-            biases.inputs.push_back(
-                target_.add(op::Reshape{bias, Shape{target_.shape(bias).dims().back()}}));
+            biases.inputs.push_back(copy(*product.bias));
+            biases.axis = static_cast<std::int64_t>(product.split.rank());
         }
         target_.set_origins(origins);
         Value y = target_.add(op::MatMul{x, target_.add(std::move(weights))});
@@ -152,12 +150,9 @@ class Merger {
     Value with_bias(Value y, Value bias, const Product& like) {
         std::vector<Dim> dims = like.split.dims();
         dims.push_back(target_.shape(y).dims().back());
-        y = target_.add(op::Reshape{y, Shape(dims)});
-        std::vector<Dim> row(dims.size(), Dim(1));
-        row.back() = dims.back();
-        const Value rows = target_.add(op::Reshape{bias, Shape(row)});
-        return target_.add(
-            op::Binary{BinaryOp::Add, y, target_.add(op::Broadcast{rows, Shape(dims)})});
+        const Shape shape(dims);
+        y = target_.add(op::Reshape{y, shape});
+        return target_.add(op::Binary{BinaryOp::Add, y, target_.add(op::Broadcast{bias, shape})});
     }
 
     void take_apart(Value y, const std::vector<Product>& products) {

@@ -2,13 +2,16 @@
 // of a gated layer.
 #pragma once
 
+#include <memory>
+#include <vector>
+
 #include <kn/graph/graph.h>
 
 namespace kn::cuda {
 
-/// Whether the value follows from constants alone by casts and moves, so that it is uploaded like a
-/// weight.
-bool is_constant_expression(const Graph& graph, Value value);
+/// What a Constant, or a Concat of Constants, consists of; empty for other values. Both are
+/// uploaded as one weight.
+std::vector<std::shared_ptr<const ConstantData>> constant_parts(const Graph& graph, Value value);
 
 /// The same network, with products of one value and several constant matrices as one product of
 /// that value and their concatenation along the columns; biases behind all of them are concatenated

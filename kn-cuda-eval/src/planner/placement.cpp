@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "lower/lower.h"
+#include "planner/merge_products.h"
 #include "planner/views.h"
 
 namespace kn::cuda {
@@ -68,10 +69,9 @@ Placement::Placement(Plan& plan, const Grouping& grouping,
         plan_.inputs.push_back(stored_[input.value.index]);
     }
     for (const Value& value : grouping.live())
-        if (const auto* constant = g.get_if<op::Constant>(value)) {
-            const std::size_t rank = constant->data->tensor.rank();
-            stored_[value.index] = this->constant(value, g.dtype(value), row_major(rank));
-        }
+        if (!constant_parts(g, value).empty())
+            stored_[value.index] =
+                constant(value, g.dtype(value), row_major(g.shape(value).rank()));
     place_outputs(grouping);
     for (const Value& value : grouping.live())
         if (grouping.is_stored(value)) {
@@ -129,15 +129,15 @@ std::optional<TensorRef> Placement::view(Value value) const {
 }
 
 TensorRef Placement::constant(Value value, DType dtype, const AxisOrder& order) {
-    const auto* constant = graph().get_if<op::Constant>(value);
-    KN_CHECK(constant, "%" + std::to_string(value.index) + " is no constant");
-    const Ints shape = constant->data->tensor.shape();
-    const PlanConstant wanted{constant->data, dtype, order};
+    PlanConstant wanted{constant_parts(graph(), value), 0, dtype, order};
+    KN_CHECK(!wanted.parts.empty(), "%" + std::to_string(value.index) + " is no constant");
+    if (const auto* concat = graph().get_if<op::Concat>(value)) wanted.axis = concat->axis;
+    const Ints shape = wanted.shape();
     auto it = std::ranges::find(plan_.constants, wanted);
     std::size_t buffer = 0;
     if (it == plan_.constants.end()) {
         plan_.constants.push_back(wanted);
-        const std::string& name = constant->data->name;
+        const std::string& name = wanted.parts[0]->name;
         buffer = add_buffer(plan_, Buffer::Kind::Constant, bytes_of(dtype, shape),
                             plan_.constants.size() - 1,
                             name.empty() ? "%" + std::to_string(value.index) : name);
@@ -159,7 +159,8 @@ TensorRef Placement::scratch(DType dtype, Ints shape, const std::string& name, A
 }
 
 TensorRef Placement::copy_of(Value value, const AxisOrder& order) {
-    if (graph().get_if<op::Constant>(value)) return constant(value, graph().dtype(value), order);
+    if (!constant_parts(graph(), value).empty())
+        return constant(value, graph().dtype(value), order);
     if (const auto it = copies_.find({value.index, order}); it != copies_.end()) return it->second;
     const TensorRef copy = scratch(graph().dtype(value), graph().shape(value).to_ints(),
                                    "copy of %" + std::to_string(value.index), order);

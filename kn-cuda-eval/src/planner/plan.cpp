@@ -96,6 +96,14 @@ void check_static(const Graph& graph, Problems& problems) {
 
 }  // namespace
 
+Ints PlanConstant::shape() const {
+    Ints shape = parts.at(0)->tensor.shape();
+    for (std::size_t i = 1; i < parts.size(); i++)
+        shape[static_cast<std::size_t>(axis)] +=
+            parts[i]->tensor.shape()[static_cast<std::size_t>(axis)];
+    return shape;
+}
+
 std::int64_t Step::bytes() const {
     std::int64_t total = 0;
     std::vector<const TensorRef*> seen;

@@ -74,13 +74,16 @@ struct Operand {
     std::string role;  ///< "x", "w", "bias", "y", ...
 };
 
-/// A weight as the device wants it: converted to `dtype`, its axes stored in the order `order`
-/// (outermost first), dense.
-struct PlanConstant {
-    std::shared_ptr<const ConstantData> data;
+/// A weight as the device wants it: its parts one behind the other along `axis`, converted to
+/// `dtype`, axes stored in the order `order` (outermost first), dense.
+struct KN_CUDA_EVAL_API PlanConstant {
+    std::vector<std::shared_ptr<const ConstantData>> parts;  ///< at least one
+    std::int64_t axis = 0;                                   ///< where there are several
     DType dtype = DType::F32;
     Ints order;
     bool operator==(const PlanConstant&) const = default;
+    /// With the axes in their own order.
+    Ints shape() const;
 };
 
 /// CUDA C++ source with one entry point. Equal sources are one kernel.
