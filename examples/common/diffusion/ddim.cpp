@@ -1,0 +1,90 @@
+// DDIM without added noise: "Denoising Diffusion Implicit Models" (Song et al. 2021), formula (12).
+// LCM: "Latent Consistency Models" (Luo et al. 2023).
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "common/diffusion/tables.h"
+
+namespace diffusion {
+
+namespace {
+
+void set_original(const Config& config, double alpha, Step& step) {
+    const Linear original = original_of(config, std::sqrt(alpha), std::sqrt(1 - alpha));
+    step.from_sample = original.from_sample;
+    step.from_output = original.from_output;
+    step.threshold = config.thresholding;
+    if (config.clip_sample && !config.thresholding) step.clamp = config.clip_sample_range;
+}
+
+void set_start(double alpha, Schedule& schedule) {
+    schedule.start_original = std::sqrt(alpha);
+    schedule.start_noise = std::sqrt(1 - alpha);
+}
+
+}  // namespace
+
+Schedule ddim_schedule(const Config& config, int steps, std::size_t first) {
+    const Tables tables(config);
+    const std::vector<double> timesteps = spaced_timesteps(config, steps, false);
+    Schedule out;
+    for (std::size_t i = first; i < timesteps.size(); i++) {
+        const auto timestep = static_cast<std::int64_t>(timesteps[i]);
+        const double alpha = tables.alpha(timestep);
+        const double previous = tables.next_alpha(timestep - config.train_steps / steps);
+        const double a = std::sqrt(alpha), b = std::sqrt(1 - alpha);
+        if (i == first) set_start(alpha, out);
+        Step step;
+        step.timestep = static_cast<double>(timestep);
+        set_original(config, alpha, step);
+        const double direction = std::sqrt(1 - previous);
+        step.next = {{Source::Converted, std::sqrt(previous)}};
+        if (config.prediction_type == "sample") {
+            step.next.push_back({Source::Sample, direction / b});
+            step.next.push_back({Source::Output, -direction * a / b});
+        } else if (config.prediction_type == "v_prediction") {
+            step.next.push_back({Source::Output, direction * a});
+            step.next.push_back({Source::Sample, direction * b});
+        } else {
+            step.next.push_back({Source::Output, direction});
+        }
+        out.steps.push_back(std::move(step));
+    }
+    return out;
+}
+
+Schedule lcm_schedule(const Config& config, int steps, std::size_t first) {
+    if (steps > config.original_steps)
+        throw std::runtime_error("the LCM scheduler makes at most " +
+                                 std::to_string(config.original_steps) +
+                                 " steps (original_inference_steps), not " + std::to_string(steps));
+    const Tables tables(config);
+    const int ratio = config.train_steps / config.original_steps;
+    std::vector<std::int64_t> timesteps;
+    const double stride = static_cast<double>(config.original_steps) / steps;
+    for (int i = 0; i < steps; i++)
+        timesteps.push_back((config.original_steps - static_cast<int>(std::floor(i * stride))) * ratio - 1);
+    Schedule out;
+    for (std::size_t i = first; i < timesteps.size(); i++) {
+        const double alpha = tables.alpha(timesteps[i]);
+        if (i == first) set_start(alpha, out);
+        Step step;
+        step.timestep = static_cast<double>(timesteps[i]);
+        set_original(config, alpha, step);
+        constexpr double sigma_data = 0.5;
+        const double scaled = step.timestep * config.timestep_scaling;
+        const double norm = scaled * scaled + sigma_data * sigma_data;
+        const double skip = sigma_data * sigma_data / norm;
+        const double keep = scaled / std::sqrt(norm);
+        const bool last = i + 1 == timesteps.size();
+        const double previous = last ? 1 : tables.alpha(timesteps[i + 1]);
+        step.next = {{Source::Converted, std::sqrt(previous) * keep},
+                     {Source::Sample, std::sqrt(previous) * skip}};
+        if (!last) step.next.push_back({Source::Noise, std::sqrt(1 - previous)});
+        out.steps.push_back(std::move(step));
+    }
+    return out;
+}
+
+}  // namespace diffusion
