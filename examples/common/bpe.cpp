@@ -91,7 +91,8 @@ Bpe::Bpe(const std::filesystem::path& vocabulary, const std::filesystem::path& m
     for (unsigned b = 0; b < 256; b++) bytes_[letters_[b]] = static_cast<char>(b);
 }
 
-void Bpe::encode(std::string_view word, std::vector<std::int64_t>& ids) const {
+void Bpe::encode(std::string_view word, std::vector<std::int64_t>& ids,
+                 std::optional<std::int64_t> unknown) const {
     if (word.empty()) return;
     std::vector<std::string> symbols;
     for (const char c : word) symbols.push_back(letters_[static_cast<unsigned char>(c)]);
@@ -114,7 +115,8 @@ void Bpe::encode(std::string_view word, std::vector<std::int64_t>& ids) const {
         }
         symbols = std::move(merged);
     }
-    for (const std::string& symbol : symbols) ids.push_back(id(symbol));
+    for (const std::string& symbol : symbols)
+        ids.push_back(unknown && !ids_.contains(symbol) ? *unknown : id(symbol));
 }
 
 std::string Bpe::decode(std::span<const std::int64_t> ids) const {

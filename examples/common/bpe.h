@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,9 +42,10 @@ class Bpe {
     Bpe(const std::filesystem::path& vocabulary, const std::filesystem::path& merges,
         std::string word_end = {});
 
-    /// Appends the ids of one word (any bytes). Throws std::runtime_error for a symbol that the
-    /// vocabulary lacks.
-    void encode(std::string_view word, std::vector<std::int64_t>& ids) const;
+    /// Appends the ids of one word (any bytes). A symbol that the vocabulary lacks gets the id
+    /// `unknown`, or std::runtime_error is thrown.
+    void encode(std::string_view word, std::vector<std::int64_t>& ids,
+                std::optional<std::int64_t> unknown = {}) const;
     /// The bytes that the ids stand for; tokens outside the byte alphabet (special ones) as they
     /// are written.
     std::string decode(std::span<const std::int64_t> ids) const;
