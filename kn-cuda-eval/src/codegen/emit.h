@@ -12,16 +12,21 @@
 #include <string>
 #include <vector>
 
+#include "codegen/index_math.h"
 #include "planner/placement.h"
 
 namespace kn::cuda {
 
-/// C text of a type: "float", "__half", "long long", "bool"; and of the type arithmetic is done in
+/// C text of a type: "float", "kn_half", "long long", "bool"; and of the type arithmetic is done in
 /// (float for half types).
 std::string c_type(DType dtype);
 std::string compute_type(DType dtype);
+/// Element `i` of a tensor as an exact C literal of the compute type.
+std::string literal(const Tensor& tensor, std::int64_t i);
+std::string literal(DType dtype, double value);
 
-/// An index as C text, one expression per axis; "3" and "i0 * 4 + k" are fine.
+/// An index as C text, one expression per axis; "3" and "i0 * 4 + k" are fine. Texts that the
+/// Emitter's IndexMath made, and variables it was told the range of, are simplified.
 using Index = std::vector<std::string>;
 
 /// Source under construction, indented.
@@ -60,6 +65,18 @@ class Emitter {
   public:
     Emitter(const Placement& placement, Code& code, KernelOperands& operands);
 
+    IndexMath& math() { return math_; }
+
+    /// Says that this kernel computes these values, so they are not read though they are stored.
+    void computes(const std::vector<Value>& values);
+
+    /// Lanes: each thread computes `lanes` neighbouring elements; indices may then be linear in the
+    /// variable "j", and what depends on it is an array. Loads and stores of neighbours are done at
+    /// once. Where an index depends on the lane in another way lanes_failed() is true in the end
+    /// and the text is of no use.
+    void set_lanes(int lanes);
+    bool lanes_failed() const { return lanes_failed_ || math_.lane_failed(); }
+
     /// The variable (in the compute type) that holds element `index` of `value`. The same value at
     /// the same index is computed once per scope.
     std::string value(Value value, const Index& index);
@@ -69,35 +86,94 @@ class Emitter {
 
     /// Statements that store `variable` (compute type) as element `index` of a stored value.
     void store(Value value, const Index& index, const std::string& variable);
+    /// The same for any tensor; and an element of one, in the compute type.
+    void store(const TensorRef& tensor, const Index& index, const std::string& variable);
+    std::string load(const TensorRef& tensor, const Index& index, const std::string& role);
 
     /// A scope of its own for memoised values: what is computed inside is forgotten at its end.
     void push_scope();
     void pop_scope();
 
+    /// A constant that holds `expression`, a variable that may be assigned to, and the assignment.
+    std::string define(const std::string& type, const std::string& expression);
+    std::string declare(const std::string& type, const std::string& start);
+    void assign(const std::string& variable, const std::string& expression);
+    /// `for` over [0, extent) with scopes; gives the counter.
+    std::string open_loop(std::int64_t extent);
+    void close_loop();
+
     /// Whether codegen can compute the operation inline; otherwise why not.
     static std::optional<std::string> why_not_inline(const Graph& graph, Value value);
 
   private:
+    const Graph& graph() const { return placement_.graph(); }
+    Ints shape(Value value) const { return graph().shape(value).to_ints(); }
+    std::string compute(Value value, const Index& index);
+    /// Of a half type, rounded to it: what a step function is about to look at.
+    std::string rounded(Value value, const Index& index);
+    std::string lane_loop(const std::string& statement) const;
+    bool varies(const std::string& text) const { return math_.varies(text); }
+    /// "low <= index && index < high" without what is sure; empty: always true.
+    std::string inside(const std::string& index, std::int64_t low, std::int64_t high);
+    /// An element of `indices` as an index in [0, extent).
+    std::string gathered(Value indices, const Index& index, std::int64_t extent);
+    void open_branch(const std::string& condition);
+    void close_branch();
+
+#define KN_EMIT(name) std::string emit(const op::name& op, Value result, const Index& index);
+    KN_EMIT(Reshape)
+    KN_EMIT(Permute)
+    KN_EMIT(Broadcast)
+    KN_EMIT(Slice)
+    KN_EMIT(Window)
+    KN_EMIT(Concat)
+    KN_EMIT(Pad)
+    KN_EMIT(Gather)
+    KN_EMIT(GatherElements)
+    KN_EMIT(GatherNd)
+    KN_EMIT(Constant)
+    KN_EMIT(ShapeValue)
+    KN_EMIT(Iota)
+    KN_EMIT(Unary)
+    KN_EMIT(Binary)
+    KN_EMIT(Select)
+    KN_EMIT(Cast)
+    KN_EMIT(BitCast)
+    KN_EMIT(Reduce)
+    KN_EMIT(ArgReduce)
+    KN_EMIT(MatMul)
+    KN_EMIT(Conv)
+    KN_EMIT(Norm)
+    KN_EMIT(Softmax)
+#undef KN_EMIT
+    /// The others: InternalError.
+    template <class Op>
+    std::string emit(const Op& op, Value result, const Index& index);
+
     const Placement& placement_;
     Code& code_;
     KernelOperands& operands_;
+    IndexMath math_;
+    int lanes_ = 1;
+    bool lanes_failed_ = false;
+    std::vector<std::uint32_t> computed_;
     std::vector<std::map<std::pair<std::uint32_t, Index>, std::string>> memo_;
     std::map<std::uint32_t, std::function<std::string(const Index&)>> provided_;
 };
 
-/// Linear element offset of an index in a strided tensor, as C text; 64-bit arithmetic only where
-/// the tensor needs it.
-std::string offset_text(const TensorRef& tensor, const Index& index);
-
 /// A finished kernel for Plan::steps: adds the source to the plan (equal sources once) and the
 /// step.
 struct KernelDraft {
-    std::string name;  ///< the step's
+    std::string name;  ///< the step's; the entry point is kn_NAME_HASH
     std::string body;  ///< the statements between the braces
     KernelOperands operands;
     Dim3 grid, block;
     std::size_t shared_bytes = 0;
+    std::string helpers = {};  ///< text before the kernel, guarded against repetition
+    std::vector<std::string> flags = {};
 };
+/// The source is whole (kernel_prelude() in front), yet sources of several kernels may follow each
+/// other in one program: the prelude guards itself, and entry points are told apart by their hash.
 void add_kernel_step(Placement& placement, const Group& group, const KernelDraft& draft);
 
 /// The text that precedes every kernel: types, conversions, the scalar helpers (kn_add, kn_gelu,

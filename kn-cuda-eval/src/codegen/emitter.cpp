@@ -1,0 +1,209 @@
+#include <algorithm>
+
+#include <fmt/core.h>
+
+#include "codegen/emit.h"
+
+namespace kn::cuda {
+
+namespace {
+
+/// Index arithmetic needs 64 bits: something in memory has this many elements.
+bool needs_wide(const Placement& placement) {
+    const auto& buffers = const_cast<Placement&>(placement).plan().buffers;
+    return std::any_of(buffers.begin(), buffers.end(),
+                       [](const Buffer& b) { return b.bytes >= std::size_t{1} << 31; });
+}
+
+}  // namespace
+
+Emitter::Emitter(const Placement& placement, Code& code, KernelOperands& operands)
+    : placement_(placement),
+      code_(code),
+      operands_(operands),
+      math_(code, needs_wide(placement)) {
+    memo_.emplace_back();
+}
+
+void Emitter::computes(const std::vector<Value>& values) {
+    for (const Value& value : values) computed_.push_back(value.index);
+}
+
+void Emitter::set_lanes(int lanes) {
+    lanes_ = lanes;
+    if (lanes > 1) {
+        math_.set_lane("j");
+        math_.variable("j", lanes);
+    }
+}
+
+void Emitter::push_scope() {
+    memo_.emplace_back();
+    math_.push_scope();
+}
+
+void Emitter::pop_scope() {
+    memo_.pop_back();
+    math_.pop_scope();
+}
+
+void Emitter::provide(Value value, std::function<std::string(const Index&)> get) {
+    provided_[value.index] = std::move(get);
+}
+
+std::string Emitter::lane_loop(const std::string& statement) const {
+    return fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) {}", lanes_, statement);
+}
+
+std::string Emitter::define(const std::string& type, const std::string& expression) {
+    const std::string name = code_.fresh("v");
+    if (!varies(expression)) {
+        code_.line(fmt::format("const {} {} = {};", type, name, expression));
+        return name;
+    }
+    code_.line(fmt::format("{} {}[{}];", type, name, lanes_));
+    code_.line(lane_loop(fmt::format("{}[j] = {};", name, expression)));
+    return name + "[j]";
+}
+
+std::string Emitter::declare(const std::string& type, const std::string& start) {
+    const std::string name = code_.fresh("v");
+    if (lanes_ == 1) {
+        code_.line(fmt::format("{} {} = {};", type, name, start));
+        return name;
+    }
+    code_.line(fmt::format("{} {}[{}];", type, name, lanes_));
+    code_.line(lane_loop(fmt::format("{}[j] = {};", name, start)));
+    return name + "[j]";
+}
+
+void Emitter::assign(const std::string& variable, const std::string& expression) {
+    const std::string statement = fmt::format("{} = {};", variable, expression);
+    code_.line(varies(statement) ? lane_loop(statement) : statement);
+}
+
+std::string Emitter::open_loop(std::int64_t extent) {
+    const std::string name = code_.fresh("k");
+    code_.open(fmt::format("for ({0} {1} = 0; {1} < {2}; ++{1})", math_.type(), name, extent));
+    push_scope();
+    return math_.variable(name, extent);
+}
+
+void Emitter::close_loop() {
+    pop_scope();
+    code_.close();
+}
+
+void Emitter::open_branch(const std::string& condition) {
+    if (varies(condition)) lanes_failed_ = true;
+    code_.open(fmt::format("if ({})", condition));
+    push_scope();
+}
+
+void Emitter::close_branch() {
+    pop_scope();
+    code_.close();
+}
+
+std::string Emitter::load(const TensorRef& tensor, const Index& index, const std::string& role) {
+    TensorRef base = tensor;
+    const std::string pointer = operands_.pointer(base, Access::Read, role);
+    const std::string offset = math_.dot(index, tensor.strides);
+    const std::string type = compute_type(tensor.dtype), element = c_type(tensor.dtype);
+    if (!varies(offset)) return define(type, fmt::format("kn_widen({}[{}])", pointer, offset));
+    const auto part = math_.part(offset, "j");
+    if (!part || part->factor != 1 || part->granularity % lanes_ != 0 ||
+        tensor.offset % lanes_ != 0) {
+        return define(type, fmt::format("kn_widen({}[{}])", pointer, offset));
+    }
+    const std::string vector = code_.fresh("u");
+    const std::string vector_type = fmt::format("kn_vector<{}, {}>", element, lanes_);
+    code_.line(fmt::format("const {0} {1} = *(const {0}*)({2} + ({3}));", vector_type, vector,
+                           pointer, part->rest));
+    return define(type, fmt::format("kn_widen({}.lane[j])", vector));
+}
+
+void Emitter::store(Value value, const Index& index, const std::string& variable) {
+    store(placement_.stored(value), index, variable);
+}
+
+void Emitter::store(const TensorRef& tensor, const Index& index, const std::string& variable) {
+    const std::string pointer = operands_.pointer(tensor, Access::Write, "y");
+    const std::string offset = math_.dot(index, tensor.strides);
+    const std::string type = c_type(tensor.dtype);
+    const std::string element =
+        is_half(tensor.dtype) ? fmt::format("kn_cast<{}>({})", type, variable) : variable;
+    const auto part = math_.part(offset, "j");
+    if (lanes_ > 1 && varies(offset) && part && part->factor == 1 &&
+        part->granularity % lanes_ == 0 && tensor.offset % lanes_ == 0) {
+        const std::string vector = code_.fresh("u");
+        code_.line(fmt::format("kn_vector<{}, {}> {};", type, lanes_, vector));
+        code_.line(lane_loop(fmt::format("{}.lane[j] = {};", vector, element)));
+        code_.line(fmt::format("*(kn_vector<{}, {}>*)({} + ({})) = {};", type, lanes_, pointer,
+                               part->rest, vector));
+        return;
+    }
+    const std::string statement = fmt::format("{}[{}] = {};", pointer, offset, element);
+    code_.line(varies(statement) ? lane_loop(statement) : statement);
+}
+
+std::string Emitter::value(Value value, const Index& index) {
+    // Texts of equal meaning are equal texts, mostly.
+    const auto key = std::pair(value.index, index);
+    for (auto scope = memo_.rbegin(); scope != memo_.rend(); ++scope)
+        if (auto found = scope->find(key); found != scope->end()) return found->second;
+    std::string result = compute(value, index);
+    memo_.back()[key] = result;
+    return result;
+}
+
+std::string Emitter::compute(Value value, const Index& index) {
+    if (auto found = provided_.find(value.index); found != provided_.end())
+        return found->second(index);
+    const Operation& operation = graph()[value].operation;
+    if (const auto* constant = std::get_if<op::Constant>(&operation))
+        return emit(*constant, value, index);
+    const bool own = std::find(computed_.begin(), computed_.end(), value.index) != computed_.end();
+    if (!own && placement_.is_stored(value)) return load(placement_.stored(value), index, "x");
+    return std::visit(
+        [&](const auto& op) -> std::string {
+            if constexpr (std::is_same_v<std::decay_t<decltype(op)>, std::monostate>)
+                KN_CHECK(false);
+            else
+                return emit(op, value, index);
+            return {};
+        },
+        operation);
+}
+
+template <class Op>
+std::string Emitter::emit(const Op&, Value result, const Index&) {
+    KN_CHECK(false, "%" + std::to_string(result.index) + " " + std::string(name_of(graph()[result].operation)) +
+                        " cannot be computed inside a kernel");
+    return {};
+}
+
+std::optional<std::string> Emitter::why_not_inline(const Graph& graph, Value value) {
+    return std::visit(
+        [&]<class Op>(const Op& op) -> std::optional<std::string> {
+            using namespace op;
+            constexpr bool stored_only =
+                std::is_same_v<Op, Input> || std::is_same_v<Op, ReadDims> ||
+                std::is_same_v<Op, NonZero> || std::is_same_v<Op, Result> ||
+                std::is_same_v<Op, ScatterElements> || std::is_same_v<Op, ScatterNd> ||
+                std::is_same_v<Op, Cumulative> || std::is_same_v<Op, TopK> ||
+                std::is_same_v<Op, ConvTranspose> || std::is_same_v<Op, Attention> ||
+                std::is_same_v<Op, Resize> || std::is_same_v<Op, GridSample> ||
+                std::is_same_v<Op, Recurrent> || std::is_same_v<Op, Dft> ||
+                std::is_same_v<Op, If> || std::is_same_v<Op, Loop> ||
+                std::is_same_v<Op, std::monostate>;
+            if constexpr (stored_only)
+                return std::string(name_of(graph[value].operation)) +
+                       " is no operation on single elements";
+            else
+                return std::nullopt;
+        },
+        graph[value].operation);
+}
+
+}  // namespace kn::cuda
