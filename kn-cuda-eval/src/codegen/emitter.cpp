@@ -185,7 +185,7 @@ std::string Emitter::emit(const Op&, Value result, const Index&) {
 
 std::optional<std::string> Emitter::why_not_inline(const Graph& graph, Value value) {
     return std::visit(
-        [&]<class Op>(const Op& op) -> std::optional<std::string> {
+        [&]<class Op>(const Op&) -> std::optional<std::string> {
             using namespace op;
             constexpr bool stored_only =
                 std::is_same_v<Op, Input> || std::is_same_v<Op, ReadDims> ||

@@ -3,7 +3,7 @@
 #ifndef KN_INTRINSICS
 #define KN_INTRINSICS
 
-#define KN_DEVICE static __device__ __forceinline__
+#define KN_DEVICE __device__ __forceinline__
 #define KN_KERNEL extern "C" __global__ void
 #define KN_SHARED __shared__
 #define KN_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]

@@ -3,30 +3,24 @@
 #ifndef KN_PRELUDE
 #define KN_PRELUDE
 
-template <bool Condition, class T>
-struct kn_enable {};
-template <class T>
-struct kn_enable<true, T> {
-    typedef T type;
-};
 template <class T>
 struct kn_traits {  // integers
-    static constexpr bool real = false;
+    static constexpr bool real = false, is_bool = false;
     static constexpr bool is_signed = (T)(-1) < (T)0;
 };
 template <>
 struct kn_traits<bool> {
-    static constexpr bool real = false;
+    static constexpr bool real = false, is_bool = true;
     static constexpr bool is_signed = false;
 };
 template <>
 struct kn_traits<float> {
-    static constexpr bool real = true;
+    static constexpr bool real = true, is_bool = false;
     static constexpr bool is_signed = true;
 };
 template <>
 struct kn_traits<double> {
-    static constexpr bool real = true;
+    static constexpr bool real = true, is_bool = false;
     static constexpr bool is_signed = true;
 };
 /// Unsigned arithmetic of at least int's width: defined where T's own overflows.
@@ -57,12 +51,10 @@ KN_DEVICE T kn_highest() {
         return kn_inf(T(0));
     else if constexpr (kn_traits<T>::is_signed)
         return (T)((1ull << (sizeof(T) * 8 - 1)) - 1);
+    else if constexpr (kn_traits<T>::is_bool)
+        return true;
     else
         return (T)(~0ull >> (64 - sizeof(T) * 8));
-}
-template <>
-KN_DEVICE bool kn_highest<bool>() {
-    return true;
 }
 
 template <class T>
@@ -305,7 +297,7 @@ KN_DEVICE I kn_index(T index, I n) {
 
 /// N elements that are moved together.
 template <class T, int N>
-struct alignas(sizeof(T) * N) kn_vector {
+struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) kn_vector {
     T lane[N];
 };
 
@@ -383,4 +375,4 @@ KN_DEVICE T kn_reduce_block(T x, T* scratch, int thread) {
     return x;
 }
 
-#endif
+#endif  // KN_PRELUDE
