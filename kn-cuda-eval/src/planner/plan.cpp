@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <set>
 
-#include <kn/graph/optimizer.h>
-#include <kn/graph/precision.h>
-
 #include "planner/memory.h"
 #include "planner/placement.h"
+#include "planner/prepare.h"
 
 namespace kn::cuda {
 
@@ -46,35 +44,6 @@ class Problems {
     std::set<std::string> seen_;
     std::string text_;
 };
-
-Graph with_precision(const Graph& graph, Precision precision) {
-    switch (precision) {
-        case Precision::F16:
-            return optimize(to_precision(graph, DType::F16));
-        case Precision::BF16:
-            return optimize(to_precision(graph, DType::BF16));
-        case Precision::F64:
-            throw GraphError("precision f64 is the CPU's; a GPU has f32, tf32, f16 and bf16");
-        case Precision::F32:
-        case Precision::TF32:
-            break;
-    }
-    return graph.clone();
-}
-
-// Every output becomes a value that some step computes, and each another one: what is an input, a
-// constant or an output already is copied, as a Reshape to its own shape.
-void separate_outputs(Graph& graph) {
-    std::vector<NamedValue> outputs = graph.outputs();
-    std::set<std::uint32_t> taken;
-    for (NamedValue& output : outputs) {
-        while (graph.get_if<op::Input>(output.value) || graph.get_if<op::Constant>(output.value) ||
-               taken.count(output.value.index))
-            output.value = graph.add(op::Reshape{output.value, graph.shape(output.value)});
-        taken.insert(output.value.index);
-    }
-    graph.set_outputs(std::move(outputs));
-}
 
 void check_static(const Graph& graph, Problems& problems) {
     std::set<std::string> unbound;
@@ -132,9 +101,7 @@ Plan plan(const Graph& source, const DeviceProperties& device, const PlanOptions
     Plan plan;
     plan.options = options;
     plan.device = device;
-    Graph own = with_precision(source, options.precision);
-    separate_outputs(own);
-    auto graph = std::make_shared<const Graph>(std::move(own));
+    const auto graph = std::make_shared<const Graph>(prepare(source, options.precision));
     plan.graph = graph;
 
     Grouping grouping(*graph, device, options);

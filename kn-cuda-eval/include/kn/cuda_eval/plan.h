@@ -159,6 +159,13 @@ struct KN_CUDA_EVAL_API Plan {
     std::string to_dot() const;
 };
 
+/// What the device needs at least for a step's bytes and FLOPs, in microseconds.
+KN_CUDA_EVAL_API double roofline_us(const Step& step, const DeviceProperties& device);
+
+/// "f16[2, 64, 56, 56]", with {0,2,3,1} for another dense order of axes, else with strides; the
+/// buffer in front.
+KN_CUDA_EVAL_API std::string to_string(const TensorRef& tensor);
+
 /// The rules of the planner in the order in which they are tried.
 KN_CUDA_EVAL_API std::vector<PlannerRule> planner_rules();
 
