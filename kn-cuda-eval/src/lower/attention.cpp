@@ -45,8 +45,7 @@ void lower_attention(Placement& placement, const Group& group) {
     const auto read = [&](const std::string& role) {
         const Value value = group.roles.at(role);
         auto view = placement.view(value);
-        if (!view || !suits(placement.plan(), *view))
-            view = placement.copy_of(value, row_major(4));
+        if (!view || !suits(placement.plan(), *view)) view = placement.copy_of(value, row_major(4));
         step.operands.push_back({*view, Access::Read, role});
         return desc_of(*view);
     };

@@ -60,8 +60,8 @@ bool uses_tensor_cores(const PlanOptions& options, DType dtype) {
 
 CudnnProblem conv_problem(const Graph& graph, const Group& group) {
     const Ints x_shape = graph.shape(group.roles.at("x")).to_ints();
-    const AxisOrder order = group.channels_last ? channels_last_order(x_shape.size())
-                                                : row_major(x_shape.size());
+    const AxisOrder order =
+        group.channels_last ? channels_last_order(x_shape.size()) : row_major(x_shape.size());
     const auto desc = [&](const std::string& role) {
         const Value value = group.roles.at(role);
         if (!data_type(graph.dtype(value)) || graph.dtype(value) == DType::F64)
@@ -102,12 +102,12 @@ void lower_conv(Placement& placement, const Group& group) {
         cudnn_support(problem, plan.device, plan.options.workspace_bytes, tensor_cores);
     if (!support.supported) throw GraphError("cuDNN: " + support.reason);
 
-    Step step = step_of(graph, group, graph.get_if<op::Conv>(group.anchor) ? "conv" : "conv-transpose");
+    Step step =
+        step_of(graph, group, graph.get_if<op::Conv>(group.anchor) ? "conv" : "conv-transpose");
     for (const CudnnOperand& operand : operands(problem)) {
         if (operand.output) continue;
         const Value value = group.roles.at(operand.name);
-        step.operands.push_back(
-            {operand_for(placement, value, order), Access::Read, operand.name});
+        step.operands.push_back({operand_for(placement, value, order), Access::Read, operand.name});
     }
     const TensorRef& y = placement.stored(group.outputs[0]);
     TensorRef written = y;

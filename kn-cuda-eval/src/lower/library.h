@@ -25,7 +25,7 @@ std::size_t alignment_of(const Plan& plan, const TensorRef& tensor);
 /// once for each problem in a process. Needs no GPU.
 struct CudnnSupport {
     bool supported = false;
-    std::string reason;            ///< why not
+    std::string reason;               ///< why not
     std::size_t workspace_bytes = 0;  ///< the most of the candidates that may be tried
 };
 CudnnSupport cudnn_support(const CudnnProblem& problem, const DeviceProperties& device,

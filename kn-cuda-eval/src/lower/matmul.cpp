@@ -8,7 +8,6 @@ namespace kn::cuda {
 
 namespace {
 
-
 // Operands where cuBLASLt can read them; a copy if strides do not suit.
 class MatMulLowering {
   public:
@@ -18,8 +17,7 @@ class MatMulLowering {
     void run() {
         const TensorRef& y = placement_.stored(group_.outputs[0]);
         TensorRef d = y;
-        if (!is_row_matrix(d))
-            d = placement_.scratch(y.dtype, y.shape, "product");
+        if (!is_row_matrix(d)) d = placement_.scratch(y.dtype, y.shape, "product");
         choose_form(d);
         emit(d);
         if (d.buffer == y.buffer) return;

@@ -7,7 +7,8 @@ namespace kn::cuda {
 namespace {
 
 // The stride that steps through several axes as through one; extents of 1 do not count.
-std::optional<std::int64_t> common_stride(const Ints& shape, const Ints& strides, std::size_t axes) {
+std::optional<std::int64_t> common_stride(const Ints& shape, const Ints& strides,
+                                          std::size_t axes) {
     std::optional<std::int64_t> inner;
     std::int64_t extent = 1;
     for (std::size_t i = axes; i-- > 0;) {

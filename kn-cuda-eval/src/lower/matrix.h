@@ -8,7 +8,7 @@
 namespace kn::cuda {
 
 struct MatrixView {
-    bool transpose = false;  ///< columns are dense, not rows
+    bool transpose = false;    ///< columns are dense, not rows
     std::int64_t leading = 0;  ///< elements between rows (columns if transposed)
     std::int64_t batch = 1;
     std::int64_t batch_stride = 0;  ///< 0 uses one matrix for the whole batch

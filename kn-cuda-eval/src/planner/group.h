@@ -42,7 +42,7 @@ struct Group {
     /// Library kinds: the part of the pattern each value plays ("x", "w", "bias", "residual", "q",
     /// ...).
     std::map<std::string, Value> roles;
-    Epilogue epilogue;  ///< Conv: activation and order; tensors are set when lowered
+    Epilogue epilogue;           ///< Conv: activation and order; tensors are set when lowered
     bool channels_last = false;  ///< Conv: the layout of x and y that cuDNN gets
     MatmulEpilogue matmul_epilogue = MatmulEpilogue::None;
     std::string rule;  ///< the rule that made it

@@ -25,8 +25,12 @@ Json to_json_value(const Step& step, const DeviceProperties& device) {
         entry["access"] = names[static_cast<int>(operand.access)];
         operands.push_back(std::move(entry));
     }
-    Json out = {{"name", step.name},       {"reason", step.reason}, {"origins", step.origins},
-                {"operands", operands},    {"flops", step.flops},   {"bytes", step.bytes()},
+    Json out = {{"name", step.name},
+                {"reason", step.reason},
+                {"origins", step.origins},
+                {"operands", operands},
+                {"flops", step.flops},
+                {"bytes", step.bytes()},
                 {"roofline_us", roofline_us(step, device)}};
     Json values = Json::array();
     for (const Value& value : step.produces) values.push_back(value.index);

@@ -52,7 +52,8 @@ Graph with_library_masks(const Graph& source) {
         const Node& node = source[value];
         out.set_origins(node.origins);
         Operation operation = map_inputs(node.operation, [&](Value v) { return map(v); });
-        if (auto* attention = std::get_if<op::Attention>(&operation); attention && attention->mask) {
+        if (auto* attention = std::get_if<op::Attention>(&operation);
+            attention && attention->mask) {
             op::Attention bare = *attention;
             bare.mask.reset();
             if (!why_no_sdpa(out, bare)) attention->mask = additive_mask(out, *attention);

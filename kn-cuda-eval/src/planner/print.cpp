@@ -100,10 +100,10 @@ std::string Plan::to_string() const {
         const Step& step = steps[i];
         const double us = roofline_us(step, device);
         total += us;
-        out += fmt::format("{:4} {}: {}, {} moved, {:.3g} MFLOP, at least {:.2f} us\n", i,
-                           step.name, work_text(step),
-                           bytes_text(static_cast<std::size_t>(step.bytes())),
-                           static_cast<double>(step.flops) / 1e6, us);
+        out +=
+            fmt::format("{:4} {}: {}, {} moved, {:.3g} MFLOP, at least {:.2f} us\n", i, step.name,
+                        work_text(step), bytes_text(static_cast<std::size_t>(step.bytes())),
+                        static_cast<double>(step.flops) / 1e6, us);
         for (const Operand& operand : step.operands)
             out += fmt::format("         {}{} {}\n", arrow(operand.access), operand.role,
                                cuda::to_string(operand.tensor));
@@ -153,9 +153,8 @@ std::string Plan::to_dot() const {
         }
     for (std::size_t i = 0; i < steps.size(); i++) {
         const Step& step = steps[i];
-        out += fmt::format("  s{} [label=\"{} {}\\n{}\\n{:.2f} us\"];\n", i, i,
-                           escaped(step.name), escaped(work_text(step)),
-                           roofline_us(step, device));
+        out += fmt::format("  s{} [label=\"{} {}\\n{}\\n{:.2f} us\"];\n", i, i, escaped(step.name),
+                           escaped(work_text(step)), roofline_us(step, device));
         for (const Operand& operand : step.operands) {
             const std::string& from = writer[operand.tensor.buffer];
             if (operand.access != Access::Write && operand.access != Access::Scratch &&

@@ -93,8 +93,7 @@ struct Matcher {
 }  // namespace
 
 std::optional<EpiloguePattern> match_epilogue(const Grouping& grouping, Value value,
-                                              std::size_t axis,
-                                              bool (*is_main)(const Operation&)) {
+                                              std::size_t axis, bool (*is_main)(const Operation&)) {
     Matcher matcher{grouping, axis, is_main, {}};
     if (!matcher.whole(value)) return std::nullopt;
     return matcher.found;

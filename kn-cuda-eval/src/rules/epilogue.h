@@ -22,7 +22,6 @@ std::optional<Value> bias_along(const Graph& graph, Value value, std::size_t axi
 /// Matches with `value` as the end; `is_main` says which operations may be at the heart, and the
 /// bias runs along `axis`. What lies between has no other user.
 std::optional<EpiloguePattern> match_epilogue(const Grouping& grouping, Value value,
-                                              std::size_t axis,
-                                              bool (*is_main)(const Operation&));
+                                              std::size_t axis, bool (*is_main)(const Operation&));
 
 }  // namespace kn::cuda

@@ -14,8 +14,7 @@ bool is_product(const Operation& operation) {
 std::optional<std::string> why_no_library(const Graph& graph, Value product) {
     const auto* matmul = graph.get_if<op::MatMul>(product);
     const DType dtype = graph.dtype(product);
-    if (!data_type(dtype))
-        return "cuBLASLt multiplies no " + std::string(name_of(dtype));
+    if (!data_type(dtype)) return "cuBLASLt multiplies no " + std::string(name_of(dtype));
     const Dim k = graph.shape(matmul->a)[graph.shape(matmul->a).rank() - 1];
     if (k == Dim(0) || k == Dim(1)) return "there is nothing to sum";
     return std::nullopt;
