@@ -26,6 +26,19 @@ struct ExecutorOptions {
     bool cache = true;       ///< kernels and tuned algorithms on disk ($XDG_CACHE_HOME/kn)
 };
 
+/// What making an executor took; `run` changes none of it but graphs_captured.
+struct ExecutorSetup {
+    std::size_t kernels_compiled = 0;    ///< by NVRTC
+    std::size_t kernels_from_cache = 0;  ///< from disk; those that another executor had are in neither
+    std::size_t plans_built = 0;         ///< cuDNN plans, those tried for their speed included
+    std::size_t plans_from_cache = 0;
+    std::size_t problems_tuned = 0;      ///< library problems whose candidates were timed
+    std::size_t problems_from_cache = 0;
+    std::size_t graphs_captured = 0;
+    std::size_t allocations = 0;         ///< of device and pinned memory
+    double ms = 0;
+};
+
 struct StepTime {
     std::size_t step = 0;
     double us = 0;  ///< of one execution, repeated inside a graph
@@ -54,6 +67,7 @@ class KN_CUDA_EVAL_API Executor {
 
     std::vector<StepTime> time_steps(int repeats = 20);
     std::size_t device_bytes() const;  ///< arena, weights and staging, as allocated
+    ExecutorSetup setup() const;
 
   private:
     struct State;

@@ -1,0 +1,44 @@
+// A plan's kernels, from source to loaded code.
+//
+// Many kernels go into one NVRTC program, which shares their prelude; each gets a name and a
+// namespace of its own there, so that no two can collide. On disk a kernel's key leads to the
+// program that holds it, so that a plan that shares some kernels with an earlier one compiles the
+// others only.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <kn/cuda_eval/executor.h>
+#include <kn/cuda_sys/library.h>
+
+#include "cache/disk_cache.h"
+
+namespace kn::cuda {
+
+struct CompiledKernel {
+    std::string name;  ///< of the entry point in the image
+    std::shared_ptr<const std::vector<std::byte>> image;
+    bool from_cache = false;
+};
+
+struct CompileSetup {
+    std::string arch = "sm_90";
+    std::string_view prelude = {};  ///< text that sources may begin with
+    DiskCache* cache = nullptr;     ///< null: none
+    std::size_t kernels_a_program = 24;
+};
+
+/// Compiles what the cache does not have; needs no GPU. Equal sources are compiled once. Throws
+/// CompileError of the kernel at fault.
+std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kernels,
+                                            const CompileSetup& setup);
+
+/// The same, loaded; kernels that a live caller has already loaded are shared. Thread-safe.
+std::vector<std::shared_ptr<const Kernel>> load_kernels(Device device,
+                                                        const std::vector<PlanKernel>& kernels,
+                                                        DiskCache* cache, ExecutorSetup& counts);
+
+}  // namespace kn::cuda

@@ -1,0 +1,67 @@
+// Steps ready to be queued: what remains to be known are the buffers' addresses.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include <kn/cuda_eval/plan.h>
+#include <kn/cuda_sys/cublaslt.h>
+#include <kn/cuda_sys/cudnn.h>
+#include <kn/cuda_sys/library.h>
+
+namespace kn::cuda {
+
+/// Where an operand starts.
+struct OperandAddress {
+    std::uint32_t buffer = 0;
+    std::int64_t bytes = 0;
+};
+
+std::vector<OperandAddress> operand_addresses(const Step& step);
+
+/// Positions in Step::operands; -1: none.
+struct MatmulSlots {
+    int a = 0, b = 1, c = -1, bias = -1, d = -1, workspace = -1;
+};
+/// Throws InternalError if the operands are not those that the work asks for.
+MatmulSlots matmul_slots(const Step& step);
+
+/// The bytes of the last operand if it is Scratch, else 0: what a library may use.
+std::size_t workspace_bytes(const Step& step);
+
+/// As Matmul wants it, beside the algorithm chosen.
+struct MatmulChoice {
+    std::shared_ptr<const Matmul> matmul;
+    MatmulAlgo algo;
+};
+
+struct KernelLaunch {
+    std::shared_ptr<const Kernel> kernel;
+    LaunchConfig config;
+    std::vector<std::int64_t> scalars;
+};
+struct MatmulLaunch {
+    MatmulChoice choice;
+    MatmulSlots slots;
+    double alpha = 1, beta = 0;
+};
+struct CudnnLaunch {
+    CudnnPlan plan;
+};
+struct ClearLaunch {
+    std::size_t bytes = 0;
+};
+
+struct Launch {
+    std::variant<KernelLaunch, MatmulLaunch, CudnnLaunch, ClearLaunch> work;
+    std::vector<OperandAddress> operands;
+    std::size_t workspace = 0;  ///< of a library step, in bytes; its operand is then the last
+};
+
+/// Queues a step on `stream`; `bases` are the addresses of the plan's buffers. Does not block.
+void queue(const Launch& launch, StreamRef stream, const CudnnHandle& cudnn,
+           std::span<std::byte* const> bases);
+
+}  // namespace kn::cuda

@@ -1,0 +1,316 @@
+#include "executor/state.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <map>
+
+#include <fmt/core.h>
+
+#include "executor/algorithms.h"
+#include "executor/kernels.h"
+
+namespace kn::cuda {
+
+namespace {
+
+constexpr std::size_t kept_graphs = 4;
+// A graph that served none of this many runs makes room for another.
+constexpr std::size_t forgotten_after = 64;
+
+std::size_t rounded(std::size_t bytes) {
+    return (bytes + Arena::alignment - 1) / Arena::alignment * Arena::alignment;
+}
+
+std::size_t bytes_of(const TensorRef& tensor) {
+    return static_cast<std::size_t>(checked_size(tensor.shape)) * size_of(tensor.dtype);
+}
+
+bool aligned(const std::byte* address) {
+    return reinterpret_cast<std::uintptr_t>(address) % Arena::alignment == 0;
+}
+bool aligned(const Ports& ports) {
+    const auto good = [](const std::byte* address) { return aligned(address); };
+    return std::ranges::all_of(ports.inputs, good) && std::ranges::all_of(ports.outputs, good);
+}
+
+Device checked(const Plan& plan, Device device) {
+    const int here = device.properties().compute();
+    if (plan.device.compute() != here)
+        detail::misuse("Executor",
+                       fmt::format("the plan is for sm_{}, device {} is sm_{}",
+                                   plan.device.compute(), device.index(), here),
+                       __FILE__, __LINE__);
+    return device;
+}
+
+std::shared_ptr<const Plan> not_null(std::shared_ptr<const Plan> plan) {
+    if (!plan) detail::misuse("Executor", "there is no plan", __FILE__, __LINE__);
+    return plan;
+}
+
+}  // namespace
+
+std::shared_ptr<const CublasLt> shared_cublaslt(Device device) {
+    static std::mutex mutex;
+    static std::map<int, std::weak_ptr<const CublasLt>> handles;
+    const std::lock_guard lock(mutex);
+    auto& known = handles[device.index()];
+    if (auto handle = known.lock()) return handle;
+    // Steps bring their workspaces; an address must be there all the same.
+    auto handle = std::make_shared<const CublasLt>(device, Arena::alignment);
+    known = handle;
+    return handle;
+}
+
+Staging lay_out_staging(const Plan& plan) {
+    Staging staging;
+    for (const TensorRef& input : plan.inputs) {
+        staging.inputs.push_back(staging.bytes);
+        staging.bytes += rounded(bytes_of(input));
+    }
+    staging.input_bytes = staging.bytes;
+    for (const TensorRef& output : plan.outputs) {
+        staging.outputs.push_back(staging.bytes);
+        staging.bytes += rounded(bytes_of(output));
+    }
+    return staging;
+}
+
+std::vector<std::byte*> buffer_addresses(
+    const Plan& plan, std::byte* arena,
+    const std::vector<std::shared_ptr<const DeviceConstant>>& constants,
+    std::span<std::byte* const> inputs, std::span<std::byte* const> outputs) {
+    std::vector<std::byte*> addresses;
+    for (const Buffer& buffer : plan.buffers) {
+        const auto in = [&](const auto& list) {
+            KN_CHECK(buffer.index < list.size(), buffer.name);
+            return list[buffer.index];
+        };
+        switch (buffer.kind) {
+            case Buffer::Kind::Input:
+                addresses.push_back(in(inputs));
+                break;
+            case Buffer::Kind::Output:
+                addresses.push_back(in(outputs));
+                break;
+            case Buffer::Kind::Constant:
+                addresses.push_back(in(constants)->address);
+                break;
+            case Buffer::Kind::Arena:
+                addresses.push_back(arena + buffer.offset);
+                break;
+        }
+    }
+    return addresses;
+}
+
+Executor::State::State(std::shared_ptr<const Plan> the_plan, Device device,
+                       const ExecutorOptions& the_options)
+    : plan(not_null(std::move(the_plan))),
+      options(the_options),
+      stream(checked(*plan, device)),
+      cudnn(device),
+      lt(shared_cublaslt(device)),
+      done(device, Event::Timing::Off),
+      arena(device, 0),
+      staging(lay_out_staging(*plan)),
+      ports_memory(device, 0),
+      host_memory(0) {
+    const auto start = std::chrono::steady_clock::now();
+    std::size_t weights = 0;
+    try {
+        arena = DeviceMemory(device, plan->arena_bytes);
+        ports_memory = DeviceMemory(device, staging.bytes);
+        constants = upload_constants(stream, plan->constants, weights);
+    } catch (const OutOfMemory& error) {
+        const MemoryInfo memory = device.memory();
+        const std::size_t missing = error.requested_bytes();
+        const std::size_t needed = plan->arena_bytes + staging.bytes + plan->constant_bytes;
+        throw OutOfMemory(
+            error.info(), needed,
+            fmt::format("the plan needs {} bytes of device {} (arena {}, inputs and outputs {}, "
+                        "weights {}); the last {} were not to be had, {} of {} are free",
+                        needed, device.index(), plan->arena_bytes, staging.bytes,
+                        plan->constant_bytes, missing, memory.free, memory.total));
+    }
+    host_memory = HostMemory(staging.bytes);
+    setup.allocations = (arena.bytes() > 0) + (ports_memory.bytes() > 0) + (weights > 0) +
+                        (host_memory.bytes() > 0);
+    auto* ports = static_cast<std::byte*>(ports_memory.data());
+    for (const std::size_t offset : staging.inputs) staged.inputs.push_back(ports + offset);
+    for (const std::size_t offset : staging.outputs) staged.outputs.push_back(ports + offset);
+    bases = addresses_of(staged);
+    prepare();
+    setup.ms =
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+Executor::State::~State() {
+    try {
+        done.synchronize();
+    } catch (const std::exception&) {
+        // The device is lost, and its memory with it.
+    }
+}
+
+std::size_t Executor::State::constant_bytes() const {
+    std::size_t sum = 0;
+    std::vector<const std::byte*> seen;
+    for (std::size_t i = 0; i < constants.size(); i++) {
+        if (std::ranges::count(seen, constants[i]->address)) continue;
+        seen.push_back(constants[i]->address);
+        sum += cuda::device_bytes(plan->constants[i]);
+    }
+    return sum;
+}
+
+void Executor::State::prepare() {
+    DiskCache* cache = options.cache ? DiskCache::shared() : nullptr;
+    const auto kernels = load_kernels(device(), plan->kernels, cache, setup);
+    std::map<const Kernel*, std::size_t> allowed;
+    for (const Step& step : plan->steps) {
+        Launch& launch = launches.emplace_back();
+        launch.operands = operand_addresses(step);
+        if (const auto* work = std::get_if<KernelWork>(&step.work)) {
+            const auto& kernel = kernels.at(work->kernel);
+            LaunchConfig config;
+            config.grid = work->grid;
+            config.block = work->block;
+            config.shared_bytes = work->shared_bytes;
+            launch.work = KernelLaunch{kernel, config, work->scalars};
+            std::size_t& most = allowed[kernel.get()];
+            if (work->shared_bytes > device().properties().shared_per_block &&
+                work->shared_bytes > most)
+                kernel->allow_shared_bytes(device(), most = work->shared_bytes);
+        } else if (std::holds_alternative<ClearWork>(step.work)) {
+            launch.work = ClearLaunch{bytes_of(step.operands.at(0).tensor)};
+        }
+    }
+    // Zeros everywhere: what steps read before anybody has written it must not be an index or a
+    // length out of range.
+    fill_bytes_async(stream, arena.data(), 0, arena.bytes());
+    fill_bytes_async(stream, ports_memory.data(), 0, ports_memory.bytes());
+    choose_algorithms(*plan, lt, cudnn, stream, {options.tune, cache, bases}, launches, setup);
+    // Loads all code, and shows what is wrong with a step before it is hidden in a graph.
+    queue_steps(stream, bases);
+    stream.synchronize();
+    if (options.use_graph && !launches.empty()) staged_graph = capture_steps(bases);
+    done.record(stream);
+}
+
+void Executor::State::queue_steps(StreamRef on, std::span<std::byte* const> addresses) {
+    for (const Launch& launch : launches) queue(launch, on, cudnn, addresses);
+}
+
+GraphExec Executor::State::capture_steps(std::span<std::byte* const> addresses) {
+    const CapturedGraph graph = capture(stream, [&] { queue_steps(stream, addresses); });
+    GraphExec exec = graph.instantiate();
+    exec.upload(stream);
+    stream.synchronize();
+    setup.graphs_captured++;
+    return exec;
+}
+
+std::vector<std::byte*> Executor::State::addresses_of(const Ports& ports) const {
+    return buffer_addresses(*plan, static_cast<std::byte*>(arena.data()), constants, ports.inputs,
+                            ports.outputs);
+}
+
+void Executor::State::check_inputs(const std::vector<Tensor>& inputs) const {
+    if (inputs.size() != plan->inputs.size())
+        throw GraphError(
+            fmt::format("{} inputs given, {} expected", inputs.size(), plan->inputs.size()));
+    for (std::size_t i = 0; i < inputs.size(); i++) {
+        const TensorRef& expected = plan->inputs[i];
+        if (inputs[i].dtype() == expected.dtype && inputs[i].shape() == expected.shape) continue;
+        throw GraphError(fmt::format("input '{}' is {}, expected {}{}",
+                                     printable(plan->graph->inputs()[i].name),
+                                     inputs[i].type_string(), name_of(expected.dtype),
+                                     Shape::of(expected.shape).to_string()));
+    }
+}
+
+void Executor::State::upload_inputs(const std::vector<Tensor>& inputs) {
+    auto* host = static_cast<std::byte*>(host_memory.data());
+    for (std::size_t i = 0; i < inputs.size(); i++)
+        if (inputs[i].byte_size() > 0)
+            std::memcpy(host + staging.inputs[i], inputs[i].bytes().data(), inputs[i].byte_size());
+    copy_bytes_async(stream, ports_memory.data(), host, staging.input_bytes);
+}
+
+void Executor::State::run_staged(StreamRef on) {
+    if (staged_graph)
+        staged_graph->launch(on);
+    else
+        queue_steps(on, bases);
+}
+
+std::vector<Tensor> Executor::State::download_outputs() {
+    auto* host = static_cast<std::byte*>(host_memory.data());
+    copy_bytes_async(stream, host + staging.input_bytes,
+                     static_cast<std::byte*>(ports_memory.data()) + staging.input_bytes,
+                     staging.bytes - staging.input_bytes);
+    stream.synchronize();
+    std::vector<Tensor> outputs;
+    for (std::size_t i = 0; i < plan->outputs.size(); i++) {
+        const TensorRef& ref = plan->outputs[i];
+        outputs.push_back(
+            Tensor::from_bytes(ref.dtype, ref.shape, {host + staging.outputs[i], bytes_of(ref)}));
+    }
+    return outputs;
+}
+
+GraphExec* Executor::State::graph_for(const Ports& ports) {
+    if (!options.use_graph) return nullptr;
+    const auto found = std::ranges::find(port_graphs, ports, &PortGraph::ports);
+    if (found != port_graphs.end()) {
+        // The second time: it will come again.
+        if (!found->graph) {
+            done.synchronize();
+            found->graph = capture_steps(addresses_of(ports));
+        }
+        found->last_run = runs;
+        port_graphs.splice(port_graphs.begin(), port_graphs, found);
+        return &*port_graphs.front().graph;
+    }
+    if (port_graphs.size() >= kept_graphs) {
+        const PortGraph& oldest = port_graphs.back();
+        if (oldest.graph && runs - oldest.last_run < forgotten_after) return nullptr;
+        done.synchronize();
+        port_graphs.pop_back();
+    }
+    port_graphs.push_front({ports, std::nullopt, runs});
+    return nullptr;
+}
+
+void Executor::State::copy_and_run(StreamRef on, const Ports& ports, bool by_graph) {
+    for (std::size_t i = 0; i < ports.inputs.size(); i++)
+        copy_bytes_async(on, staged.inputs[i], ports.inputs[i], bytes_of(plan->inputs[i]));
+    if (by_graph)
+        run_staged(on);
+    else
+        queue_steps(on, bases);
+    for (std::size_t i = 0; i < ports.outputs.size(); i++)
+        copy_bytes_async(on, ports.outputs[i], staged.outputs[i], bytes_of(plan->outputs[i]));
+}
+
+void Executor::State::run_on(StreamRef on, const Ports& ports) {
+    const bool direct = aligned(ports);
+    // Into the caller's graph the steps go as they are; events of ours have no place there.
+    if (on.capturing())
+        return direct ? queue_steps(on, addresses_of(ports)) : copy_and_run(on, ports, false);
+    runs++;
+    on.wait(done);
+    if (!direct)
+        copy_and_run(on, ports, true);
+    else if (!options.use_graph)
+        queue_steps(on, addresses_of(ports));
+    else if (const GraphExec* graph = graph_for(ports))
+        graph->launch(on);
+    else
+        copy_and_run(on, ports, true);
+    done.record(on);
+}
+
+}  // namespace kn::cuda

@@ -1,0 +1,93 @@
+// What an Executor holds.
+#pragma once
+
+#include <list>
+#include <mutex>
+#include <optional>
+
+#include <kn/cuda_eval/executor.h>
+#include <kn/cuda_sys/event.h>
+#include <kn/cuda_sys/graph.h>
+
+#include "cache/disk_cache.h"
+#include "executor/constants.h"
+#include "executor/launch.h"
+
+namespace kn::cuda {
+
+/// The handle that executors of one device share.
+std::shared_ptr<const CublasLt> shared_cublaslt(Device device);
+
+/// Where the graph's inputs and outputs lie in one stretch of memory, inputs first, each aligned
+/// for every library.
+struct Staging {
+    std::vector<std::size_t> inputs, outputs;  ///< offsets
+    std::size_t input_bytes = 0;               ///< the first output starts here
+    std::size_t bytes = 0;
+};
+Staging lay_out_staging(const Plan& plan);
+
+/// Addresses of all buffers of a plan.
+std::vector<std::byte*> buffer_addresses(
+    const Plan& plan, std::byte* arena,
+    const std::vector<std::shared_ptr<const DeviceConstant>>& constants,
+    std::span<std::byte* const> inputs, std::span<std::byte* const> outputs);
+
+/// Inputs and outputs of a run, by address.
+struct Ports {
+    std::vector<std::byte*> inputs, outputs;
+    bool operator==(const Ports&) const = default;
+};
+
+/// Steps captured for one set of addresses.
+struct PortGraph {
+    Ports ports;
+    std::optional<GraphExec> graph;  ///< none: seen once, not worth it yet
+    std::size_t last_run = 0;
+};
+
+struct Executor::State {
+    State(std::shared_ptr<const Plan> the_plan, Device device, const ExecutorOptions& the_options);
+    ~State();
+
+    std::shared_ptr<const Plan> plan;
+    ExecutorOptions options;
+    ExecutorSetup setup;
+    std::mutex mutex;
+    Stream stream;
+    CudnnHandle cudnn;
+    std::shared_ptr<const CublasLt> lt;
+    Event done;  ///< of the last run: the next one waits, on whatever stream
+    std::vector<std::shared_ptr<const DeviceConstant>> constants;
+    DeviceMemory arena;
+    Staging staging;
+    DeviceMemory ports_memory;
+    HostMemory host_memory;         ///< the same layout as ports_memory
+    Ports staged;                   ///< addresses in ports_memory
+    std::vector<std::byte*> bases;  ///< of the plan's buffers when inputs and outputs are staged
+    std::vector<Launch> launches;
+    std::optional<GraphExec> staged_graph;
+    std::list<PortGraph> port_graphs;
+    std::size_t runs = 0;
+
+    Device device() const { return stream.device(); }
+    std::size_t constant_bytes() const;
+
+    void prepare();
+    void queue_steps(StreamRef on, std::span<std::byte* const> addresses);
+    GraphExec capture_steps(std::span<std::byte* const> addresses);
+    std::vector<std::byte*> addresses_of(const Ports& ports) const;
+
+    void check_inputs(const std::vector<Tensor>& inputs) const;
+    void upload_inputs(const std::vector<Tensor>& inputs);
+    /// Runs the steps on the staged ports.
+    void run_staged(StreamRef on);
+    std::vector<Tensor> download_outputs();
+
+    void run_on(StreamRef on, const Ports& ports);
+    /// The graph for these addresses, if there is one or it is worth making.
+    GraphExec* graph_for(const Ports& ports);
+    void copy_and_run(StreamRef on, const Ports& ports, bool by_graph);
+};
+
+}  // namespace kn::cuda

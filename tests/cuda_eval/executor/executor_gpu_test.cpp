@@ -1,0 +1,210 @@
+// The executor on a GPU, with plans written by hand.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <numeric>
+#include <thread>
+
+#include <kn/cuda_eval/executor.h>
+#include <kn/cuda_sys/graph.h>
+#include <kn/cuda_sys/memory.h>
+
+#include "hand_plans.h"
+
+namespace kn::cuda {
+namespace {
+
+#define KN_REQUIRE_GPU() \
+    if (device_count() == 0) GTEST_SKIP() << why_unavailable()
+
+constexpr std::int64_t size = 1000;
+
+Tensor filled(float start, float step = 0) {
+    Tensor out(DType::F32, {size});
+    float value = start;
+    for (float& x : out.mutable_data<float>()) x = value, value += step;
+    return out;
+}
+
+std::shared_ptr<const Plan> affine(float weight) {
+    return std::make_shared<const Plan>(
+        test::affine_plan(Device(0).properties(), size, filled(weight)));
+}
+
+// 6 w^2 x, element by element.
+void expect_affine(const std::vector<float>& y, const Tensor& x, float weight) {
+    ASSERT_EQ(y.size(), static_cast<std::size_t>(size));
+    for (std::size_t i = 0; i < y.size(); i++)
+        ASSERT_EQ(y[i], 6 * weight * weight * x.data<float>()[i]) << "element " << i;
+}
+void expect_affine(const std::vector<Tensor>& y, const Tensor& x, float weight) {
+    ASSERT_EQ(y.size(), 1u);
+    const auto data = y[0].data<float>();
+    expect_affine(std::vector<float>(data.begin(), data.end()), x, weight);
+}
+
+TEST(GpuExecutor, RunsHostTensors) {
+    KN_REQUIRE_GPU();
+    for (const bool use_graph : {true, false}) {
+        Executor executor(affine(2), Device(0), {.use_graph = use_graph});
+        for (int i = 0; i < 3; i++) {
+            const Tensor x = filled(static_cast<float>(i), 1);
+            expect_affine(executor.run({x}), x, 2);
+        }
+        EXPECT_EQ(executor.setup().graphs_captured, use_graph ? 1u : 0u);
+        EXPECT_EQ(executor.device_bytes(), 4 * 4096u);
+    }
+}
+
+TEST(GpuExecutor, RefusesWrongInputs) {
+    KN_REQUIRE_GPU();
+    Executor executor(affine(2), Device(0));
+    EXPECT_THROW((void)executor.run({}), GraphError);
+    EXPECT_THROW((void)executor.run({Tensor(DType::F64, {size})}), GraphError);
+    EXPECT_THROW((void)executor.run({Tensor(DType::F32, {size + 1})}), GraphError);
+    EXPECT_THROW(executor.run(Stream(Device(0)), {}, {}), GraphError);
+    const Tensor x = filled(1, 1);
+    expect_affine(executor.run({x}), x, 2);
+}
+
+// Each set of addresses is seen several times: staged copies first, then a graph of its own; more
+// sets than are kept, and addresses that are not aligned.
+TEST(GpuExecutor, RunsDeviceAddresses) {
+    KN_REQUIRE_GPU();
+    for (const bool use_graph : {true, false}) {
+        const Device device(0);
+        Executor executor(affine(3), device, {.use_graph = use_graph});
+        Stream stream(device), other(device);
+        constexpr std::size_t sets = 7, stride = 1024;
+        const Tensor x = filled(1, 0.5f);
+        DeviceBuffer<float> in(device, sets * stride), out(device, sets * stride);
+        for (int round = 0; round < 4; round++)
+            for (std::size_t set = 0; set < sets; set++) {
+                const std::size_t offset = set * stride + (set == 6 ? 1 : 0);
+                const Stream& on = (set + static_cast<std::size_t>(round)) % 2 ? stream : other;
+                const auto source = in.span().subspan(offset, size);
+                const auto target = out.span().subspan(offset, size);
+                source.upload_async(on, x.data<float>());
+                target.fill_bytes_async(on, 0);
+                const void* from = source.data();
+                void* to = target.data();
+                executor.run(on, {&from, 1}, {&to, 1});
+                expect_affine(target.to_vector(on), x, 3);
+            }
+        EXPECT_LE(executor.setup().graphs_captured, use_graph ? 5u : 0u);
+    }
+}
+
+TEST(GpuExecutor, RunsInsideTheCallersCapture) {
+    KN_REQUIRE_GPU();
+    const Device device(0);
+    Executor executor(affine(3), device);
+    Stream stream(device);
+    const Tensor x = filled(1, 0.5f);
+    DeviceBuffer<float> in(device, size), out(device, size);
+    in.span().upload_async(stream, x.data<float>());
+    stream.synchronize();
+    const void* from = in.data();
+    void* to = out.data();
+    const GraphExec graph = capture(stream, [&] {
+                                executor.run(stream, {&from, 1}, {&to, 1});
+                            }).instantiate();
+    graph.launch(stream);
+    expect_affine(out.span().to_vector(stream), x, 3);
+    expect_affine(executor.run({x}), x, 3);
+}
+
+TEST(GpuExecutor, NeitherAllocatesNorCompilesInRun) {
+    KN_REQUIRE_GPU();
+    const Device device(0);
+    Executor executor(affine(2), device);
+    const Tensor x = filled(1, 1);
+    (void)executor.run({x});
+    const ExecutorSetup before = executor.setup();
+    const std::size_t free = device.memory().free;
+    for (int i = 0; i < 50; i++) (void)executor.run({x});
+    const ExecutorSetup after = executor.setup();
+    EXPECT_EQ(device.memory().free, free);
+    EXPECT_EQ(after.allocations, before.allocations);
+    EXPECT_EQ(after.kernels_compiled, before.kernels_compiled);
+    EXPECT_EQ(after.plans_built, before.plans_built);
+    EXPECT_EQ(after.graphs_captured, before.graphs_captured);
+}
+
+TEST(GpuExecutor, SharesWeightsAndKernels) {
+    KN_REQUIRE_GPU();
+    const auto plan = affine(2);
+    Executor first(plan, Device(0), {.cache = false});
+    EXPECT_EQ(first.setup().kernels_compiled, 1u);
+    EXPECT_EQ(first.setup().allocations, 4u);
+    Executor second(plan, Device(0), {.cache = false});
+    EXPECT_EQ(second.setup().kernels_compiled, 0u);
+    EXPECT_EQ(second.setup().allocations, 3u);
+    const Tensor x = filled(1, 1);
+    { const Executor moved = std::move(first); }
+    expect_affine(second.run({x}), x, 2);
+}
+
+TEST(GpuExecutor, ServesThreads) {
+    KN_REQUIRE_GPU();
+    Executor executor(affine(2), Device(0));
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; t++)
+        threads.emplace_back([&executor, t] {
+            for (int i = 0; i < 20; i++) {
+                const Tensor x = filled(static_cast<float>(t), static_cast<float>(i));
+                expect_affine(executor.run({x}), x, 2);
+            }
+        });
+    for (std::thread& thread : threads) thread.join();
+}
+
+TEST(GpuExecutor, GivesStoredValuesAndTimes) {
+    KN_REQUIRE_GPU();
+    Executor executor(affine(2), Device(0));
+    const Tensor x = filled(1, 1);
+    const auto stored = executor.run_stored({x});
+    ASSERT_EQ(stored.size(), 2u);
+    EXPECT_EQ(stored[0].second.at(10), 2 * 2 * 11);
+    EXPECT_EQ(stored[1].second.at(10), 6 * 4 * 11);
+    const auto times = executor.time_steps();
+    ASSERT_EQ(times.size(), 2u);
+    for (const StepTime& time : times) {
+        EXPECT_GT(time.us, 0.1);
+        EXPECT_LT(time.us, 1000);
+    }
+    expect_affine(executor.run({x}), x, 2);
+}
+
+TEST(GpuExecutor, SaysHowMuchMemoryIsMissing) {
+    KN_REQUIRE_GPU();
+    const Device device(0);
+    Plan plan = test::affine_plan(device.properties(), size, filled(2));
+    plan.arena_bytes = device.memory().total * 2;
+    const auto too_large = std::make_shared<const Plan>(plan);
+    const auto fits = affine(2);
+    Executor warm(fits, device);
+    const std::size_t free = device.memory().free;
+    for (int i = 0; i < 3; i++) try {
+            Executor executor(too_large, device);
+            FAIL();
+        } catch (const OutOfMemory& error) {
+            EXPECT_GT(error.requested_bytes(), plan.arena_bytes);
+            EXPECT_NE(std::string(error.what()).find("are free"), std::string::npos)
+                << error.what();
+        }
+    EXPECT_EQ(device.memory().free, free);
+    const Tensor x = filled(1, 1);
+    expect_affine(Executor(fits, device).run({x}), x, 2);
+}
+
+TEST(GpuExecutor, RefusesPlansForOtherDevices) {
+    KN_REQUIRE_GPU();
+    Plan plan = test::affine_plan(Device(0).properties(), size, filled(2));
+    plan.device.compute_major = 5;
+    EXPECT_THROW(Executor(std::make_shared<const Plan>(plan), Device(0)), Error);
+    EXPECT_THROW(Executor(nullptr, Device(0)), Error);
+}
+
+}  // namespace
+}  // namespace kn::cuda
