@@ -66,7 +66,8 @@ std::shared_ptr<Executable> NetworkVariant::plan_for(const Bindings& dims) {
     }
     const StopWatch watch(times_.plan_ms);
     const auto graph = key.empty() ? graph_ : std::make_shared<const Graph>(at_sizes(key));
-    const BackendOptions options{options_.device, options_.precision, options_.threads};
+    const BackendOptions options{options_.device, options_.precision, options_.threads,
+                                 options_.tuning};
     plans_.push_front({key, backend_->prepare(graph, options)});
     const auto executable = plans_.front().executable;
     while (plans_.size() > std::max<std::size_t>(options_.max_plans, 1)) {

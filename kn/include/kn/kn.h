@@ -9,3 +9,8 @@
 #if __has_include(<kn/cuda.h>)
 #include <kn/cuda.h>
 #endif
+#if __has_include(<kn/cuda_eval/backend.h>)
+#include <kn/cuda_eval/backend.h>
+#include <kn/cuda_eval/executor.h>
+#include <kn/cuda_eval/plan.h>
+#endif

@@ -18,7 +18,7 @@
 
 namespace kn::cuda {
 
-enum class Tune { None, Fast, Full };
+using Tune = Tuning;
 
 struct ExecutorOptions {
     Tune tune = Tune::Fast;  ///< time the libraries' candidates on the device

@@ -22,6 +22,7 @@ struct BackendOptions {
     Device device = Device::cpu();
     Precision precision = Precision::F32;
     int threads = 0;  ///< of the CPU; 0: all
+    Tuning tuning = Tuning::Fast;
 };
 
 /// A graph made ready for one device. Any number of threads may call `run` at once.

@@ -20,6 +20,14 @@ enum class Precision {
 /// "f32"
 KN_API std::string name_of(Precision precision);
 
+/// How much time preparing for a GPU may take to find the fastest of the vendor's algorithms. What is found is
+/// kept on disk for the next process.
+enum class Tuning {
+    None,  ///< the first that the vendor's libraries suggest
+    Fast,  ///< the best of a few, timed
+    Full,  ///< the best of many: seconds to minutes
+};
+
 class KN_API Device {
   public:
     enum class Kind { Cpu, Cuda };

@@ -22,6 +22,7 @@ struct NetworkOptions {
     Device device = Device::cpu();
     Precision precision = Precision::F32;
     int threads = 0;          ///< of the CPU; 0: one for each processor
+    Tuning tuning = Tuning::Fast;  ///< of GPUs
     bool optimize = true;
     std::size_t max_plans = 16;  ///< prepared sizes kept; the one unused for longest goes first
     LoadOptions load = {};

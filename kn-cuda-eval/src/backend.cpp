@@ -1,0 +1,69 @@
+#include <kn/cuda_eval/backend.h>
+
+#include <algorithm>
+
+#include <kn/cuda_eval/executor.h>
+
+namespace kn::cuda {
+
+namespace {
+
+class CudaExecutable : public Executable {
+  public:
+    CudaExecutable(const Graph& graph, Device device, const BackendOptions& options)
+        : executor_(std::make_shared<const Plan>(
+                        plan(graph, device.properties(), {.precision = options.precision})),
+                    device, {.tune = options.tuning}) {}
+    std::vector<Tensor> run(const std::vector<Tensor>& inputs) override {
+        return executor_.run(inputs);
+    }
+    std::size_t peak_bytes() const override { return executor_.device_bytes(); }
+
+  private:
+    Executor executor_;
+};
+
+class CudaBackend : public Backend {
+  public:
+    bool takes_symbols() const override { return false; }
+
+    std::vector<kn::Device> devices() const override {
+        const int count = device_count();
+        std::vector<kn::Device> list;
+        for (int i = 0; i < count; i++) list.push_back(kn::Device::cuda(i));
+        if (count < 2) return list;
+        std::vector<std::size_t> free;
+        for (int i = 0; i < count; i++) free.push_back(free_bytes(i));
+        std::ranges::stable_sort(list, [&](const kn::Device& a, const kn::Device& b) {
+            return free[static_cast<std::size_t>(a.index())] >
+                   free[static_cast<std::size_t>(b.index())];
+        });
+        return list;
+    }
+
+    std::string why_unavailable() const override { return cuda::why_unavailable(); }
+
+    std::unique_ptr<Executable> prepare(std::shared_ptr<const Graph> graph,
+                                        const BackendOptions& options) override {
+        return std::make_unique<CudaExecutable>(*graph, Device(options.device.index()), options);
+    }
+
+  private:
+    // A device that cannot be asked comes last.
+    static std::size_t free_bytes(int index) {
+        try {
+            return Device(index).memory().free;
+        } catch (const Error&) {
+            return 0;
+        }
+    }
+};
+
+}  // namespace
+
+bool register_backend() {
+    kn::register_backend(kn::Device::Kind::Cuda, std::make_shared<CudaBackend>());
+    return true;
+}
+
+}  // namespace kn::cuda
