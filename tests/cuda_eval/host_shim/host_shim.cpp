@@ -1,0 +1,261 @@
+#include "host_shim.h"
+
+#include <dlfcn.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+
+#include <fmt/core.h>
+
+#include "fibers.h"
+
+namespace kn::cuda {
+
+namespace {
+
+struct Shim {  // as in shim.h
+    unsigned thread[3], block[3], block_dim[3], grid_dim[3];
+    unsigned char* dynamic_shared;
+    void (*barrier)(int);
+    unsigned long long* slots;
+};
+
+std::uint64_t hash_of(const std::string& text) {
+    std::uint64_t hash = 14695981039346656037ull;
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+    return hash;
+}
+
+std::string folder() {
+    const char* temporary = std::getenv("TMPDIR");
+    const std::string path =
+        fmt::format("{}/kn_host_shim_{}", temporary ? temporary : "/tmp", getuid());
+    mkdir(path.c_str(), 0700);
+    return path;
+}
+
+std::string shim_folder() { return std::string(KN_TEST_DATA) + "/../cuda_eval/host_shim"; }
+
+std::string read_file(const std::string& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// What follows the prelude: prelude text is the same for all.
+std::string own_text(const std::string& source) {
+    const std::string marker = "#endif  // KN_PRELUDE";
+    const auto at = source.find(marker);
+    return at == std::string::npos ? source : source.substr(at + marker.size());
+}
+
+bool has_barriers(const std::string& text) {
+    for (const char* word : {"kn_sync", "kn_shuffle", "kn_reduce_", "kn_ballot", "__syncthreads",
+                             "KN_SHARED", "KN_DYNAMIC_SHARED"})
+        if (text.find(word) != std::string::npos) return true;
+    return false;
+}
+
+using Entry = void (*)(const unsigned long long*);
+
+/// All kernels of a plan in one shared object, kept loaded.
+class HostKernels {
+  public:
+    explicit HostKernels(const Plan& plan) {
+        if (plan.kernels.empty()) return;
+        std::string source = "#include \"shim.h\"\n";
+        std::string entries;
+        for (const PlanKernel& kernel : plan.kernels) {
+            // The prelude guards itself; the intrinsics' guard is the shim's.
+            source += source.size() < 100 ? kernel.source : own_text(kernel.source);
+            const char* how = has_barriers(own_text(kernel.source)) ? "call" : "loop";
+            entries += fmt::format(
+                "extern \"C\" void run_{0}(const unsigned long long* a) {{ kn_shim_{1}({0}, a); }}\n",
+                kernel.entry, how);
+        }
+        source += "\n" + entries;
+        static const std::string shim = read_file(shim_folder() + "/shim.h");
+        const std::string base = fmt::format("{}/{:016x}", folder(), hash_of(source + shim));
+        const std::string object = base + ".so";
+        if (access(object.c_str(), R_OK) != 0) build(source, base, object);
+        library_ = dlopen(object.c_str(), RTLD_NOW | RTLD_LOCAL);
+        if (!library_) throw kn::Error(fmt::format("cannot load {}: {}", object, dlerror()));
+        shim_ = static_cast<Shim*>(dlsym(library_, "kn_shim"));
+    }
+    HostKernels(const HostKernels&) = delete;
+    HostKernels& operator=(const HostKernels&) = delete;
+    ~HostKernels() {
+        if (library_) dlclose(library_);
+    }
+
+    void launch(const PlanKernel& kernel, const KernelWork& work,
+                const std::vector<unsigned long long>& arguments) {
+        const auto entry =
+            reinterpret_cast<Entry>(dlsym(library_, ("run_" + kernel.entry).c_str()));
+        std::vector<unsigned long long> slots(2048);
+        std::vector<unsigned char> shared(work.shared_bytes + 16, 0xcd);
+        const Dim3 sizes[] = {work.grid, work.block};
+        unsigned* const to[] = {shim_->grid_dim, shim_->block_dim};
+        for (int i = 0; i < 2; ++i) {
+            to[i][0] = sizes[i].x;
+            to[i][1] = sizes[i].y;
+            to[i][2] = sizes[i].z;
+        }
+        shim_->slots = slots.data();
+        const auto address = reinterpret_cast<std::uintptr_t>(shared.data());
+        shim_->dynamic_shared = shared.data() + (16 - address % 16) % 16;
+        shim_->barrier = Fibers::barrier;
+        if (!has_barriers(own_text(kernel.source))) return entry(arguments.data());
+        const int threads = static_cast<int>(work.block.x * work.block.y * work.block.z);
+        const std::uint64_t blocks = std::uint64_t{work.grid.x} * work.grid.y * work.grid.z;
+        for (std::uint64_t block = 0; block < blocks; ++block) {
+            shim_->block[0] = static_cast<unsigned>(block % work.grid.x);
+            shim_->block[1] = static_cast<unsigned>(block / work.grid.x % work.grid.y);
+            shim_->block[2] = static_cast<unsigned>(block / work.grid.x / work.grid.y);
+            Fibers::run(
+                threads,
+                [&](int i) {
+                    const auto t = static_cast<unsigned>(i);
+                    shim_->thread[0] = t % work.block.x;
+                    shim_->thread[1] = t / work.block.x % work.block.y;
+                    shim_->thread[2] = t / work.block.x / work.block.y;
+                },
+                [&](int) { entry(arguments.data()); });
+        }
+    }
+
+  private:
+    static void build(const std::string& source, const std::string& base,
+                      const std::string& object) {
+        const std::string own = fmt::format("{}.{}", base, getpid());
+        std::ofstream(own + ".cpp") << source;
+        const std::string command =
+            fmt::format("g++ -std=c++17 -O1 -w -shared -fPIC -ffp-contract=off -I'{0}' '{1}.cpp' "
+                        "-o '{1}.so' 2> '{1}.log'",
+                        shim_folder(), own);
+        if (std::system(command.c_str()) != 0)
+            throw kn::Error(fmt::format("{}.cpp does not build:\n{:.4000}", own,
+                                        read_file(own + ".log")));
+        std::rename((own + ".so").c_str(), object.c_str());
+        std::rename((own + ".cpp").c_str(), (base + ".cpp").c_str());
+        std::remove((own + ".log").c_str());
+    }
+
+    void* library_ = nullptr;
+    Shim* shim_ = nullptr;
+};
+
+template <class F>
+void for_each_element(const Ints& shape, const Ints& strides, const F& f) {
+    std::vector<std::int64_t> index(shape.size());
+    const std::int64_t count = checked_size(shape);
+    std::int64_t offset = 0;
+    for (std::int64_t n = 0; n < count; ++n) {
+        f(n, offset);
+        for (std::size_t i = shape.size(); i-- > 0;) {
+            offset += strides[i];
+            if (++index[i] < shape[i]) break;
+            offset -= strides[i] * shape[i];
+            index[i] = 0;
+        }
+    }
+}
+
+Ints strides_of(const Ints& shape, const Ints& order) {
+    Ints strides(shape.size());
+    std::int64_t stride = 1;
+    for (std::size_t i = order.size(); i-- > 0;) {
+        strides[static_cast<std::size_t>(order[i])] = stride;
+        stride *= shape[static_cast<std::size_t>(order[i])];
+    }
+    return strides;
+}
+
+}  // namespace
+
+Tensor gather_strided(const std::byte* first, DType dtype, const Ints& shape, const Ints& strides) {
+    Tensor tensor(dtype, shape);
+    std::byte* to = tensor.mutable_bytes().data();
+    const auto size = static_cast<std::int64_t>(size_of(dtype));
+    for_each_element(shape, strides, [&](std::int64_t n, std::int64_t offset) {
+        std::memcpy(to + n * size, first + offset * size, static_cast<std::size_t>(size));
+    });
+    return tensor;
+}
+
+void scatter_strided(const Tensor& tensor, std::byte* first, const Ints& strides) {
+    const std::byte* from = tensor.bytes().data();
+    const auto size = static_cast<std::int64_t>(size_of(tensor.dtype()));
+    for_each_element(tensor.shape(), strides, [&](std::int64_t n, std::int64_t offset) {
+        std::memcpy(first + offset * size, from + n * size, static_cast<std::size_t>(size));
+    });
+}
+
+std::vector<Tensor> run_plan_on_host(const Plan& plan, const std::vector<Tensor>& inputs) {
+    return run_plan_on_host(plan, inputs, nullptr);
+}
+
+std::vector<Tensor> run_plan_on_host(
+    const Plan& plan, const std::vector<Tensor>& inputs,
+    const std::function<void(std::size_t, const ReadTensor&)>& after) {
+    HostKernels kernels(plan);
+    std::vector<std::byte> arena(plan.arena_bytes + 256, std::byte{0xff});
+    std::vector<std::vector<std::byte>> own(plan.buffers.size());
+    std::vector<std::byte*> addresses(plan.buffers.size());
+    for (std::size_t i = 0; i < plan.buffers.size(); ++i) {
+        const Buffer& buffer = plan.buffers[i];
+        if (buffer.kind == Buffer::Kind::Arena) {
+            const auto address = reinterpret_cast<std::uintptr_t>(arena.data());
+            addresses[i] = arena.data() + (256 - address % 256) % 256 + buffer.offset;
+            continue;
+        }
+        own[i].assign(buffer.bytes + 256, std::byte{0xff});
+        const auto address = reinterpret_cast<std::uintptr_t>(own[i].data());
+        addresses[i] = own[i].data() + (256 - address % 256) % 256;
+        if (buffer.kind == Buffer::Kind::Input) {
+            const Tensor& input = inputs.at(buffer.index);
+            std::memcpy(addresses[i], input.bytes().data(), input.byte_size());
+        }
+        if (buffer.kind == Buffer::Kind::Constant) {
+            upload_constant(plan.constants.at(buffer.index), addresses[i]);
+        }
+    }
+    const auto address_of = [&](const TensorRef& tensor) {
+        return addresses[tensor.buffer] +
+               tensor.offset * static_cast<std::int64_t>(size_of(tensor.dtype));
+    };
+    const ReadTensor read = [&](const TensorRef& tensor) {
+        return gather_strided(address_of(tensor), tensor.dtype, tensor.shape, tensor.strides);
+    };
+    for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+        const Step& step = plan.steps[i];
+        std::vector<std::byte*> operands;
+        for (const Operand& operand : step.operands) operands.push_back(address_of(operand.tensor));
+        if (const auto* work = std::get_if<KernelWork>(&step.work)) {
+            std::vector<unsigned long long> arguments;
+            for (std::byte* address : operands)
+                arguments.push_back(reinterpret_cast<std::uintptr_t>(address));
+            for (const std::int64_t scalar : work->scalars)
+                arguments.push_back(static_cast<unsigned long long>(scalar));
+            kernels.launch(plan.kernels.at(work->kernel), *work, arguments);
+        } else if (const auto* matmul = std::get_if<MatMulWork>(&step.work)) {
+            run_on_host(*matmul, operands);
+        } else if (const auto* cudnn = std::get_if<CudnnWork>(&step.work)) {
+            run_on_host(*cudnn, operands);
+        } else {
+            const TensorRef& tensor = step.operands.at(0).tensor;
+            std::memset(operands.at(0), 0,
+                        static_cast<std::size_t>(checked_size(tensor.shape)) * size_of(tensor.dtype));
+        }
+        if (after) after(i, read);
+    }
+    std::vector<Tensor> outputs;
+    for (const TensorRef& output : plan.outputs) outputs.push_back(read(output));
+    return outputs;
+}
+
+}  // namespace kn::cuda
