@@ -175,6 +175,18 @@ Ints strides_of(const Ints& shape, const Ints& order) {
     return strides;
 }
 
+void upload_constant(const PlanConstant& constant, std::byte* to) {
+    const Ints strides = strides_of(constant.shape(), constant.order);
+    const auto size = static_cast<std::int64_t>(size_of(constant.dtype));
+    std::int64_t start = 0;
+    for (const auto& part : constant.parts) {
+        const auto axis = static_cast<std::size_t>(constant.axis);
+        const Tensor tensor = part->tensor.cast(constant.dtype);
+        scatter_strided(tensor, to + (start == 0 ? 0 : start * strides[axis] * size), strides);
+        if (constant.parts.size() > 1) start += tensor.shape()[axis];
+    }
+}
+
 }  // namespace
 
 Tensor gather_strided(const std::byte* first, DType dtype, const Ints& shape, const Ints& strides) {
