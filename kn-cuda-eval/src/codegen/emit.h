@@ -146,7 +146,7 @@ class Emitter {
     KN_EMIT(Norm)
     KN_EMIT(Softmax)
 #undef KN_EMIT
-    /// The others: InternalError.
+    /// The others: GraphError.
     template <class Op>
     std::string emit(const Op& op, Value result, const Index& index);
 

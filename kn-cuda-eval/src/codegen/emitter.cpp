@@ -178,9 +178,8 @@ std::string Emitter::compute(Value value, const Index& index) {
 
 template <class Op>
 std::string Emitter::emit(const Op&, Value result, const Index&) {
-    KN_CHECK(false, "%" + std::to_string(result.index) + " " + std::string(name_of(graph()[result].operation)) +
-                        " cannot be computed inside a kernel");
-    return {};
+    throw GraphError(fmt::format("%{} {} cannot be computed inside a kernel", result.index,
+                                 name_of(graph()[result].operation)));
 }
 
 std::optional<std::string> Emitter::why_not_inline(const Graph& graph, Value value) {
