@@ -135,7 +135,6 @@ class Chooser {
             for (const std::size_t i : problem.steps) {
                 const auto& own = std::get<MatMulWork>(plan_.steps[i].work);
                 launches_[i].work = MatmulLaunch{{matmul, algo}, slots, own.alpha, own.beta};
-                launches_[i].workspace = workspace;
             }
         };
         if (const auto stored = stored_choice(setup_, key)) {
@@ -214,7 +213,6 @@ class Chooser {
         problem.chosen = true;
         for (const std::size_t i : problem.steps) {
             launches_[i].work = CudnnLaunch{plan};
-            launches_[i].workspace = workspace_bytes(plan_.steps[i]);
         }
     }
 

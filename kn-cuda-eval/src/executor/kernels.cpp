@@ -8,7 +8,7 @@
 #include <kn/cuda_sys/nvrtc.h>
 
 #include "cache/digest.h"
-#include "codegen/kernel_text.h"
+#include "codegen/emit.h"
 
 namespace kn::cuda {
 
@@ -177,8 +177,8 @@ std::vector<std::shared_ptr<const Kernel>> load_kernels(Device device,
 
     std::map<const void*, Library> libraries;
     const auto load = [&](DiskCache* from) {
-        const auto compiled = compile_kernels(
-            missing, {.arch = arch, .prelude = kernel_text("prelude"), .cache = from});
+        const auto compiled =
+            compile_kernels(missing, {.arch = arch, .prelude = kernel_prelude(), .cache = from});
         for (std::size_t i = 0; i < compiled.size(); i++) {
             const auto& [key, index] = wanted[i];
             auto& kernel = fresh[key];

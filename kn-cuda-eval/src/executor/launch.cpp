@@ -37,8 +37,7 @@ void queue_matmul(const MatmulLaunch& work, StreamRef stream, Addresses addresse
 }
 
 void queue_cudnn(const CudnnLaunch& work, StreamRef stream, const CudnnHandle& cudnn,
-                 Addresses addresses, std::size_t workspace) {
-    const bool has_workspace = workspace > 0;
+                 Addresses addresses, bool has_workspace, std::size_t workspace) {
     const DeviceSpan<std::byte> scratch(
         stream.device(), has_workspace ? static_cast<std::byte*>(addresses.back()) : nullptr,
         workspace);
@@ -57,8 +56,12 @@ std::vector<OperandAddress> operand_addresses(const Step& step) {
     return result;
 }
 
+bool has_workspace(const Step& step) {
+    return !step.operands.empty() && step.operands.back().access == Access::Scratch;
+}
+
 std::size_t workspace_bytes(const Step& step) {
-    if (step.operands.empty() || step.operands.back().access != Access::Scratch) return 0;
+    if (!has_workspace(step)) return 0;
     const TensorRef& tensor = step.operands.back().tensor;
     return static_cast<std::size_t>(checked_size(tensor.shape)) * size_of(tensor.dtype);
 }
@@ -70,7 +73,7 @@ MatmulSlots matmul_slots(const Step& step) {
     if (work.beta != 0) slots.c = next++;
     if (work.desc.bias) slots.bias = next++;
     slots.d = next++;
-    if (workspace_bytes(step) > 0) slots.workspace = next++;
+    if (has_workspace(step)) slots.workspace = next++;
     KN_CHECK(static_cast<std::size_t>(next) == step.operands.size(), step.name);
     return slots;
 }
@@ -89,9 +92,9 @@ void queue(const Launch& launch, StreamRef stream, const CudnnHandle& cudnn,
     if (const auto* kernel = std::get_if<KernelLaunch>(&launch.work))
         queue_kernel(*kernel, stream, addresses);
     else if (const auto* matmul = std::get_if<MatmulLaunch>(&launch.work))
-        queue_matmul(*matmul, stream, addresses, launch.workspace);
+        queue_matmul(*matmul, stream, addresses, launch.workspace_bytes);
     else if (const auto* plan = std::get_if<CudnnLaunch>(&launch.work))
-        queue_cudnn(*plan, stream, cudnn, addresses, launch.workspace);
+        queue_cudnn(*plan, stream, cudnn, addresses, launch.has_workspace, launch.workspace_bytes);
     else
         fill_bytes_async(stream, addresses[0], 0, std::get<ClearLaunch>(launch.work).bytes);
 }

@@ -28,7 +28,9 @@ struct MatmulSlots {
 /// Throws InternalError if the operands are not those that the work asks for.
 MatmulSlots matmul_slots(const Step& step);
 
-/// The bytes of the last operand if it is Scratch, else 0: what a library may use.
+/// Whether the last operand of a library step is its workspace, and the bytes of it (0 if there is
+/// none).
+bool has_workspace(const Step& step);
 std::size_t workspace_bytes(const Step& step);
 
 /// As Matmul wants it, beside the algorithm chosen.
@@ -57,7 +59,8 @@ struct ClearLaunch {
 struct Launch {
     std::variant<KernelLaunch, MatmulLaunch, CudnnLaunch, ClearLaunch> work;
     std::vector<OperandAddress> operands;
-    std::size_t workspace = 0;  ///< of a library step, in bytes; its operand is then the last
+    bool has_workspace = false;       ///< the last operand of a library step
+    std::size_t workspace_bytes = 0;  ///< of it
 };
 
 /// Queues a step on `stream`; `bases` are the addresses of the plan's buffers. Does not block.

@@ -172,6 +172,8 @@ void Executor::State::prepare() {
     for (const Step& step : plan->steps) {
         Launch& launch = launches.emplace_back();
         launch.operands = operand_addresses(step);
+        launch.has_workspace = has_workspace(step);
+        launch.workspace_bytes = workspace_bytes(step);
         if (const auto* work = std::get_if<KernelWork>(&step.work)) {
             const auto& kernel = kernels.at(work->kernel);
             LaunchConfig config;

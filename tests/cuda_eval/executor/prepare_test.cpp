@@ -140,6 +140,10 @@ TEST(MatmulSlots, FollowTheOrderOfOperands) {
     EXPECT_EQ(all.d, 4);
     EXPECT_EQ(all.workspace, 5);
     EXPECT_EQ(workspace_bytes(matmul_step(true, 1, 1 << 20)), std::size_t{1} << 20);
+    Step empty = matmul_step(false, 0, 1);
+    empty.operands.back().tensor.shape = {0};
+    EXPECT_EQ(matmul_slots(empty).workspace, 3);
+    EXPECT_EQ(workspace_bytes(empty), 0u);
     Step wrong = matmul_step(true, 1, 0);
     wrong.operands.pop_back();
     EXPECT_THROW(matmul_slots(wrong), InternalError);
