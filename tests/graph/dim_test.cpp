@@ -73,6 +73,17 @@ TEST(Dim, OverflowIsAnError) {
     EXPECT_THROW(static_cast<void>(floor_div(s, 0)), GraphError);
 }
 
+TEST(Dim, BroadcastingAgainChangesNothing) {
+    const Dim both = broadcast_dim(b, s);
+    EXPECT_EQ(broadcast_dim(both, b), both);
+    EXPECT_EQ(broadcast_dim(s, both), both);
+    EXPECT_EQ(broadcast_dim(both, broadcast_dim(s, b)), both);
+    Dim d = b;
+    for (int i = 0; i < 60; ++i) d = broadcast_dim(i % 2 ? b : s, d);
+    EXPECT_EQ(broadcast_dim(d, both), d);
+    EXPECT_EQ(d.eval({{"b", 1}, {"s", 7}}), 7);
+}
+
 TEST(Dim, ExpressionsDoNotGrowWithoutEnd) {
     const auto grow = [](auto step) {
         Dim d = Dim::symbol("n");

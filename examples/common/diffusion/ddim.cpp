@@ -12,8 +12,8 @@ namespace {
 
 void set_original(const Config& config, double alpha, Step& step) {
     const Linear original = original_of(config, std::sqrt(alpha), std::sqrt(1 - alpha));
-    step.from_sample = original.from_sample;
-    step.from_output = original.from_output;
+    step.from_sample = step.original_sample = original.from_sample;
+    step.from_output = step.original_output = original.from_output;
     step.threshold = config.thresholding;
     if (config.clip_sample && !config.thresholding) step.clamp = config.clip_sample_range;
 }

@@ -36,6 +36,10 @@ class Pndm {
         for (std::size_t i = first; i < timesteps_.size(); i++) {
             Step step;
             step.timestep = static_cast<double>(timesteps_[i]);
+            const double alpha = tables_.alpha(timesteps_[i]);
+            const Linear original = original_of(config_, std::sqrt(alpha), std::sqrt(1 - alpha));
+            step.original_sample = original.from_sample;
+            step.original_output = original.from_output;
             if (counter_ < prk_timesteps_.size())
                 runge_kutta(timesteps_[i], step);
             else

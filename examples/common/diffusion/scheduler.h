@@ -94,6 +94,8 @@ struct Step {
     std::optional<std::size_t> store;        ///< then kept in this slot
     bool save_sample = false;                ///< the sample is kept as Saved before it changes
     std::vector<Term> next;                  ///< the next sample is the sum of these
+    double original_sample = 1;  ///< the original that this step expects, to look at:
+    double original_output = 0;  ///< original_sample * sample + original_output * output
     bool uses_noise() const;
 };
 

@@ -157,6 +157,8 @@ class DpmSolver {
     // The solver works on predictions of the original (++) or of the noise.
     void convert(const Level& now, Step& step) const {
         const Linear original = original_of(config_, now.alpha, now.sigma);
+        step.original_sample = original.from_sample;
+        step.original_output = original.from_output;
         if (plus_) {
             step.from_sample = original.from_sample;
             step.from_output = original.from_output;
@@ -250,6 +252,8 @@ Schedule euler_schedule(const Config& config, int steps, std::size_t first) {
             original = {1 / (sigma * sigma + 1), -sigma / std::sqrt(sigma * sigma + 1)};
         else if (config.prediction_type == "epsilon")
             original = {1, -sigma};
+        step.original_sample = original.from_sample;
+        step.original_output = original.from_output;
         step.next = {{Source::Sample, 1 + (1 - original.from_sample) * reach},
                      {Source::Output, -original.from_output * reach}};
         if (config.method == Method::EulerAncestral) step.next.push_back({Source::Noise, up});

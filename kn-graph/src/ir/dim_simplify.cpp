@@ -213,6 +213,26 @@ bool is_cut_of(const Dim& cut, const Dim& dim) {
     return (atom.a == dim && provably_ge(atom.b, 1)) || (atom.b == dim && provably_ge(atom.a, 1));
 }
 
+// The dims that a broadcast dim is made of.
+void collect_parts(const Dim& dim, std::vector<Dim>& out) {
+    const std::vector<Term> terms = DimAccess::terms(dim);
+    const bool alone = terms.size() == 1 && terms[0].coefficient == 1 && terms[0].monomial.size() == 1;
+    if (alone && terms[0].monomial[0]->kind == Atom::Kind::Broadcast) {
+        collect_parts(terms[0].monomial[0]->a, out);
+        collect_parts(terms[0].monomial[0]->b, out);
+    } else {
+        out.push_back(dim);
+    }
+}
+
+// Whether broadcasting with `part` leaves `whole` as it is: it went into it before.
+bool is_within(const Dim& part, const Dim& whole) {
+    std::vector<Dim> parts, of;
+    collect_parts(part, parts);
+    collect_parts(whole, of);
+    return std::ranges::all_of(parts, [&](const Dim& p) { return std::ranges::find(of, p) != of.end(); });
+}
+
 }  // namespace
 
 Dim broadcast_dim(const Dim& a, const Dim& b) {
@@ -224,6 +244,8 @@ Dim broadcast_dim(const Dim& a, const Dim& b) {
     // The other one is then 1 or the same.
     if (a.is_constant()) return a;
     if (b.is_constant()) return b;
+    if (is_within(a, b)) return b;
+    if (is_within(b, a)) return a;
     return DimAccess::atom(Atom::Kind::Broadcast, a, b);
 }
 
