@@ -244,8 +244,8 @@ Dim broadcast_dim(const Dim& a, const Dim& b) {
     // The other one is then 1 or the same.
     if (a.is_constant()) return a;
     if (b.is_constant()) return b;
-    if (is_within(a, b)) return b;
     if (is_within(b, a)) return a;
+    if (is_within(a, b)) return b;
     return DimAccess::atom(Atom::Kind::Broadcast, a, b);
 }
 
