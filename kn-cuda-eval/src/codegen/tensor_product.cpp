@@ -31,7 +31,8 @@ Instruction instruction_of(Arithmetic arithmetic) {
     return {};
 }
 
-// One k step of a group of 128 threads: rows from shared memory, or from registers where they are split.
+// One k step of a group of 128 threads: rows from shared memory, or from registers where they are
+// split.
 std::string wgmma_function(const TensorProduct& product) {
     const bool registers = product.arithmetic == Arithmetic::Split;
     const int sums = product.tile_columns / 2;
@@ -132,8 +133,8 @@ std::string tensor_product_source(const TensorProduct& product, const std::strin
     text += fmt::format("#define KN_SPLIT {}\n", product.arithmetic == Arithmetic::Split ? 1 : 0);
     text += fmt::format("#define KN_BM {}\n#define KN_BN {}\n", product.tile_rows,
                         product.tile_columns);
-    text += fmt::format("#define KN_STAGES {}\n#define KN_BLOCKS {}\n", product.stages,
-                        product.blocks);
+    text +=
+        fmt::format("#define KN_STAGES {}\n#define KN_BLOCKS {}\n", product.stages, product.blocks);
     text += fmt::format("#define KN_M {}ll\n#define KN_N {}\n#define KN_K {}\n", product.m,
                         product.n, product.k);
     text += fmt::format("#define KN_PITCH {}\n", product.pitch());

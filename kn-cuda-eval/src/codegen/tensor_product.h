@@ -1,9 +1,11 @@
-// Source of a matrix product or a convolution on Hopper's tensor cores, with an epilogue of our own.
+// Source of a matrix product or a convolution on Hopper's tensor cores, with an epilogue of our
+// own.
 //
 //     y[m, n] = sum over k of x[m, k] w[n, k]
 //
-// Rows of x are contiguous in k, and so are the rows of w. For a convolution, row m is the window of output position m in an
-// image with channels innermost, and k runs over (kernel row, kernel column, channel).
+// Rows of x are contiguous in k, and so are the rows of w. For a convolution, row m is the window
+// of output position m in an image with channels innermost, and k runs over (kernel row, kernel
+// column, channel).
 #pragma once
 
 #include <cstdint>
@@ -15,11 +17,12 @@
 
 namespace kn::cuda {
 
-/// How two-dimensional windows lie in x; strides in elements, those of x's axes but channels, which are dense.
+/// How two-dimensional windows lie in x; strides in elements, those of x's axes but channels, which
+/// are dense.
 struct ProductWindows {
     std::int64_t channels = 0;
-    std::int64_t height = 0, width = 0;          ///< of the image
-    std::int64_t rows = 0, columns = 0;          ///< of output positions
+    std::int64_t height = 0, width = 0;  ///< of the image
+    std::int64_t rows = 0, columns = 0;  ///< of output positions
     std::int64_t kernel_width = 1;
     std::int64_t stride_y = 1, stride_x = 1, pad_y = 0, pad_x = 0, dilation_y = 1, dilation_x = 1;
     std::int64_t image_stride = 0, line_stride = 0, pixel_stride = 0;
@@ -27,7 +30,9 @@ struct ProductWindows {
 
 struct TensorProduct {
     enum class Arithmetic {
-        F16, BF16, TF32,
+        F16,
+        BF16,
+        TF32,
         Split,  ///< float32 by three TF32 products, as exact as float32 sums
     };
     Arithmetic arithmetic = Arithmetic::F16;
@@ -53,9 +58,10 @@ struct TensorProduct {
     std::optional<std::string> why_not() const;
 };
 
-/// A kernel `entry(parameters)`; the parameters have to name kn_x and kn_w. `finish` are statements that deal with the finished
-/// tile: float tile[tile_rows][pitch] in shared memory, whose element [0][0] is y[row0, column0] (row0 a long long); all threads run them,
-/// and rows and columns beyond m and n are theirs to leave out. Needs the target sm_90a.
+/// A kernel `entry(parameters)`; the parameters have to name kn_x and kn_w. `finish` are statements
+/// that deal with the finished tile: float tile[tile_rows][pitch] in shared memory, whose element
+/// [0][0] is y[row0, column0] (row0 a long long); all threads run them, and rows and columns beyond
+/// m and n are theirs to leave out. Needs the target sm_90a.
 std::string tensor_product_source(const TensorProduct& product, const std::string& entry,
                                   const std::string& parameters, const std::string& finish);
 

@@ -101,7 +101,7 @@ Plan plan(const Graph& source, const DeviceProperties& device, const PlanOptions
     Plan plan;
     plan.options = options;
     plan.device = device;
-    const auto graph = std::make_shared<const Graph>(prepare(source, options.precision));
+    const auto graph = std::make_shared<const Graph>(prepare(source, options));
     plan.graph = graph;
 
     Grouping grouping(*graph, device, options);

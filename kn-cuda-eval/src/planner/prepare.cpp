@@ -8,6 +8,8 @@
 #include <kn/graph/precision.h>
 
 #include "lower/attention.h"
+#include "planner/lift_reshapes.h"
+#include "planner/merge_products.h"
 
 namespace kn::cuda {
 
@@ -81,8 +83,33 @@ void separate_outputs(Graph& graph) {
 
 }  // namespace
 
-Graph prepare(const Graph& graph, Precision precision) {
-    Graph out = with_library_masks(with_precision(graph, precision));
+namespace {
+
+struct Preparation {
+    PlannerRule info;
+    Graph (*apply)(const Graph&);
+};
+
+constexpr Preparation table[] = {
+    {{"merge products", "Products of one value by several constant matrices become one product"},
+     merge_products},
+    {{"lift over reshapes", "Elementwise operations meet the product in front of a Reshape"},
+     lift_over_reshapes},
+};
+
+}  // namespace
+
+std::vector<PlannerRule> preparations() {
+    std::vector<PlannerRule> out;
+    for (const Preparation& preparation : table) out.push_back(preparation.info);
+    return out;
+}
+
+Graph prepare(const Graph& graph, const PlanOptions& options) {
+    Graph out = with_library_masks(with_precision(graph, options.precision));
+    for (const Preparation& preparation : table)
+        if (!options.disabled_rules.count(std::string(preparation.info.name)))
+            out = preparation.apply(out);
     separate_outputs(out);
     return out;
 }

@@ -6,7 +6,10 @@
 
 namespace kn::cuda {
 
-/// A static graph that computes the same under `precision`. Throws GraphError for f64.
-Graph prepare(const Graph& graph, Precision precision);
+/// Rewrites of the whole graph that a plan may leave out by name.
+std::vector<PlannerRule> preparations();
+
+/// A static graph that computes the same under the options' precision. Throws GraphError for f64.
+Graph prepare(const Graph& graph, const PlanOptions& options);
 
 }  // namespace kn::cuda

@@ -1,3 +1,4 @@
+#include "planner/prepare.h"
 #include "rules/rules.h"
 
 namespace kn::cuda {
@@ -14,7 +15,7 @@ const std::vector<Rule>& rule_table() {
 }
 
 std::vector<PlannerRule> planner_rules() {
-    std::vector<PlannerRule> out;
+    std::vector<PlannerRule> out = preparations();
     for (const Rule& rule : rule_table()) out.push_back(rule.info);
     return out;
 }

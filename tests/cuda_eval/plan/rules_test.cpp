@@ -38,7 +38,7 @@ struct Grouped {
 std::unique_ptr<Grouped> group(Graph graph, Precision precision = Precision::F32) {
     auto out = std::make_unique<Grouped>();
     out->options.precision = precision;
-    out->graph = std::make_unique<Graph>(prepare(optimize(graph), precision));
+    out->graph = std::make_unique<Graph>(prepare(optimize(graph), out->options));
     out->grouping = std::make_unique<Grouping>(*out->graph, out->device, out->options);
     apply_rules(*out->grouping);
     return out;

@@ -1,0 +1,106 @@
+#include "planner/lift_reshapes.h"
+
+#include <unordered_set>
+
+namespace kn::cuda {
+
+namespace {
+
+bool is_elementwise(const Operation& operation) {
+    return std::holds_alternative<op::Unary>(operation) ||
+           std::holds_alternative<op::Binary>(operation) ||
+           std::holds_alternative<op::Select>(operation) ||
+           std::holds_alternative<op::Cast>(operation);
+}
+
+class Lifter {
+  public:
+    explicit Lifter(const Graph& source) : source_(source), uses_(source.size(), 0), map_(source) {
+        for (const Value& value : source.live())
+            for (const Value& input : inputs_of(source[value].operation)) uses_[input.index]++;
+        for (const NamedValue& output : source.outputs()) uses_[output.value.index] += 2;
+    }
+
+    Graph run() {
+        out_.share_fresh_symbols(source_);
+        for (const NamedValue& input : source_.inputs())
+            map_.set(input.value, out_.input(input.name, source_.dtype(input.value),
+                                             source_.shape(input.value)));
+        for (const Value& value : source_.live()) {
+            if (map_.find(value)) continue;
+            out_.set_origins(source_[value].origins);
+            Operation operation =
+                map_inputs(source_[value].operation, [&](Value v) { return map_(v); });
+            map_.set(value, lifted(value, operation));
+        }
+        out_.set_origins({});
+        for (const NamedValue& output : source_.outputs())
+            out_.output(output.name, map_(output.value));
+        for (const Constraint& constraint : source_.constraints()) out_.add_constraint(constraint);
+        return std::move(out_);
+    }
+
+  private:
+    // The Reshape of a product among the operands that nobody else reads.
+    std::optional<op::Reshape> product_operand(Value value) const {
+        if (!is_elementwise(source_[value].operation)) return std::nullopt;
+        for (const Value& input : inputs_of(source_[value].operation)) {
+            const auto* reshape = out_.get_if<op::Reshape>(map_(input));
+            if (reshape && uses_[input.index] == 1 && products_.count(reshape->x.index))
+                return *reshape;
+        }
+        return std::nullopt;
+    }
+
+    // The operand at the product's shape. What is repeated along all axes but the last stays so.
+    Value reshaped(Value operand, const Shape& shape) {
+        const Shape from = out_.shape(operand);
+        if (const auto* broadcast = out_.get_if<op::Broadcast>(operand)) {
+            const Value x = broadcast->x;
+            const Shape small = out_.shape(x);
+            bool along_last = from.dims().back() == shape.dims().back();
+            for (std::size_t i = 0; i + 1 < small.rank(); i++)
+                along_last = along_last && small[i] == Dim(1);
+            if (along_last) {
+                std::vector<Dim> row(shape.rank(), Dim(1));
+                row.back() = small.dims().back();
+                return out_.add(op::Broadcast{out_.add(op::Reshape{x, Shape(row)}), shape});
+            }
+        }
+        return out_.add(op::Reshape{operand, shape});
+    }
+
+    Value lifted(Value value, const Operation& operation) {
+        const auto product = product_operand(value);
+        if (!product) {
+            const Value made = out_.add(operation);
+            const bool in_place = is_elementwise(operation) && [&] {
+                for (const Value& input : inputs_of(operation))
+                    if (products_.count(input.index)) return true;
+                return false;
+            }();
+            if (out_.get_if<op::MatMul>(made) || in_place) products_.insert(made.index);
+            return made;
+        }
+        const Shape shape = out_.shape(product->x);
+        const Value made = out_.add(map_inputs(operation, [&](Value v) {
+            const auto* reshape = out_.get_if<op::Reshape>(v);
+            const bool own = reshape && reshape->x == product->x;
+            return own ? product->x : reshaped(v, shape);
+        }));
+        products_.insert(made.index);
+        return out_.add(op::Reshape{made, source_.shape(value)});
+    }
+
+    const Graph& source_;
+    Graph out_;
+    std::vector<std::size_t> uses_;
+    std::unordered_set<std::uint32_t> products_;  ///< products, and elementwise results of them
+    ValueMap map_;
+};
+
+}  // namespace
+
+Graph lift_over_reshapes(const Graph& graph) { return Lifter(graph).run(); }
+
+}  // namespace kn::cuda
