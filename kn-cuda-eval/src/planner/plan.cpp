@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "codegen/emit.h"
 #include "planner/memory.h"
 #include "planner/placement.h"
 #include "planner/prepare.h"
@@ -63,6 +64,25 @@ void check_static(const Graph& graph, Problems& problems) {
     problems.throw_if_any();
 }
 
+// Values that would have to be computed inside a kernel and cannot be.
+void add_uncomputable(const Grouping& grouping, Problems& problems) {
+    const Graph& graph = grouping.graph();
+    const auto check = [&](Value value) {
+        const auto why = Emitter::why_not_inline(graph, value);
+        if (why) problems.add(describe(graph, value) + ": no GPU step computes it: " + *why);
+    };
+    for (const Value& value : grouping.live()) {
+        if (grouping.is_grouped(value)) continue;
+        if (grouping.is_stored(value))
+            problems.add(describe(graph, value) + ": no GPU step computes it");
+        else
+            check(value);
+    }
+    for (const Group& group : grouping.groups())
+        if (group.kind == Group::Kind::Pointwise)
+            for (const Value& value : group.outputs) check(value);
+}
+
 }  // namespace
 
 Ints PlanConstant::shape() const {
@@ -106,9 +126,7 @@ Plan plan(const Graph& source, const DeviceProperties& device, const PlanOptions
 
     Grouping grouping(*graph, device, options);
     apply_rules(grouping);
-    for (const Value& value : grouping.live())
-        if (grouping.is_stored(value) && !grouping.is_grouped(value))
-            problems.add(describe(*graph, value) + ": no GPU step computes it");
+    add_uncomputable(grouping, problems);
     problems.throw_if_any();
 
     const auto groups = sorted_groups(grouping);

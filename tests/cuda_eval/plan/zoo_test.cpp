@@ -1,0 +1,139 @@
+// Every network of the zoo planned for an H200 in every precision, and every kernel compiled.
+#include <fmt/core.h>
+
+#include <map>
+#include <set>
+
+#include <kn/cuda_sys/nvrtc.h>
+
+#include "cuda_eval/plan/support.h"
+
+namespace kn::test {
+
+namespace {
+
+using namespace kn::cuda;
+
+// What may be refused: control flow and sizes that the data decide.
+bool may_be_refused(const std::string& reason) {
+    std::size_t lines = 0, allowed = 0;
+    for (std::size_t at = reason.find('\n'); at != std::string::npos;
+         at = reason.find('\n', at + 1)) {
+        lines++;
+        const std::string line = reason.substr(at + 1, reason.find('\n', at + 1) - at - 1);
+        allowed += line.find("control flow") != std::string::npos ||
+                   line.find("decides sizes") != std::string::npos;
+    }
+    return lines > 0 && lines == allowed;
+}
+
+// The plan's own rules: operands inside their buffers, every output written, lifetimes right.
+void expect_sound(const Plan& plan) {
+    std::set<std::uint32_t> written;
+    for (const Step& step : plan.steps) {
+        for (const Operand& operand : step.operands) {
+            const TensorRef& t = operand.tensor;
+            std::int64_t low = t.offset, high = t.offset;
+            bool empty = false;
+            for (std::size_t i = 0; i < t.shape.size(); i++) {
+                empty = empty || t.shape[i] == 0;
+                (t.strides[i] < 0 ? low : high) += (t.shape[i] - 1) * t.strides[i];
+            }
+            const Buffer& buffer = plan.buffers.at(t.buffer);
+            const auto end = static_cast<std::size_t>(high + 1) * size_of(t.dtype);
+            EXPECT_TRUE(empty || (low >= 0 && end <= buffer.bytes))
+                << step.name << " " << operand.role << " " << to_string(t);
+            const bool fresh =
+                buffer.kind == Buffer::Kind::Arena || buffer.kind == Buffer::Kind::Output;
+            const bool unwritten = fresh && !empty && !written.count(t.buffer);
+            EXPECT_FALSE(operand.access == Access::Read && unwritten)
+                << step.name << " reads b" << t.buffer << " before anybody writes it";
+        }
+        for (const Operand& operand : step.operands)
+            if (operand.access != Access::Read) written.insert(operand.tensor.buffer);
+    }
+    for (const TensorRef& output : plan.outputs)
+        EXPECT_TRUE(plan.buffers[output.buffer].bytes == 0 || written.count(output.buffer));
+}
+
+class Kernels {
+  public:
+    void add(const Plan& plan, const std::string& where) {
+        for (const PlanKernel& kernel : plan.kernels)
+            if (seen_.insert(kernel.source).second)
+                groups_[kernel.flags].push_back({kernel.source, where + " " + kernel.entry});
+    }
+    // Many kernels a program; one by one where a program does not compile, to name the culprit.
+    void compile_all() {
+        for (const auto& [flags, kernels] : groups_)
+            for (std::size_t i = 0; i < kernels.size(); i += 64) {
+                std::string program;
+                const std::size_t end = std::min(i + 64, kernels.size());
+                for (std::size_t k = i; k < end; k++) program += kernels[k].first + "\n";
+                if (compiles(program, flags, "")) continue;
+                std::size_t failed = 0;
+                for (std::size_t k = i; k < end && failed < 3; k++)
+                    failed += !compiles(kernels[k].first, flags, kernels[k].second);
+                EXPECT_GT(failed, 0u) << "kernels compile alone, but not together";
+            }
+    }
+    std::size_t size() const { return seen_.size(); }
+
+  private:
+    static bool compiles(const std::string& source, const std::vector<std::string>& flags,
+                         const std::string& name) {
+        CompileOptions options;
+        options.flags = flags;
+        try {
+            compile(source, options);
+            return true;
+        } catch (const CompileError& error) {
+            if (!name.empty()) ADD_FAILURE() << name << ":\n" << error.log();
+            return false;
+        }
+    }
+    std::set<std::string> seen_;
+    std::map<std::vector<std::string>, std::vector<std::pair<std::string, std::string>>> groups_;
+};
+
+// KN_ZOO=NAME plans the cases whose name contains NAME alone.
+TEST(Zoo, IsPlannedInEveryPrecisionAndItsKernelsCompile) {
+    const char* only = std::getenv("KN_ZOO");
+    Kernels kernels;
+    std::size_t planned = 0, refused = 0;
+    std::map<std::string, std::size_t> steps;
+    for (const auto& folder : zoo_cases()) {
+        const std::string name = folder.filename().string();
+        if (only && name.find(only) == std::string::npos) continue;
+        std::shared_ptr<const Graph> graph;
+        ASSERT_NO_THROW(graph = case_graph(folder)) << name;
+        if (!graph) continue;
+        for (const Precision precision :
+             {Precision::F32, Precision::TF32, Precision::F16, Precision::BF16}) {
+            const std::string where = name + " " + name_of(precision);
+            SCOPED_TRACE(where);
+            try {
+                const Plan plan = cuda::plan(*graph, h200(), {.precision = precision});
+                expect_sound(plan);
+                kernels.add(plan, where);
+                planned++;
+                for (const Step& step : plan.steps) steps[step.name]++;
+            } catch (const GraphError& error) {
+                refused++;
+                EXPECT_TRUE(may_be_refused(error.what())) << error.what();
+                fmt::print("refused {}: {}\n", where, error.what());
+            } catch (const std::exception& error) {
+                ADD_FAILURE() << error.what();
+            }
+        }
+    }
+    kernels.compile_all();
+    fmt::print("{} planned, {} refused, {} kernels compiled; steps:", planned, refused,
+               kernels.size());
+    for (const auto& [name, count] : steps) fmt::print(" {} {}", count, name);
+    fmt::print("\n");
+}
+
+}  // namespace
+
+}  // namespace kn::test
