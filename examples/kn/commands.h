@@ -59,10 +59,30 @@ int dump(const DumpArgs& args);
 
 struct BenchArgs {
     ModelFlags model;
-    std::string path, json;
+    std::string path, json, tune = "fast";
     int runs = 30;
 };
 int bench(const BenchArgs& args);
+
+struct CompareArgs {
+    ModelFlags model;
+    std::string path, json, tune = "fast";
+    std::vector<std::string> inputs;  // NAME=FILE.npy
+    int data_set = 0;
+    std::uint64_t seed = 0;
+    double rtol = -1, atol = -1;  // below 0: by dtype
+    bool all = false;
+};
+int compare(const CompareArgs& args);
+
+struct ExplainArgs {
+    ModelFlags model;
+    std::string path, json, tune = "fast";
+    std::string properties;  // "h200", or a file of dump_device; empty: the GPU that is here
+    int repeats = 20;
+    bool decisions = false;
+};
+int explain(const ExplainArgs& args);
 
 int devices();
 

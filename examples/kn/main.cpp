@@ -18,6 +18,12 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
     app.add_option("--dim", flags.dims, "NAME=N: the value of a symbolic dim (repeatable)");
 }
 
+void add_tune_flag(CLI::App& app, std::string& tune) {
+    app.add_option("--tune", tune, "time the GPU libraries' candidates: none, fast or full")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"none", "fast", "full"}));
+}
+
 int run_tool(int argc, char** argv) {
     CLI::App app("kn: check, run, compare and time ONNX networks");
     app.require_subcommand(1);
@@ -63,7 +69,34 @@ int run_tool(int argc, char** argv) {
     bench_app->add_option("MODEL", bench_args.path, "an .onnx file or a case folder")->required();
     bench_app->add_option("--runs", bench_args.runs)->capture_default_str()->check(CLI::Range(1, 1000000));
     bench_app->add_option("--json", bench_args.json, "write the figures to this file");
+    add_tune_flag(*bench_app, bench_args.tune);
     bench_app->callback([&] { status = bench(bench_args); });
+
+    CompareArgs compare_args;
+    CLI::App* compare_app = app.add_subcommand("compare", "compare a GPU's steps with the CPU, and name the first that is wrong");
+    add_model_flags(*compare_app, compare_args.model);
+    compare_app->add_option("MODEL", compare_args.path, "an .onnx file or a case folder")->required();
+    compare_app->add_option("--input", compare_args.inputs, "NAME=FILE.npy (repeatable); others are recorded or random");
+    compare_app->add_option("--data-set", compare_args.data_set, "which recorded inputs of a case")->capture_default_str();
+    compare_app->add_option("--seed", compare_args.seed, "of random inputs")->capture_default_str();
+    compare_app->add_option("--rtol", compare_args.rtol, "relative tolerance of a step")->check(CLI::NonNegativeNumber);
+    compare_app->add_option("--atol", compare_args.atol, "tolerance of a step over the peak")->check(CLI::NonNegativeNumber);
+    compare_app->add_option("--json", compare_args.json, "write the errors to this file");
+    compare_app->add_flag("--all", compare_args.all, "print every step");
+    add_tune_flag(*compare_app, compare_args.tune);
+    compare_app->callback([&] { status = compare(compare_args); });
+
+    ExplainArgs explain_args;
+    CLI::App* explain_app = app.add_subcommand("explain", "show a GPU's plan with reasons, costs, and times where there is a GPU");
+    add_model_flags(*explain_app, explain_args.model);
+    explain_app->add_option("MODEL", explain_args.path, "an .onnx file or a case folder")->required();
+    explain_app->add_option("--properties", explain_args.properties,
+                            "plan for a GPU that is not here: h200, or a file that dump_device wrote");
+    explain_app->add_flag("--decisions", explain_args.decisions, "every fusion taken or refused, with the reason");
+    explain_app->add_option("--repeats", explain_args.repeats, "of each step's time")->capture_default_str()->check(CLI::Range(1, 10000));
+    explain_app->add_option("--json", explain_args.json, "write the steps to this file");
+    add_tune_flag(*explain_app, explain_args.tune);
+    explain_app->callback([&] { status = explain(explain_args); });
 
     CLI::App* devices_app = app.add_subcommand("devices", "list the devices kn can use, and library versions");
     devices_app->callback([&] { status = devices(); });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 
 namespace kn::tool {
 
@@ -106,8 +107,9 @@ Tensor random_input(const OnnxInfo::Port& port, const ModelFlags& flags, Random&
 
 }  // namespace
 
-std::map<std::string, Tensor> make_inputs(const Network& network, const std::string& path, const ModelFlags& flags,
-                                          const std::vector<std::string>& given, int data_set, std::uint64_t seed) {
+std::map<std::string, Tensor> make_inputs(const OnnxInfo& info, const std::vector<std::string>& names, const std::string& path,
+                                          const ModelFlags& flags, const std::vector<std::string>& given, int data_set,
+                                          std::uint64_t seed) {
     std::map<std::string, Tensor> out;
     for (const std::string& text : given) {
         const std::size_t at = text.find('=');
@@ -118,7 +120,6 @@ std::map<std::string, Tensor> make_inputs(const Network& network, const std::str
             throw UsageError(error.what());
         }
     }
-    const OnnxInfo& info = network.info();
     const auto sets = fs::is_directory(path) ? data_sets(path) : std::vector<fs::path>();
     if (!sets.empty()) {
         if (data_set < 0 || static_cast<std::size_t>(data_set) >= sets.size())
@@ -127,11 +128,56 @@ std::map<std::string, Tensor> make_inputs(const Network& network, const std::str
             out.try_emplace(name, std::move(tensor));
     }
     Random random(seed);
-    for (const std::string& name : network.input_names()) {
+    for (const std::string& name : names) {
         if (out.count(name)) continue;
         const auto port = std::ranges::find_if(info.inputs, [&](const OnnxInfo::Port& p) { return p.name == name; });
         out[name] = random_input(*port, flags, random);
     }
+    return out;
+}
+
+StaticModel static_model(const std::string& path, const ModelFlags& flags, const std::vector<std::string>& given, int data_set,
+                         std::uint64_t seed) {
+    using Clock = std::chrono::steady_clock;
+    const auto ms_since = [](Clock::time_point start) {
+        return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    };
+    const fs::path file = model_file(path);
+    const OnnxInfo info = read_onnx_info(file);
+    std::vector<std::string> names;
+    for (const OnnxInfo::Port& port : info.inputs)
+        if (!std::ranges::count(info.defaulted_inputs, port.name)) names.push_back(port.name);
+    const auto inputs = make_inputs(info, names, path, flags, given, data_set, seed);
+    LoadOptions load = network_options(flags).load;
+    for (const std::string& name : info.defaulted_inputs)
+        if (inputs.count(name)) load.override_defaults.push_back(name);
+
+    StaticModel out;
+    auto start = Clock::now();
+    // Each round fixes the content of at least one input more.
+    for (std::size_t round = 0;; round++) {
+        try {
+            out.graph = load_onnx(file, load);
+            break;
+        } catch (const NeedsValues& error) {
+            if (round > inputs.size()) throw;
+            for (const std::string& name : error.inputs_to_fix())
+                if (const auto found = inputs.find(name); found != inputs.end()) load.values.insert(*found);
+        }
+    }
+    out.load_ms = ms_since(start);
+    start = Clock::now();
+    if (!flags.raw) out.graph = optimize(out.graph);
+    std::vector<Ints> shapes;
+    for (const NamedValue& input : out.graph.inputs()) {
+        out.inputs.push_back(inputs.at(input.name));
+        shapes.push_back(out.inputs.back().shape());
+        if (out.inputs.back().dtype() != out.graph.dtype(input.value))
+            throw UsageError("input '" + printable(input.name) + "' is " + out.inputs.back().type_string() + ", expected " +
+                             std::string(name_of(out.graph.dtype(input.value))));
+    }
+    out.graph = out.graph.bind(out.graph.infer_bindings(shapes));
+    out.optimize_ms = ms_since(start);
     return out;
 }
 

@@ -29,8 +29,19 @@ std::vector<Recorded> read_recorded(const std::filesystem::path& data_set, const
 /// Recorded inputs by the model's names: by name where the recorded names are the model's, else by position.
 std::map<std::string, Tensor> match_inputs(const OnnxInfo& info, std::vector<Recorded> recorded);
 
-/// Inputs of `run` and `bench`: given files, then recorded ones, then seeded random ones.
-std::map<std::string, Tensor> make_inputs(const Network& network, const std::string& path, const ModelFlags& flags,
-                                          const std::vector<std::string>& given, int data_set, std::uint64_t seed);
+/// Inputs called `names`, for `run` and `bench`: given files, then recorded ones, then seeded random ones.
+std::map<std::string, Tensor> make_inputs(const OnnxInfo& info, const std::vector<std::string>& names, const std::string& path,
+                                          const ModelFlags& flags, const std::vector<std::string>& given, int data_set,
+                                          std::uint64_t seed);
+
+/// A model bound to the sizes of its inputs: what a plan is made from.
+struct StaticModel {
+    Graph graph;                 // optimised, unless --raw
+    std::vector<Tensor> inputs;  // in the order of graph.inputs()
+    double load_ms = 0, optimize_ms = 0;
+};
+/// Inputs as make_inputs. Throws UsageError, OnnxError, GraphError.
+StaticModel static_model(const std::string& path, const ModelFlags& flags, const std::vector<std::string>& given = {},
+                         int data_set = 0, std::uint64_t seed = 0);
 
 }  // namespace kn::tool

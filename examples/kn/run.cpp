@@ -9,7 +9,7 @@ int run(const RunArgs& args) {
     const NetworkOptions options = network_options(args.model);
     backend_for(options.device);
     Network network = Network::load(model_file(args.path), options);
-    const auto inputs = make_inputs(network, args.path, args.model, args.inputs, args.data_set, args.seed);
+    const auto inputs = make_inputs(network.info(), network.input_names(), args.path, args.model, args.inputs, args.data_set, args.seed);
     const std::vector<Tensor> outputs = network.run(inputs);
     if (!args.output.empty()) {
         std::error_code error;

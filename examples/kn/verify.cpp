@@ -75,6 +75,8 @@ class CaseRunner {
             run(folder, report);
         } catch (const OnnxError& error) {
             fail(report, error.kind() == OnnxError::Kind::Unsupported ? Verdict::Unsupported : Verdict::Fail, error.what());
+        } catch (const UnsupportedError& error) {
+            fail(report, Verdict::Unsupported, error.what());
         } catch (const std::bad_alloc&) {
             fail(report, Verdict::Fail, "out of memory");
         } catch (const DeviceError&) {

@@ -1,14 +1,21 @@
 #!/bin/bash
-# run.sh BIN OUT [ROW...]: runs the GPU tests of the binaries in folder BIN, row by row, on a machine with a GPU. Results go
-# to OUT/rows.tsv (row, exit status, seconds, summary) and OUT/log.txt. A row that rows.tsv already has as passed is not run
-# again, so that an interrupted run goes on where it stopped. Exit status: the number of rows that failed.
-bin=$(realpath "$1"); out=$2; shift 2
+# run.sh BIN OUT [ROW...]: runs everything that needs a GPU, row by row, with the binaries in folder BIN (pack.sh collects them). Results go
+# to OUT/rows.tsv (row, exit status, seconds, summary), OUT/log.txt and, of single rows, OUT/ROW.json. A row that rows.tsv already has as
+# passed is not run again, so that an interrupted run goes on where it stopped; a row that did not run says "not measured".
+# --list names the rows. KN_LIMIT is the seconds that one row may take (280), KN_ROW_BUDGET those that all rows may take together.
+# Exit status: the number of rows that failed.
 here=$(dirname "$(realpath "$0")")
+if [ "${1:-}" = --list ]; then listing=1; bin=. out=$(mktemp -d); shift; else bin=$(realpath "$1"); out=$2; shift 2; fi
 export KN_TEST_DATA=${KN_TEST_DATA:-$here/../data}
 mkdir -p "$out"; rows=$out/rows.tsv; log=$out/log.txt; touch "$rows"
 
+limit=${KN_LIMIT:-280}
+scratch=${KN_SCRATCH:-/tmp/kn-gpu}; mkdir -p "$scratch"
+out=$(realpath "$out")
+export XDG_CACHE_HOME=${XDG_CACHE_HOME:-$scratch/cache}
+
 # Where the binaries' own search path finds no CUDA libraries, those of a Python environment will do.
-if ldd "$bin/test_cuda_sys" | grep -q 'not found'; then
+if [ -z "${listing:-}" ] && ldd "$bin/test_cuda_sys" | grep -q 'not found'; then
     site=$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
     for lib in "$site"/*/lib /usr/local/cuda/lib64; do LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$lib; done
     export LD_LIBRARY_PATH=${LD_LIBRARY_PATH#:}
@@ -18,43 +25,109 @@ fi
 device_facts() { tr -d '{}\n' | tr , '\n' | grep -v 'pciDeviceId\|driverVer\|cudaDeviceId' | sort; }
 
 core='GpuDevice.*:GpuMemory.*:GpuStream.*:GpuKernel.*:GpuGraph.*'
-sanitize() {  # sanitize TOOL FILTER FLAGS...: findings fail the row, but for those that filter_findings.py lists as the vendor's
-    local tool=$1 filter=$2; shift 2
+sanitize() {  # sanitize BINARY TOOL FILTER FLAGS...: findings fail the row, but for those that filter_findings.py lists as the vendor's
+    local binary=$1 tool=$2 filter=$3; shift 3
     compute-sanitizer --tool "$tool" --print-limit 200 --report-api-errors no --target-processes application-only "$@" \
-        "$bin/test_cuda_sys" --gtest_filter="$filter" --gtest_brief=1 >"$out/sanitizer.txt" 2>&1
+        "$bin/$binary" --gtest_filter="$filter" --gtest_brief=1 >"$out/sanitizer.txt" 2>&1
     python3 "$here/filter_findings.py" "$out/sanitizer.txt"
     local status=$?
     rm -f "$out/sanitizer.txt"
     return $status
 }
+node_suite() {  # the folder of ONNX's node cases, made here
+    python3 -W ignore "$here/../onnx_suite/generate.py" "$scratch/node" >/dev/null && echo "$scratch/node"
+}
+verify() { python3 "$here/verify.py" "$bin/kn" "$1" --precision "$2" --json "$out/$row.json" "${@:3}"; }
+llama() {  # the same words as on the CPU, and the right ones
+    [ -e "${KN_CACHE:-none}/llama/done" ] || { echo "not measured: no model in KN_CACHE/llama (examples/llama/export.py makes it)"; return 77; }
+    local precision answer
+    for precision in f32 tf32 f16 bf16; do
+        answer=$("$bin/llama" --model "$KN_CACHE/llama" --device cuda --precision $precision --prompt 'What is the capital of France?')
+        echo "$precision: $answer"
+        [ "$answer" = 'The capital of France is Paris.' ] || return 1
+    done
+    diff <("$bin/llama" --model "$KN_CACHE/llama" --device cpu --tokens 40 --prompt 'Tell me about the moon.') \
+         <("$bin/llama" --model "$KN_CACHE/llama" --device cuda --tokens 40 --prompt 'Tell me about the moon.')
+}
+compare_zoo() {  # kn compare on every network of the zoo that has a plan: which step is the first to be wrong
+    local status=0 folder
+    for folder in "$KN_TEST_DATA"/zoo/*/; do
+        timeout 60 "$bin/kn" compare "$folder" --precision "$1" --json "$out/compare.json" >"$out/compare.txt" 2>&1
+        case $? in
+            0) ;;
+            1) if grep -q 'no GPU plan\|first divergence' "$out/compare.txt"; then
+                   grep -q 'first divergence' "$out/compare.txt" && { status=1; echo "$(basename "$folder"):"; tail -5 "$out/compare.txt"; }
+               else status=1; echo "$(basename "$folder"): $(tail -1 "$out/compare.txt")"; fi;;
+            *) status=1; echo "$(basename "$folder"): $(tail -1 "$out/compare.txt")";;
+        esac
+    done
+    return $status
+}
+peers() { python3 "$here/../bench/peers.py" --kn "$bin/kn" --out "$out/peers" --limit 150 --rows "$@"; }
 
 declare -A run=(
     [cuda_sys]='"$bin/test_cuda_sys"'
     [cuda_sys_twice]='"$bin/test_cuda_sys" --gtest_brief=1 --gtest_repeat=2 --gtest_filter=-GpuThreads.*'
     [cuda_sys_threads]='"$bin/test_cuda_sys" --gtest_brief=1 --gtest_repeat=2 --gtest_filter=GpuThreads.*'
     [dump_device]='diff <("$bin/dump_device" | device_facts) <(device_facts <"$KN_TEST_DATA/h200.json")'
-    [memcheck_core]='sanitize memcheck "$core" --leak-check full'
-    [memcheck_matmul]='sanitize memcheck "GpuMatmul.*" --leak-check full'
-    [memcheck_cudnn]='sanitize memcheck "GpuCudnn.*" --leak-check full'
-    [initcheck_core]='sanitize initcheck "$core"'
-    [initcheck_matmul]='sanitize initcheck "GpuMatmul.*"'
-    [initcheck_cudnn]='sanitize initcheck "GpuCudnn.*"'
-    [racecheck_core]='sanitize racecheck "$core"'
-    [racecheck_matmul]='sanitize racecheck "GpuMatmul.*"'
-    [racecheck_cudnn]='sanitize racecheck "GpuCudnn.*"'
-)
-order=(cuda_sys cuda_sys_twice cuda_sys_threads dump_device memcheck_{core,matmul,cudnn} initcheck_{core,matmul,cudnn} racecheck_{core,matmul,cudnn})
+    [memcheck_core]='sanitize test_cuda_sys memcheck "$core" --leak-check full'
+    [memcheck_matmul]='sanitize test_cuda_sys memcheck "GpuMatmul.*" --leak-check full'
+    [memcheck_cudnn]='sanitize test_cuda_sys memcheck "GpuCudnn.*" --leak-check full'
+    [initcheck_core]='sanitize test_cuda_sys initcheck "$core"'
+    [initcheck_matmul]='sanitize test_cuda_sys initcheck "GpuMatmul.*"'
+    [initcheck_cudnn]='sanitize test_cuda_sys initcheck "GpuCudnn.*"'
+    [racecheck_core]='sanitize test_cuda_sys racecheck "$core"'
+    [racecheck_matmul]='sanitize test_cuda_sys racecheck "GpuMatmul.*"'
+    [racecheck_cudnn]='sanitize test_cuda_sys racecheck "GpuCudnn.*"'
 
+    [cuda_eval]='"$bin/test_cuda_eval" --gtest_brief=1 --gtest_filter="*Gpu*:*Parity*:-*GpuSoak*:*GpuHuge*"'
+    [devices]='"$bin/kn" devices'
+    [zoo_f32]='verify "$KN_TEST_DATA/zoo" f32 --peak 1e-4'
+    [zoo_tf32]='verify "$KN_TEST_DATA/zoo" tf32 --peak 5e-3'
+    [zoo_f16]='verify "$KN_TEST_DATA/zoo" f16'
+    [zoo_bf16]='verify "$KN_TEST_DATA/zoo" bf16'
+    [node_f32]='verify "$(node_suite)" f32'
+    [node_tf32]='verify "$(node_suite)" tf32'
+    [node_f16]='verify "$(node_suite)" f16'
+    [node_bf16]='verify "$(node_suite)" bf16'
+    [compare_f32]='compare_zoo f32'
+    [compare_f16]='compare_zoo f16'
+    [huge]='"$bin/test_cuda_eval" --gtest_brief=1 --gtest_filter="*GpuHuge*"'
+    [soak]='"$bin/test_cuda_eval" --gtest_brief=1 --gtest_filter="*GpuSoak*"'
+    [memcheck_eval]='KN_PARITY_SMALL=1 sanitize test_cuda_eval memcheck "*Parity*" --leak-check full'
+    [racecheck_eval]='KN_PARITY_SMALL=1 sanitize test_cuda_eval racecheck "*Parity*"'
+    [llama]='llama'
+    [peers_first]='peers tower-256-f16 resnet50-128-f16 bert-8-f16 resnet50-1-f16'
+    [peers_f16]='peers "*-f16"'
+    [peers_tf32]='peers "*-tf32"'
+    [peers_f32]='peers "*-f32"'
+)
+order=(cuda_sys cuda_sys_twice cuda_sys_threads dump_device memcheck_{core,matmul,cudnn} initcheck_{core,matmul,cudnn} racecheck_{core,matmul,cudnn}
+       devices cuda_eval zoo_{f32,f16,tf32,bf16} node_{f32,f16,tf32,bf16} compare_{f32,f16} peers_first memcheck_eval racecheck_eval
+       soak huge llama peers_{f16,tf32,f32})
+
+if [ -n "${listing:-}" ]; then printf '%s\n' "${order[@]}"; exit 0; fi
+export -f sanitize node_suite verify llama compare_zoo peers device_facts
+export bin out here scratch core
 failed=0
+begun=$(date +%s)
 for row in "${@:-${order[@]}}"; do
     if grep -q "^$row	0	" "$rows"; then continue; fi
+    if [ -z "${run[$row]:-}" ]; then echo "run.sh: no row $row (--list names them)" >&2; exit 2; fi
+    left=$((${KN_ROW_BUDGET:-100000} - $(date +%s) + begun))
+    if [ "$left" -lt 5 ]; then printf '%s\t-\t0\tnot measured: no time left\n' "$row"; continue; fi
     start=$(date +%s.%N)
-    output=$(eval "${run[$row]}" 2>&1); status=$?
+    output=$(row=$row timeout -k 5 $((left < limit ? left : limit)) bash -c "${run[$row]}" 2>&1); status=$?
     seconds=$(echo "$(date +%s.%N) $start" | awk '{printf "%.1f", $1 - $2}')
     printf '===== %s (exit %d, %s s)\n%s\n' "$row" "$status" "$seconds" "$output" >>"$log"
-    summary=$(echo "$output" | grep -E 'suites? ran|FAILED|findings' | tail -1)
+    summary=$(echo "$output" | grep -E 'suites? ran|FAILED|PASSED|findings|cases,|not measured' | tail -1)
+    [ "$status" -ne 124 ] || summary="stopped after $seconds s; $summary"
     sed -i "/^$row	/d" "$rows"
     printf '%s\t%d\t%s\t%s\n' "$row" "$status" "$seconds" "$summary" | tee -a "$rows"
-    [ "$status" -eq 0 ] || failed=$((failed + 1))
+    [ "$status" -eq 0 ] || [ "$status" -eq 77 ] || failed=$((failed + 1))
 done
+for row in "${order[@]}"; do
+    grep -q "^$row	" "$rows" || missing="${missing:-} $row"
+done
+[ -z "${missing:-}" ] || echo "not measured:$missing"
 exit "$failed"

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include <kn/graph/backend.h>
+
 #include "codegen/emit.h"
 #include "planner/memory.h"
 #include "planner/placement.h"
@@ -38,7 +40,7 @@ class Problems {
         if (seen_.insert(problem).second) text_ += "\n  " + problem;
     }
     void throw_if_any() const {
-        if (!text_.empty()) throw GraphError("no GPU plan for this network:" + text_);
+        if (!text_.empty()) throw UnsupportedError("no GPU plan for this network:" + text_);
     }
 
   private:

@@ -169,8 +169,9 @@ KN_CUDA_EVAL_API std::string to_string(const TensorRef& tensor);
 /// The rules of the planner in the order in which they are tried.
 KN_CUDA_EVAL_API std::vector<PlannerRule> planner_rules();
 
-/// Plans a static graph for a device that need not be present. Throws GraphError that lists every
-/// operation without a GPU step, by name with its ONNX node, or names symbols that are not bound.
+/// Plans a static graph for a device that need not be present. Throws UnsupportedError that
+/// lists every operation without a GPU step, by name with its ONNX node; GraphError that names
+/// symbols that are not bound.
 KN_CUDA_EVAL_API Plan plan(const Graph& graph, const DeviceProperties& device,
                            const PlanOptions& options = {});
 

@@ -18,6 +18,12 @@ class KN_API DeviceError : public Error {
     using Error::Error;
 };
 
+/// The graph is right, but the device has no way to run it; the message lists every operation concerned.
+class KN_API UnsupportedError : public GraphError {
+  public:
+    using GraphError::GraphError;
+};
+
 struct BackendOptions {
     Device device = Device::cpu();
     Precision precision = Precision::F32;
@@ -44,7 +50,7 @@ class KN_API Backend {
     virtual std::vector<Device> devices() const = 0;
     /// Why `devices` is empty, in a sentence.
     virtual std::string why_unavailable() const = 0;
-    /// Throws GraphError where the graph or the precision cannot run on this device.
+    /// Throws UnsupportedError where the graph, GraphError where the precision cannot run on this device.
     virtual std::unique_ptr<Executable> prepare(std::shared_ptr<const Graph> graph, const BackendOptions& options) = 0;
 };
 

@@ -1,0 +1,47 @@
+// kn bench on a GPU: runs queued one after the other, an event between each two.
+#include "bench.h"
+#include "cuda_model.h"
+
+#include <kn/cuda_sys/event.h>
+
+namespace kn::tool {
+
+int bench_cuda(const BenchArgs& args, const Device& device) {
+    const cuda::Device gpu = require_gpu(device);
+    const StaticModel model = static_model(args.path, args.model);
+    BenchResult result;
+    result.setup.load_ms = model.load_ms;
+    result.setup.optimize_ms = model.optimize_ms;
+    auto start = std::chrono::steady_clock::now();
+    const auto plan = make_plan(model, args.model, gpu.properties());
+    result.setup.plan_ms = ms_since(start);
+    start = std::chrono::steady_clock::now();
+    cuda::Executor executor(plan, gpu, {.tune = parse_tune(args.tune)});
+    executor.run(model.inputs);
+    result.prepare_ms = ms_since(start);
+    result.setup_ms = process_age_ms();
+
+    const cuda::Stream stream(gpu);
+    const DeviceTensors inputs(stream, model.inputs);
+    const DeviceTensors outputs(gpu, plan->outputs);
+    const std::vector<void*> in = inputs.addresses(), out = outputs.addresses();
+    const std::vector<const void*> in_const(in.begin(), in.end());
+    for (int i = 0; i < warm_ups; i++) executor.run(stream, in_const, out);
+    stream.synchronize();
+    std::vector<cuda::Event> events;
+    for (int i = 0; i <= args.runs; i++) events.emplace_back(gpu);
+    events[0].record(stream);
+    for (std::size_t i = 1; i < events.size(); i++) {
+        executor.run(stream, in_const, out);
+        events[i].record(stream);
+    }
+    stream.synchronize();
+    for (std::size_t i = 1; i < events.size(); i++)
+        result.times_ms.push_back(cuda::elapsed_ms(events[i - 1], events[i]));
+    result.peak_bytes = executor.device_bytes();
+    result.device = device.to_string() + " " + gpu.properties().name;
+    print_bench(args, result);
+    return done;
+}
+
+}  // namespace kn::tool

@@ -1,0 +1,24 @@
+// Medians, and the age of this process.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+namespace kn::tool {
+
+inline double ms_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Of at least one number.
+inline double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    const std::size_t middle = values.size() / 2;
+    return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+/// Milliseconds from this process's start until now, by the kernel's own record of the start (its ticks are 10 ms).
+double process_age_ms();
+
+}  // namespace kn::tool
