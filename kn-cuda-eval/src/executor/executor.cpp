@@ -54,6 +54,26 @@ void check_ports(const Plan& plan, const Ports& ports) {
         check("output", plan.graph->outputs()[i].name, plan.outputs[i], ports.outputs[i]);
 }
 
+void check_device(Device own, StreamRef stream) {
+    if (stream.device() == own) return;
+    detail::misuse("Executor::run",
+                   fmt::format("the executor is of device {}, the stream of device {}", own.index(),
+                               stream.device().index()),
+                   __FILE__, __LINE__);
+}
+
+// Whether it is dense; throws GraphError if it is another type than the plan's.
+bool check_tensor(const char* what, const std::string& name, const DeviceTensor& tensor,
+                  const TensorRef& expected) {
+    if (tensor.dtype != expected.dtype || tensor.shape != expected.shape ||
+        tensor.strides.size() != tensor.shape.size())
+        throw GraphError(fmt::format("{} '{}' is {}{}, expected {}{}", what, printable(name),
+                                     name_of(tensor.dtype), Shape::of(tensor.shape).to_string(),
+                                     name_of(expected.dtype),
+                                     Shape::of(expected.shape).to_string()));
+    return tensor.is_dense();
+}
+
 // The steps that clear what a step counts in: repeating it means repeating them.
 std::vector<std::size_t> clears_before(const Plan& plan, std::size_t step) {
     std::vector<std::size_t> clears;
@@ -95,13 +115,30 @@ void Executor::run(StreamRef stream, std::span<const void* const> inputs,
     State& s = *state_;
     const Ports ports = ports_of(inputs, outputs);
     check_ports(*s.plan, ports);
-    if (stream.device() != s.device())
-        detail::misuse("Executor::run",
-                       fmt::format("the executor is of device {}, the stream of device {}",
-                                   s.device().index(), stream.device().index()),
-                       __FILE__, __LINE__);
+    check_device(s.device(), stream);
     const std::lock_guard lock(s.mutex);
     s.run_on(stream, ports);
+}
+
+void Executor::run(StreamRef stream, const std::vector<DeviceTensor>& inputs,
+                   const std::vector<DeviceTensor>& outputs) {
+    State& s = *state_;
+    Ports ports;
+    for (const DeviceTensor& tensor : inputs)
+        ports.inputs.push_back(static_cast<std::byte*>(tensor.address));
+    for (const DeviceTensor& tensor : outputs)
+        ports.outputs.push_back(static_cast<std::byte*>(tensor.address));
+    check_ports(*s.plan, ports);
+    check_device(s.device(), stream);
+    bool dense = true;
+    for (std::size_t i = 0; i < inputs.size(); i++)
+        dense &=
+            check_tensor("input", s.plan->graph->inputs()[i].name, inputs[i], s.plan->inputs[i]);
+    for (std::size_t i = 0; i < outputs.size(); i++)
+        dense &= check_tensor("output", s.plan->graph->outputs()[i].name, outputs[i],
+                              s.plan->outputs[i]);
+    const std::lock_guard lock(s.mutex);
+    dense ? s.run_on(stream, ports) : s.run_strided(stream, inputs, outputs);
 }
 
 std::vector<std::pair<Value, Tensor>> Executor::run_stored(const std::vector<Tensor>& inputs) {

@@ -9,6 +9,7 @@
 
 #include "executor/algorithms.h"
 #include "executor/kernels.h"
+#include "executor/strided_copy.h"
 
 namespace kn::cuda {
 
@@ -167,7 +168,11 @@ std::size_t Executor::State::constant_bytes() const {
 
 void Executor::State::prepare() {
     DiskCache* cache = options.cache ? DiskCache::shared() : nullptr;
-    const auto kernels = load_kernels(device(), plan->kernels, cache, setup);
+    std::vector<PlanKernel> sources = plan->kernels;
+    for (PlanKernel& kernel : cuda::copy_kernels()) sources.push_back(std::move(kernel));
+    auto kernels = load_kernels(device(), sources, cache, setup);
+    copy_kernels.assign(kernels.begin() + static_cast<std::ptrdiff_t>(plan->kernels.size()),
+                        kernels.end());
     std::map<const Kernel*, std::size_t> allowed;
     for (const Step& step : plan->steps) {
         Launch& launch = launches.emplace_back();
@@ -295,6 +300,27 @@ void Executor::State::copy_and_run(StreamRef on, const Ports& ports, bool by_gra
         queue_steps(on, bases);
     for (std::size_t i = 0; i < ports.outputs.size(); i++)
         copy_bytes_async(on, ports.outputs[i], staged.outputs[i], bytes_of(plan->outputs[i]));
+}
+
+void Executor::State::run_strided(StreamRef on, const std::vector<DeviceTensor>& inputs,
+                                  const std::vector<DeviceTensor>& outputs) {
+    const bool capturing = on.capturing();
+    if (!capturing) {
+        runs++;
+        on.wait(done);
+    }
+    const auto dense = [](std::byte* address, const TensorRef& ref) {
+        return DeviceTensor::dense(static_cast<void*>(address), ref.dtype, ref.shape);
+    };
+    for (std::size_t i = 0; i < inputs.size(); i++)
+        copy_strided(on, copy_kernels, dense(staged.inputs[i], plan->inputs[i]), inputs[i]);
+    if (capturing)
+        queue_steps(on, bases);
+    else
+        run_staged(on);
+    for (std::size_t i = 0; i < outputs.size(); i++)
+        copy_strided(on, copy_kernels, outputs[i], dense(staged.outputs[i], plan->outputs[i]));
+    if (!capturing) done.record(on);
 }
 
 void Executor::State::run_on(StreamRef on, const Ports& ports) {

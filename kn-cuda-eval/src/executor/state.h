@@ -65,6 +65,7 @@ struct Executor::State {
     HostMemory host_memory;         ///< the same layout as ports_memory
     Ports staged;                   ///< addresses in ports_memory
     std::vector<std::byte*> bases;  ///< of the plan's buffers when inputs and outputs are staged
+    std::vector<std::shared_ptr<const Kernel>> copy_kernels;
     std::vector<Launch> launches;
     std::optional<GraphExec> staged_graph;
     std::list<PortGraph> port_graphs;
@@ -88,6 +89,8 @@ struct Executor::State {
     /// The graph for these addresses, if there is one or it is worth making.
     GraphExec* graph_for(const Ports& ports);
     void copy_and_run(StreamRef on, const Ports& ports, bool by_graph);
+    void run_strided(StreamRef on, const std::vector<DeviceTensor>& inputs,
+                     const std::vector<DeviceTensor>& outputs);
 };
 
 }  // namespace kn::cuda

@@ -62,7 +62,7 @@ TEST(GpuExecutor, RefusesWrongInputs) {
     EXPECT_THROW((void)executor.run({}), GraphError);
     EXPECT_THROW((void)executor.run({Tensor(DType::F64, {size})}), GraphError);
     EXPECT_THROW((void)executor.run({Tensor(DType::F32, {size + 1})}), GraphError);
-    EXPECT_THROW(executor.run(Stream(Device(0)), {}, {}), GraphError);
+    EXPECT_THROW(executor.run(Stream(Device(0)), std::vector<DeviceTensor>(), {}), GraphError);
     const Tensor x = filled(1, 1);
     expect_affine(executor.run({x}), x, 2);
 }
@@ -114,6 +114,41 @@ TEST(GpuExecutor, RunsInsideTheCallersCapture) {
     expect_affine(executor.run({x}), x, 3);
 }
 
+TEST(GpuExecutor, TakesStridedTensors) {
+    KN_REQUIRE_GPU();
+    const Device device(0);
+    Executor executor(affine(3), device);
+    Stream stream(device);
+    const Tensor x = filled(1, 0.5f);
+    std::vector<float> backwards(2 * size);
+    for (std::size_t i = 0; i < size; i++) backwards[2 * (size - 1 - i)] = x.data<float>()[i];
+    const auto in = to_device(stream, backwards);
+    DeviceBuffer<float> out(device, 3 * size);
+    const auto from = DeviceTensor::dense(in.data(), DType::F32, {size, 2})
+                          .slice(1, 0, 1)
+                          .flipped(0)
+                          .permuted({1, 0});
+    const auto to =
+        DeviceTensor::dense(out.data(), DType::F32, {3 * size}).slice(0, 1, 3 * size, 3);
+    const DeviceTensor row{from.address, DType::F32, {size}, {from.strides[1]}};
+    const auto check = [&] {
+        const std::vector<float> all = out.span().to_vector(stream);
+        std::vector<float> y;
+        for (std::size_t i = 0; i < size; i++) {
+            y.push_back(all[3 * i + 1]);
+            EXPECT_EQ(all[3 * i], 0);
+        }
+        expect_affine(y, x, 3);
+    };
+    out.span().fill_bytes_async(stream, 0);
+    executor.run(stream, {row}, {to});
+    check();
+    out.span().fill_bytes_async(stream, 0);
+    capture(stream, [&] { executor.run(stream, {row}, {to}); }).instantiate().launch(stream);
+    check();
+    EXPECT_THROW(executor.run(stream, {from}, {to}), GraphError);
+}
+
 TEST(GpuExecutor, NeitherAllocatesNorCompilesInRun) {
     KN_REQUIRE_GPU();
     const Device device(0);
@@ -135,7 +170,7 @@ TEST(GpuExecutor, SharesWeightsAndKernels) {
     KN_REQUIRE_GPU();
     const auto plan = affine(2);
     Executor first(plan, Device(0), {.cache = false});
-    EXPECT_EQ(first.setup().kernels_compiled, 1u);
+    EXPECT_EQ(first.setup().kernels_compiled, 1u + 4u);  // and those that copy strided tensors
     EXPECT_EQ(first.setup().allocations, 4u);
     Executor second(plan, Device(0), {.cache = false});
     EXPECT_EQ(second.setup().kernels_compiled, 0u);

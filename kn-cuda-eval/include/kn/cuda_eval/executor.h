@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include <kn/cuda_eval/device_tensor.h>
 #include <kn/cuda_eval/plan.h>
 #include <kn/cuda_sys/stream.h>
 
@@ -60,6 +61,11 @@ class KN_CUDA_EVAL_API Executor {
     /// Device addresses in the order of inputs and outputs, dense row-major; asynchronous on
     /// `stream`. The addresses must stay valid until the stream gets there.
     void run(StreamRef stream, std::span<const void* const> inputs, std::span<void* const> outputs);
+
+    /// The same with strided tensors, whose dtypes and shapes are those of the graph's; what is not
+    /// dense is copied by a kernel of its own.
+    void run(StreamRef stream, const std::vector<DeviceTensor>& inputs,
+             const std::vector<DeviceTensor>& outputs);
 
     /// Runs the plan step by step and gives every stored value after the step that completes it:
     /// for comparing with the CPU.
