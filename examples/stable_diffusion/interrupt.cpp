@@ -13,10 +13,11 @@ namespace {
 std::atomic<int> writing{0};
 std::atomic<int> pending{0};
 const char* program = "";
+const char* line_start = "";  // off the progress bar's line
 
 // Only calls that a signal handler may make.
 [[noreturn]] void end(int signal) {
-    const char* parts[] = {"\n", program, ": interrupted\n"};
+    const char* parts[] = {line_start, program, ": interrupted\n"};
     for (const char* part : parts)
         if (::write(STDERR_FILENO, part, std::strlen(part)) < 0) break;
     ::_exit(128 + signal);
@@ -33,6 +34,7 @@ void handle(int signal) {
 
 void catch_interrupts(const char* name) {
     program = name;
+    if (::isatty(STDERR_FILENO)) line_start = "\n";
     struct sigaction action = {};
     action.sa_handler = handle;
     sigemptyset(&action.sa_mask);

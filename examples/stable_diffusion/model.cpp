@@ -290,6 +290,8 @@ kn::Tensor Model::decode(const kn::Tensor& latents) {
     const std::string& name = decoder_->first_input().name;
     for (std::int64_t i = 0; i < scaled.shape()[0]; i++)
         pictures.push_back(decoder_->run({{name, rows(scaled, i, i + 1)}}, name).at(decoder_->output_names()[0]));
+    if (pictures.at(0).rank() != 4 || pictures[0].shape()[1] != 3)
+        throw std::runtime_error(decoder_->file().string() + ": gives " + pictures[0].type_string() + ", not a picture of three colours");
     return concat_rows(pictures);
 }
 

@@ -25,6 +25,14 @@ kn::NetworkOptions with_link_target(const fs::path& file, kn::NetworkOptions opt
     return options;
 }
 
+kn::Network load(const fs::path& file, kn::NetworkOptions options) {
+    try {
+        return kn::Network::load(file, with_link_target(file, std::move(options)));
+    } catch (const kn::OnnxError& error) {
+        throw kn::OnnxError(error.kind(), file.string() + ": " + error.what());
+    }
+}
+
 bool holds(const kn::Constraint& constraint, const kn::Bindings& dims) {
     const kn::Dim a = constraint.a.substitute(dims), b = constraint.b.substitute(dims);
     if (!a.is_constant() || !b.is_constant()) return true;
@@ -41,7 +49,7 @@ bool holds(const kn::Constraint& constraint, const kn::Bindings& dims) {
 Part::Part(const fs::path& folder, const std::string& name, kn::NetworkOptions options)
     : name_(name),
       file_(model_file(folder, name)),
-      network_(kn::Network::load(file_, with_link_target(file_, std::move(options)))) {
+      network_(load(file_, std::move(options))) {
     if (network_.info().inputs.empty() || network_.info().outputs.empty())
         throw std::runtime_error(file_.string() + ": has no inputs or no outputs");
 }
