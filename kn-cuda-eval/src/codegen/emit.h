@@ -29,7 +29,7 @@ std::string literal(DType dtype, double value);
 /// Emitter's IndexMath made, and variables it was told the range of, are simplified.
 using Index = std::vector<std::string>;
 
-/// Source under construction, indented.
+/// Source under construction, indented. Text may be put in front of blocks that are still open.
 class Code {
   public:
     void line(const std::string& text);
@@ -40,10 +40,24 @@ class Code {
     const std::string& text() const { return text_; }
     void append(const std::string& text) { text_ += text; }
 
+    /// How many blocks are open.
+    std::size_t level() const { return blocks_.size(); }
+    /// From now on text goes in front of the block opened at this level, until `leave`; may nest.
+    void enter(std::size_t level);
+    void leave();
+
   private:
+    struct Aside {
+        std::string text;
+        std::vector<std::size_t> blocks;
+        std::size_t end;
+        int depth;
+    };
     std::string text_;
     int depth_ = 1;
     int counter_ = 0;
+    std::vector<std::size_t> blocks_;  // where each open block begins
+    std::vector<Aside> aside_;
 };
 
 /// The operands of the kernel under construction: each stored tensor or view that is read or
@@ -72,10 +86,9 @@ class Emitter {
 
     /// Lanes: each thread computes `lanes` neighbouring elements; indices may then be linear in the
     /// variable "j", and what depends on it is an array. Loads and stores of neighbours are done at
-    /// once. Where an index depends on the lane in another way lanes_failed() is true in the end
-    /// and the text is of no use.
+    /// once.
     void set_lanes(int lanes);
-    bool lanes_failed() const { return lanes_failed_ || math_.lane_failed(); }
+    int lanes() const { return lanes_; }
 
     /// The variable (in the compute type) that holds element `index` of `value`. The same value at
     /// the same index is computed once per scope.
@@ -93,6 +106,25 @@ class Emitter {
     /// A scope of its own for memoised values: what is computed inside is forgotten at its end.
     void push_scope();
     void pop_scope();
+    std::size_t scope() const { return memo_.size() - 1; }
+    /// What `body` writes goes where this outer scope was when the inner ones were opened.
+    void in_scope(std::size_t scope, const std::function<void()>& body);
+    /// Loads whose place depends on the lane or on what was marked so (IndexMath::mark) happen only
+    /// where this holds; elsewhere they give 0.
+    void set_guard(const std::string& condition) { guard_ = condition; }
+    const std::string& guard() const { return guard_; }
+
+    /// What has been loaded so far: elements of the tensor, and how the offset grows with `variable`
+    /// (nothing: not linearly).
+    struct Load {
+        std::int64_t elements;
+        std::string offset;
+        std::size_t bytes;
+    };
+    const std::vector<Load>& loads() const { return loads_; }
+
+    /// Arithmetic of a composite in the thread, whatever `provide` says.
+    std::string compute_inline(Value value, const Index& index);
 
     /// A constant that holds `expression`, a variable that may be assigned to, and the assignment.
     std::string define(const std::string& type, const std::string& expression);
@@ -117,8 +149,11 @@ class Emitter {
     std::string inside(const std::string& index, std::int64_t low, std::int64_t high);
     /// An element of `indices` as an index in [0, extent).
     std::string gathered(Value indices, const Index& index, std::int64_t extent);
+    /// Where the condition depends on the lane, loads inside are guarded and the rest is computed
+    /// for all lanes.
     void open_branch(const std::string& condition);
     void close_branch();
+    void assign_in_branch(const std::string& variable, const std::string& expression);
 
 #define KN_EMIT(name) std::string emit(const op::name& op, Value result, const Index& index);
     KN_EMIT(Reshape)
@@ -155,7 +190,13 @@ class Emitter {
     KernelOperands& operands_;
     IndexMath math_;
     int lanes_ = 1;
-    bool lanes_failed_ = false;
+    std::string guard_;
+    struct Branch {
+        std::string outer_guard, lane_condition;
+    };
+    std::vector<Branch> branches_;
+    std::vector<Load> loads_;
+    std::vector<std::size_t> levels_;  // of the code, for each scope
     std::vector<std::uint32_t> computed_;
     std::vector<std::map<std::pair<std::uint32_t, Index>, std::string>> memo_;
     std::map<std::uint32_t, std::function<std::string(const Index&)>> provided_;

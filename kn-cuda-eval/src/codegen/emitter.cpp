@@ -23,6 +23,7 @@ Emitter::Emitter(const Placement& placement, Code& code, KernelOperands& operand
       operands_(operands),
       math_(code, needs_wide(placement)) {
     memo_.emplace_back();
+    levels_.push_back(code.level());
 }
 
 void Emitter::computes(const std::vector<Value>& values) {
@@ -32,19 +33,45 @@ void Emitter::computes(const std::vector<Value>& values) {
 void Emitter::set_lanes(int lanes) {
     lanes_ = lanes;
     if (lanes > 1) {
-        math_.set_lane("j");
+        math_.set_lane("j", lanes);
         math_.variable("j", lanes);
     }
 }
 
 void Emitter::push_scope() {
     memo_.emplace_back();
-    math_.push_scope();
+    levels_.push_back(code_.level());
+    math_.push_scope(code_.level());
 }
 
 void Emitter::pop_scope() {
     memo_.pop_back();
+    levels_.pop_back();
     math_.pop_scope();
+}
+
+void Emitter::in_scope(std::size_t scope, const std::function<void()>& body) {
+    if (scope + 1 >= memo_.size()) return body();
+    const auto cut = [&](auto& list) {
+        using List = std::decay_t<decltype(list)>;
+        const auto at = list.begin() + static_cast<std::ptrdiff_t>(scope + 1);
+        List rest(std::make_move_iterator(at), std::make_move_iterator(list.end()));
+        list.erase(at, list.end());
+        return rest;
+    };
+    const auto paste = [](auto& list, auto& rest) {
+        list.insert(list.end(), std::make_move_iterator(rest.begin()),
+                    std::make_move_iterator(rest.end()));
+    };
+    auto memo = cut(memo_);
+    auto levels = cut(levels_);
+    auto scopes = cut(math_.scopes());
+    code_.enter(levels.front() - 1);
+    body();
+    code_.leave();
+    paste(memo_, memo);
+    paste(levels_, levels);
+    paste(math_.scopes(), scopes);
 }
 
 void Emitter::provide(Value value, std::function<std::string(const Index&)> get) {
@@ -95,32 +122,51 @@ void Emitter::close_loop() {
 }
 
 void Emitter::open_branch(const std::string& condition) {
-    if (varies(condition)) lanes_failed_ = true;
-    code_.open(fmt::format("if ({})", condition));
+    const bool varying = varies(condition);
+    code_.open(varying ? "" : fmt::format("if ({})", condition));
     push_scope();
+    branches_.push_back({guard_, varying ? condition : ""});
+    if (varying) guard_ = guard_.empty() ? condition : fmt::format("{} && {}", guard_, condition);
 }
 
 void Emitter::close_branch() {
+    guard_ = branches_.back().outer_guard;
+    branches_.pop_back();
     pop_scope();
     code_.close();
 }
 
+void Emitter::assign_in_branch(const std::string& variable, const std::string& expression) {
+    const std::string& condition = branches_.back().lane_condition;
+    assign(variable, condition.empty()
+                         ? expression
+                         : fmt::format("{} ? {} : {}", condition, expression, variable));
+}
+
 std::string Emitter::load(const TensorRef& tensor, const Index& index, const std::string& role) {
-    TensorRef base = tensor;
-    const std::string pointer = operands_.pointer(base, Access::Read, role);
+    const std::string pointer = operands_.pointer(tensor, Access::Read, role);
     const std::string offset = math_.dot(index, tensor.strides);
     const std::string type = compute_type(tensor.dtype), element = c_type(tensor.dtype);
-    if (!varies(offset)) return define(type, fmt::format("kn_widen({}[{}])", pointer, offset));
+    loads_.push_back({checked_size(tensor.shape), offset, size_of(tensor.dtype)});
+    const std::string guard = math_.depends(offset) ? guard_ : "";
     const auto part = math_.part(offset, "j");
-    if (!part || part->factor != 1 || part->granularity % lanes_ != 0 ||
-        tensor.offset % lanes_ != 0) {
-        return define(type, fmt::format("kn_widen({}[{}])", pointer, offset));
+    const bool vector = lanes_ > 1 && part && part->factor == 1 &&
+                        part->granularity % lanes_ == 0 && tensor.offset % lanes_ == 0 &&
+                        !varies(guard);
+    if (!vector) {
+        const std::string read = fmt::format("kn_widen({}[{}])", pointer, offset);
+        return define(type, guard.empty() ? read : fmt::format("{} ? {} : ({})0", guard, read, type));
     }
-    const std::string vector = code_.fresh("u");
+    const std::string name = code_.fresh("u");
     const std::string vector_type = fmt::format("kn_vector<{}, {}>", element, lanes_);
-    code_.line(fmt::format("const {0} {1} = *(const {0}*)({2} + ({3}));", vector_type, vector,
-                           pointer, part->rest));
-    return define(type, fmt::format("kn_widen({}.lane[j])", vector));
+    const std::string read = fmt::format("*(const {}*)({} + ({}))", vector_type, pointer, part->rest);
+    if (guard.empty()) {
+        code_.line(fmt::format("const {} {} = {};", vector_type, name, read));
+    } else {
+        code_.line(fmt::format("{} {} = {{}};", vector_type, name));
+        code_.line(fmt::format("if ({}) {} = {};", guard, name, read));
+    }
+    return define(type, fmt::format("kn_widen({}.lane[j])", name));
 }
 
 void Emitter::store(Value value, const Index& index, const std::string& variable) {
@@ -134,16 +180,17 @@ void Emitter::store(const TensorRef& tensor, const Index& index, const std::stri
     const std::string element =
         is_half(tensor.dtype) ? fmt::format("kn_cast<{}>({})", type, variable) : variable;
     const auto part = math_.part(offset, "j");
+    const std::string guard = guard_.empty() ? "" : fmt::format("if ({}) ", guard_);
     if (lanes_ > 1 && varies(offset) && part && part->factor == 1 &&
-        part->granularity % lanes_ == 0 && tensor.offset % lanes_ == 0) {
+        part->granularity % lanes_ == 0 && tensor.offset % lanes_ == 0 && !varies(guard)) {
         const std::string vector = code_.fresh("u");
         code_.line(fmt::format("kn_vector<{}, {}> {};", type, lanes_, vector));
         code_.line(lane_loop(fmt::format("{}.lane[j] = {};", vector, element)));
-        code_.line(fmt::format("*(kn_vector<{}, {}>*)({} + ({})) = {};", type, lanes_, pointer,
-                               part->rest, vector));
+        code_.line(fmt::format("{}*(kn_vector<{}, {}>*)({} + ({})) = {};", guard, type, lanes_,
+                               pointer, part->rest, vector));
         return;
     }
-    const std::string statement = fmt::format("{}[{}] = {};", pointer, offset, element);
+    const std::string statement = fmt::format("{}{}[{}] = {};", guard, pointer, offset, element);
     code_.line(varies(statement) ? lane_loop(statement) : statement);
 }
 
@@ -160,6 +207,10 @@ std::string Emitter::value(Value value, const Index& index) {
 std::string Emitter::compute(Value value, const Index& index) {
     if (auto found = provided_.find(value.index); found != provided_.end())
         return found->second(index);
+    return compute_inline(value, index);
+}
+
+std::string Emitter::compute_inline(Value value, const Index& index) {
     const Operation& operation = graph()[value].operation;
     if (const auto* constant = std::get_if<op::Constant>(&operation))
         return emit(*constant, value, index);

@@ -220,9 +220,13 @@ std::string Emitter::emit(const op::Conv& op, Value, const Index& index) {
     }
     if (!condition.empty()) open_branch(condition);
     for (std::size_t i = 2; i < x.size(); ++i)
-        if (!varies(x[i])) x[i] = math_.define(x[i], x_shape[i]);
+        x[i] = math_.define(x[i], x_shape[i]);
     const std::string a = value(op.x, x), b = value(op.w, w);
-    assign(total, fmt::format("kn_add({}, kn_mul({}, {}))", total, a, b));
+    const std::string sum = fmt::format("kn_add({}, kn_mul({}, {}))", total, a, b);
+    if (condition.empty())
+        assign(total, sum);
+    else
+        assign_in_branch(total, sum);
     if (!condition.empty()) close_branch();
     for (; depth > 0; --depth) close_loop();
     return total;

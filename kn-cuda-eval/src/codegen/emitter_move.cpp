@@ -124,7 +124,7 @@ std::string Emitter::emit(const op::Concat& op, Value result, const Index& index
     const std::string variable = declare(type, fmt::format("{}(0)", "(" + type + ")"));
     for (const Part& part : parts) {
         open_branch(inside(index[axis], part.start, part.start + part.size));
-        assign(variable, read(part));
+        assign_in_branch(variable, read(part));
         close_branch();
     }
     return variable;
@@ -139,7 +139,6 @@ std::string Emitter::emit(const op::Pad& op, Value result, const Index& index) {
         inner[i] = math_.add(index[i], -before);
         if (before == 0 && op.after[i].value() == 0) continue;
         if (size == 0) continue;  // Constant only
-        if (varies(inner[i]) && op.mode != PadMode::Constant) lanes_failed_ = true;
         const std::string at = parenthesized(inner[i]);
         switch (op.mode) {
             case PadMode::Constant: {
@@ -173,14 +172,13 @@ std::string Emitter::emit(const op::Pad& op, Value result, const Index& index) {
     open_branch(condition);
     for (std::size_t i = 0; i < index.size(); ++i)
         if (inner[i] != index[i] && !varies(inner[i])) inner[i] = math_.define(inner[i], from[i]);
-    assign(variable, value(op.x, inner));
+    assign_in_branch(variable, value(op.x, inner));
     close_branch();
     return variable;
 }
 
 std::string Emitter::gathered(Value indices, const Index& index, std::int64_t extent) {
     const std::string element = value(indices, index);
-    if (varies(element)) lanes_failed_ = true;
     return math_.define(fmt::format("kn_index<{}>({}, {})", math_.type(), element, extent), extent);
 }
 

@@ -16,19 +16,31 @@ bool is_number(const std::string& text) {
                                         text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-bool is_name(const std::string& text) {
-    return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
-        return std::isalnum(c) != 0 || c == '_';
-    });
+bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+
+bool is_name(const std::string& text) {  // or an element of a lane array
+    const std::size_t size = text.ends_with("[j]") ? text.size() - 3 : text.size();
+    return size > 0 && std::all_of(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(size),
+                                   is_word);
+}
+
+/// Calls f with each identifier.
+template <class F>
+void for_each_name(const std::string& text, const F& f) {
+    for (std::size_t i = 0; i < text.size();) {
+        std::size_t end = i;
+        while (end < text.size() && is_word(text[end])) ++end;
+        if (end > i && std::isdigit(static_cast<unsigned char>(text[i])) == 0)
+            f(text.substr(i, end - i));
+        i = std::max(end, i + 1);
+    }
 }
 
 bool names(const std::string& text, const std::string& name) {
     for (auto at = text.find(name); at != std::string::npos; at = text.find(name, at + 1)) {
-        const auto part_of_name = [&](std::size_t i) {
-            return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) != 0 ||
-                                       text[i] == '_');
-        };
-        if ((at == 0 || !part_of_name(at - 1)) && !part_of_name(at + name.size())) return true;
+        const std::size_t end = at + name.size();
+        if ((at == 0 || !is_word(text[at - 1])) && (end == text.size() || !is_word(text[end])))
+            return true;
     }
     return false;
 }
@@ -43,8 +55,30 @@ std::int64_t product(const Ints& extents, std::size_t from, std::size_t to) {
 
 std::string IndexMath::variable(const std::string& name, std::int64_t extent) {
     if (extent == 1) return "0";
-    atoms_[name] = {0, std::max<std::int64_t>(extent - 1, 0)};
+    Atom atom;
+    atom.high = std::max<std::int64_t>(extent - 1, 0);
+    atom.scope = scopes_.size() - 1;
+    atoms_[name] = atom;
     return name;
+}
+
+std::size_t IndexMath::scope_of(const std::string& text) const {
+    std::size_t scope = 0;
+    for_each_name(text, [&](const std::string& name) {
+        if (name == lane_ || name.starts_with("kn_") || name == "int" || name == "long") return;
+        auto found = atoms_.find(name);
+        scope = std::max(scope, found == atoms_.end() ? scopes_.size() - 1 : found->second.scope);
+    });
+    return std::min(scope, scopes_.size() - 1);
+}
+
+bool IndexMath::depends(const std::string& text) const {
+    bool result = false;
+    for_each_name(text, [&](const std::string& name) {
+        auto found = atoms_.find(name);
+        result = result || name == lane_ || (found != atoms_.end() && found->second.marked);
+    });
+    return result;
 }
 
 std::string IndexMath::define(const std::string& text, std::int64_t extent) {
@@ -52,12 +86,28 @@ std::string IndexMath::define(const std::string& text, std::int64_t extent) {
     if (extent == 1) return "0";
     const std::string key = fmt::format("{} in {}", text, extent);
     for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope)
-        if (auto found = scope->find(key); found != scope->end()) return found->second;
-    if (varies(text)) lane_failed_ = true;
-    const std::string name = code_.fresh("i");
-    code_.line(fmt::format("const {} {} = {};", type(), name, text));
-    atoms_[name] = {0, std::max<std::int64_t>(extent - 1, 0)};
-    scopes_.back()[key] = name;
+        if (auto found = scope->names.find(key); found != scope->names.end()) return found->second;
+    const std::size_t scope = scope_of(text);
+    const std::string plain = code_.fresh("i");
+    const bool outside = scope + 1 < scopes_.size();
+    if (outside) code_.enter(scopes_[scope + 1].level - 1);
+    std::string name = plain;
+    if (varies(text)) {
+        code_.line(fmt::format("{} {}[{}];", type(), plain, lanes_));
+        code_.line(fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) {}[j] = {};", lanes_, plain,
+                               text));
+        name += "[j]";
+    } else {
+        code_.line(fmt::format("const {} {} = {};", type(), plain, text));
+    }
+    if (outside) code_.leave();
+    Atom atom;
+    atom.high = std::max<std::int64_t>(extent - 1, 0);
+    atom.scope = scope;
+    atom.marked = depends(text);
+    atoms_[name] = atom;
+    if (name != plain) atoms_[plain] = atom;
+    scopes_[scope].names[key] = name;
     return name;
 }
 

@@ -56,14 +56,27 @@ class IndexMath {
     std::optional<Part> part(const std::string& text, const std::string& variable);
     std::optional<std::int64_t> constant(const std::string& text) const;
 
-    /// Definitions made inside are forgotten at the end.
-    void push_scope() { scopes_.emplace_back(); }
+    /// Definitions made inside are forgotten at the end; those that need nothing from inside are
+    /// made outside. `level`: of the code.
+    void push_scope(std::size_t level) { scopes_.push_back({{}, level}); }
     void pop_scope() { scopes_.pop_back(); }
-    /// The lane variable: definitions that depend on it are recorded in `varies`.
-    void set_lane(const std::string& name) { lane_ = name; }
+    struct Scope {
+        std::map<std::string, std::string> names;  // definition -> variable
+        std::size_t level = 0;
+    };
+    std::vector<Scope>& scopes() { return scopes_; }
+    /// The outermost scope that knows all variables of the text.
+    std::size_t scope_of(const std::string& text) const;
+
+    /// The lane variable: definitions that depend on it are arrays of so many.
+    void set_lane(const std::string& name, int lanes) {
+        lane_ = name;
+        lanes_ = lanes;
+    }
     bool varies(const std::string& text) const;
-    /// A definition depended on the lane, which it must not.
-    bool lane_failed() const { return lane_failed_; }
+    /// Makes definitions from this variable known by depends().
+    void mark(const std::string& name) { atoms_[name].marked = true; }
+    bool depends(const std::string& text) const;
 
   private:
     struct Linear {
@@ -74,6 +87,8 @@ class IndexMath {
         std::int64_t low = 0, high = 0;
         int family = -1;
         int first = 0, last = 0;
+        bool marked = false;
+        std::size_t scope = 0;
     };
     struct Family {
         std::string source;
@@ -100,12 +115,12 @@ class IndexMath {
     Code& code_;
     bool wide_;
     std::string lane_;
-    bool lane_failed_ = false;
+    int lanes_ = 1;
     std::unordered_map<std::string, Linear> known_;
     std::unordered_map<std::string, Atom> atoms_;
     std::vector<Family> families_;
     std::map<std::pair<std::string, Ints>, int> family_index_;
-    std::vector<std::map<std::string, std::string>> scopes_;  // definition -> variable
+    std::vector<Scope> scopes_;
 };
 
 }  // namespace kn::cuda

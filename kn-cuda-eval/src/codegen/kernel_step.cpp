@@ -17,13 +17,33 @@ void Code::line(const std::string& text) {
 }
 
 void Code::open(const std::string& text) {
-    line(text + " {");
+    blocks_.push_back(text_.size());
+    line(text + (text.empty() ? "{" : " {"));
     ++depth_;
 }
 
 void Code::close(const std::string& text) {
     --depth_;
     line(text);
+    blocks_.pop_back();
+}
+
+void Code::enter(std::size_t level) {
+    const auto inner = blocks_.begin() + static_cast<std::ptrdiff_t>(level);
+    const std::size_t at = inner == blocks_.end() ? text_.size() : *inner;
+    aside_.push_back({text_.substr(at), {inner, blocks_.end()}, at, depth_});
+    depth_ -= static_cast<int>(blocks_.end() - inner);
+    text_.resize(at);
+    blocks_.erase(inner, blocks_.end());
+}
+
+void Code::leave() {
+    Aside aside = std::move(aside_.back());
+    aside_.pop_back();
+    const std::size_t shift = text_.size() - aside.end;
+    for (const std::size_t block : aside.blocks) blocks_.push_back(block + shift);
+    depth_ = aside.depth;
+    text_ += aside.text;
 }
 
 std::string Code::fresh(const std::string& prefix) { return prefix + std::to_string(counter_++); }

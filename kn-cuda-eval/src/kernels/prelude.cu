@@ -374,5 +374,16 @@ KN_DEVICE T kn_reduce_block(T x, T* scratch, int thread) {
     }
     return x;
 }
+/// Over the Rows threads of a block of Columns x Rows that have the same column.
+template <class Op, int Columns, int Rows, class T>
+KN_DEVICE T kn_reduce_columns(T x, T* scratch, int column, int row) {
+    kn_sync();
+    scratch[row * Columns + column] = x;
+    kn_sync();
+    x = scratch[column];
+    KN_UNROLL
+    for (int i = 1; i < Rows; ++i) x = Op::join(x, scratch[i * Columns + column]);
+    return x;
+}
 
 #endif  // KN_PRELUDE

@@ -54,7 +54,6 @@ std::optional<KernelDraft> draft(Placement& placement, const std::string& name, 
     std::string number = emitter.math().variable("t", threads);
     if (lanes > 1) number = emitter.math().add(emitter.math().mul(number, lanes), "j");
     body(emitter, number);
-    if (emitter.lanes_failed()) return std::nullopt;
     result.name = name;
     result.body = code.text();
     result.grid = {static_cast<unsigned>((threads + kThreads - 1) / kThreads)};

@@ -1,7 +1,533 @@
+// Reductions over rows by warps, blocks, or columns of threads, with what surrounds them.
+//
+// A row is a set of elements that share a reduction's result. Threads that work on one row hold its
+// elements in registers where they fit ("register form": lanes of the emitter), so that softmax or
+// a norm reads memory once; otherwise they run over the row again for each statistic and for the
+// result.
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <numeric>
+
+#include <fmt/core.h>
+
+#include "codegen/emit.h"
 #include "lower/lower.h"
+#include "planner/rows.h"
 
 namespace kn::cuda {
 
-void lower_rows(Placement&, const Group&) { throw GraphError("no step of kind rows yet"); }
+namespace {
+
+constexpr int kMostInRegisters = 16;  // elements a thread
+
+/// How threads share a row.
+struct Form {
+    enum class Kind { Warp, Block, Columns } kind = Kind::Warp;
+    int threads = 32;    ///< a row
+    int elements = 0;    ///< of a row in a thread's registers; 0: loops
+    bool chunks = true;  ///< a thread's elements are neighbours
+};
+
+Ints sorted_by_memory(const TensorRef& tensor, Ints axes) {
+    std::stable_sort(axes.begin(), axes.end(), [&](std::int64_t a, std::int64_t b) {
+        return std::abs(tensor.strides[static_cast<std::size_t>(a)]) >
+               std::abs(tensor.strides[static_cast<std::size_t>(b)]);
+    });
+    return axes;
+}
+
+class RowKernel {
+  public:
+    RowKernel(Placement& placement, const Group& group, const RowAnalysis& rows, const Form& form)
+        : placement_(placement),
+          group_(group),
+          rows_(rows),
+          form_(form),
+          emitter_(placement, code_, draft_.operands) {}
+
+    KernelDraft make() {
+        const Value root = group_.outputs.at(0);
+        const TensorRef& tensor = placement_.stored(root);
+        const Ints parallel = sorted_by_memory(tensor, rows_.parallel);
+        Ints parallel_extents;
+        for (const std::int64_t axis : parallel)
+            parallel_extents.push_back(tensor.shape[static_cast<std::size_t>(axis)]);
+        count_ = checked_size(parallel_extents);
+        emitter_.computes(group_.outputs);
+        for (const Value& reduction : rows_.reductions)
+            emitter_.provide(reduction, [this, reduction](const Index& index) {
+                return reduced(reduction, index);
+            });
+
+        open_row();
+        const Index digits = math().split(row_, parallel_extents);
+        row_scope_ = emitter_.scope();
+        if (form_.elements > 0) {
+            emitter_.set_lanes(form_.elements);
+            set_elements();
+            emitter_.set_guard(element_guard_);
+        }
+        Index index(tensor.shape.size(), "0");
+        for (std::size_t i = 0; i < parallel.size(); ++i)
+            index[static_cast<std::size_t>(parallel[i])] = digits[i];
+        const Ints along = sorted_by_memory(tensor, rows_.along);
+        Ints extents;
+        for (const std::int64_t axis : along)
+            extents.push_back(tensor.shape[static_cast<std::size_t>(axis)]);
+        const std::int64_t length = checked_size(extents);
+        const auto body = [&](const std::string& number) {
+            const Index position = math().split(number, extents);
+            for (std::size_t i = 0; i < along.size(); ++i)
+                index[static_cast<std::size_t>(along[i])] = position[i];
+            std::vector<std::string> results;
+            for (const Value& output : group_.outputs)
+                results.push_back(emitter_.value(output, index));
+            const std::string guard = emitter_.guard();
+            std::string all = guard;
+            if (!row_exists_.empty())
+                all = all.empty() ? row_exists_ : fmt::format("{} && {}", row_exists_, all);
+            if (length == 1 && form_.threads > 1)
+                all = all.empty() ? "lane == 0" : fmt::format("lane == 0 && {}", all);
+            emitter_.set_guard(all);
+            for (std::size_t i = 0; i < results.size(); ++i)
+                emitter_.store(group_.outputs[i], index, results[i]);
+            emitter_.set_guard(guard);
+        };
+        if (length == 1) {
+            const std::string guard = emitter_.guard();
+            emitter_.set_guard("");
+            body("0");
+            emitter_.set_guard(guard);
+        } else if (in_registers(length)) {
+            body(element_);
+        } else {
+            over_loop(length, body);
+        }
+        return finish();
+    }
+
+    /// Whether the largest tensor that is read along rows has its neighbours in other rows.
+    bool reads_across() const {
+        std::int64_t most = -1;
+        bool across = false;
+        for (const Emitter::Load& load : emitter_.loads()) {
+            const auto part = const_cast<RowKernel*>(this)->math().part(
+                load.offset, form_.elements > 0 ? "j" : "k");
+            const auto lane = const_cast<RowKernel*>(this)->math().part(load.offset, "lane");
+            const std::int64_t step = part ? std::abs(part->factor) : 2;
+            const std::int64_t lane_step = lane ? std::abs(lane->factor) : 2;
+            if (step == 0 && lane_step == 0) continue;
+            if (load.elements <= most) continue;
+            most = load.elements;
+            across = step > 1 && lane_step > 1;
+        }
+        return across;
+    }
+
+  private:
+    IndexMath& math() { return emitter_.math(); }
+
+    // Declares `lane` (the thread's number in its row) and the row.
+    void open_row() {
+        const char* type = math().type();
+        const int threads = form_.threads;
+        if (form_.kind == Form::Kind::Block) {
+            code_.line("const int lane = threadIdx.x;");
+            row_ = math().variable("row", count_);
+            if (count_ > 1) code_.line(fmt::format("const {} row = blockIdx.x;", type));
+            draft_.grid = {static_cast<unsigned>(count_)};
+            draft_.block = {static_cast<unsigned>(threads)};
+        } else {
+            std::int64_t rows = 0;  // a block
+            std::string own;
+            if (form_.kind == Form::Kind::Warp) {
+                const int block = std::max(threads, 128);
+                rows = block / threads;
+                code_.line(fmt::format("const int lane = threadIdx.x % {};", threads));
+                own = fmt::format("threadIdx.x / {}", threads);
+                draft_.block = {static_cast<unsigned>(block)};
+            } else {
+                rows = 32;
+                code_.line("const int lane = threadIdx.y;");
+                own = "threadIdx.x";
+                draft_.block = {32, static_cast<unsigned>(threads)};
+            }
+            const std::int64_t blocks = (count_ + rows - 1) / rows;
+            draft_.grid = {static_cast<unsigned>(blocks)};
+            row_ = math().variable("row", count_);
+            const std::string number = fmt::format("({}){} * {} + {}", type, "blockIdx.x", rows, own);
+            if (count_ % rows == 0) {
+                code_.line(fmt::format("const {} row = {};", type, number));
+            } else {
+                // Threads beyond the last row take part in shuffles and barriers.
+                code_.line(fmt::format("const {} row_or_more = {};", type, number));
+                code_.line(fmt::format("const {0} row = row_or_more < {1} ? row_or_more : {2};",
+                                       type, count_, count_ - 1));
+                row_exists_ = fmt::format("row_or_more < {}", count_);
+            }
+        }
+        lane_ = math().variable("lane", threads);
+        if (lane_ != "0") math().mark("lane");
+    }
+
+    bool in_registers(std::int64_t length) const {
+        return form_.elements > 0 && length == rows_.longest;
+    }
+
+    void set_elements() {
+        const std::int64_t length = rows_.longest;
+        const std::int64_t room = std::int64_t{form_.threads} * form_.elements;
+        if (form_.elements == 1) {
+            element_ = lane_;
+            if (room > length) element_guard_ = fmt::format("lane < {}", length);
+        } else if (form_.chunks) {
+            element_ = math().add(math().mul(lane_, form_.elements), "j");
+            if (room > length)
+                element_guard_ = fmt::format("lane * {} < {}", form_.elements, length);
+        } else {
+            element_ = math().add(math().mul("j", form_.threads), lane_);
+            if (room > length)
+                element_guard_ = fmt::format("j * {} + lane < {}", form_.threads, length);
+        }
+    }
+
+    /// Calls `body` with the number of each of the thread's elements.
+    template <class Body>
+    void over_loop(std::int64_t length, const Body& body) {
+        const std::string guard = emitter_.guard();
+        emitter_.set_guard("");
+        code_.open(fmt::format("for ({} k = {}; k < {}; k += {})", math().type(), lane_, length,
+                               form_.threads));
+        emitter_.push_scope();
+        const std::string k = math().variable("k", length);
+        if (k == "k") math().mark("k");
+        body(k);
+        emitter_.pop_scope();
+        code_.close();
+        emitter_.set_guard(guard);
+    }
+
+    /// The result of `Op::join` over all elements of the row.
+    template <class Element>
+    std::string reduce(const std::string& op, const std::string& type, std::int64_t length,
+                       const Element& element) {
+        const std::string total = code_.fresh("r");
+        code_.line(fmt::format("{} {} = {}::start<{}>();", type, total, op, type));
+        if (in_registers(length)) {
+            const std::string x = element(element_);
+            const std::string guard = emitter_.guard();
+            const std::string term =
+                guard.empty() ? x : fmt::format("({}) ? {} : {}::start<{}>()", guard, x, op, type);
+            code_.line(fmt::format(
+                "{}{} = {}::join({}, {});",
+                form_.elements == 1
+                    ? ""
+                    : fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) ", form_.elements),
+                total, op, total, term));
+        } else if (length > 0) {
+            over_loop(length, [&](const std::string& k) {
+                const std::string x = element(k);
+                if (math().varies(x))
+                    throw GraphError("a loop over a row has lanes");
+                code_.line(fmt::format("{} = {}::join({}, {});", total, op, total, x));
+            });
+        }
+        const int threads = form_.threads;
+        if (threads == 1) return total;
+        std::string text;
+        switch (form_.kind) {
+            case Form::Kind::Warp:
+                text = fmt::format("kn_reduce_warp<{}, {}>({})", op, threads, total);
+                break;
+            case Form::Kind::Block:
+                text = fmt::format("kn_reduce_block<{}, {}>({}, {}, lane)", op, threads, total,
+                                   shared(type, threads / 32));
+                break;
+            case Form::Kind::Columns:
+                text = fmt::format("kn_reduce_columns<{}, 32, {}>({}, {}, threadIdx.x, lane)", op,
+                                   threads, total, shared(type, threads * 32));
+                break;
+        }
+        code_.line(fmt::format("{} = {};", total, text));
+        return total;
+    }
+
+    std::string shared(const std::string& type, int elements) {
+        auto [found, is_new] = shared_.try_emplace(type, "");
+        if (is_new) {
+            found->second = code_.fresh("s");
+            code_.line(fmt::format("KN_SHARED {} {}[{}];", type, found->second, elements));
+        }
+        return found->second;
+    }
+
+    std::string reduced(Value value, const Index& index) {
+        const auto key = std::pair(value.index, statistics_index(value, index));
+        if (auto found = results_.find(key); found != results_.end())
+            return final_value(value, index, found->second);
+        for (const std::string& text : key.second)
+            if (math().scope_of(text) > row_scope_ || math().depends(text))
+                return emitter_.compute_inline(value, index);  // not one for each row after all
+        std::vector<std::string> statistics;
+        const std::string guard = emitter_.guard();
+        emitter_.set_guard(element_guard_);
+        emitter_.in_scope(row_scope_, [&] { statistics = compute_statistics(value, key.second); });
+        emitter_.set_guard(guard);
+        results_[key] = statistics;
+        return final_value(value, index, statistics);
+    }
+
+    /// The part of an element's index that its statistics depend on.
+    Index statistics_index(Value value, const Index& index) const {
+        Index result = index;
+        const Operation& operation = graph()[value].operation;
+        if (const auto* softmax = std::get_if<op::Softmax>(&operation))
+            result[static_cast<std::size_t>(softmax->axis)] = "0";
+        if (const auto* norm = std::get_if<op::Norm>(&operation))
+            for (const std::int64_t axis : norm->axes) result[static_cast<std::size_t>(axis)] = "0";
+        return result;
+    }
+
+    /// The operand's index for element `number` along the axes.
+    Index inner_index(Value x, const Ints& axes, const Index& kept, const std::string& number,
+                      bool keeps) {
+        const Ints extents = graph().shape(x).to_ints();
+        Ints along;
+        for (const std::int64_t axis : axes) along.push_back(extents[static_cast<std::size_t>(axis)]);
+        const Index position = math().split(number, along);
+        Index result;
+        std::size_t next = 0;
+        for (std::size_t i = 0; i < extents.size(); ++i) {
+            const auto found = std::find(axes.begin(), axes.end(), static_cast<std::int64_t>(i));
+            if (found == axes.end()) {
+                result.push_back(kept[next++]);
+            } else {
+                result.push_back(position[static_cast<std::size_t>(found - axes.begin())]);
+                if (keeps) ++next;
+            }
+        }
+        return result;
+    }
+
+    std::vector<std::string> compute_statistics(Value value, const Index& index) {
+        const Operation& operation = graph()[value].operation;
+        const Value x = inputs_of(operation).at(0);
+        const DType dtype = graph().dtype(x);
+        const std::string type = compute_type(dtype);
+        const std::int64_t count = reduced_count(graph(), value);
+        if (const auto* o = std::get_if<op::Reduce>(&operation)) {
+            const std::string total =
+                reduce(op_name(o->op), type, count, [&](const std::string& k) {
+                    return emitter_.value(x, inner_index(x, o->axes, index, k, false));
+                });
+            if (o->op == ReduceOp::Mean)
+                code_.line(fmt::format("{} /= ({}){};", total, type, count));
+            return {total};
+        }
+        if (const auto* o = std::get_if<op::ArgReduce>(&operation)) {
+            const auto element = [&](const std::string& k) {
+                return emitter_.value(x, inner_index(x, {o->axis}, index, k, false));
+            };
+            const std::string most =
+                reduce(o->largest ? "kn_op_max" : "kn_op_min", type, count, element);
+            // Of NaNs the first.
+            const bool real = is_float(dtype);
+            const std::string best =
+                reduce("kn_op_min", "long long", count, [&](const std::string& k) {
+                    const std::string v = element(k);
+                    const std::string at = o->last ? fmt::format("{} - ({})", count - 1, k) : k;
+                    const std::string place =
+                        !real ? fmt::format("(long long)({})", at)
+                              : fmt::format("(long long)({0} != {0} ? ({1}) : ({2}))", most, k, at);
+                    const std::string hit =
+                        !real ? fmt::format("{} == {}", v, most)
+                              : fmt::format("({0} == {1} || ({0} != {0} && {1} != {1}))", v, most);
+                    return fmt::format("({} ? {} : 0x7fffffffffffffffll)", hit, place);
+                });
+            if (o->last)
+                code_.line(real ? fmt::format("if ({1} == {1}) {0} = {2} - {0};", best, most,
+                                              count - 1)
+                                : fmt::format("{0} = {1} - {0};", best, count - 1));
+            return {best};
+        }
+        if (const auto* o = std::get_if<op::Softmax>(&operation)) {
+            const auto element = [&](const std::string& k) {
+                return emitter_.value(x, inner_index(x, {o->axis}, index, k, true));
+            };
+            const std::string most = reduce("kn_op_max", type, count, element);
+            const std::string sum = reduce("kn_op_sum", type, count, [&](const std::string& k) {
+                return exponential(value, inner_index(x, {o->axis}, index, k, true), element(k), most);
+            });
+            return {most, sum};
+        }
+        const auto& o = std::get<op::Norm>(operation);
+        const auto element = [&](const std::string& k) {
+            return emitter_.value(x, inner_index(x, o.axes, index, k, true));
+        };
+        std::string mean;
+        if (o.kind == NormKind::MeanVariance) {
+            mean = reduce("kn_op_sum", type, count, element);
+            code_.line(fmt::format("{} /= ({}){};", mean, type, count));
+        }
+        const std::string scale = reduce("kn_op_sum", type, count, [&](const std::string& k) {
+            const std::string v = element(k);
+            return mean.empty() ? fmt::format("{0} * {0}", v)
+                                : fmt::format("({0} - {1}) * ({0} - {1})", v, mean);
+        });
+        code_.line(fmt::format("{0} = sqrt({0} / ({1}){2} + {3});", scale, type, count,
+                               literal(dtype == DType::F64 ? DType::F64 : DType::F32, o.epsilon)));
+        if (dtype != DType::F64) code_.line(fmt::format("{0} = ({1})1 / {0};", scale, type));
+        return {mean, scale};
+    }
+
+    /// exp(x - most), kept for the elements in registers.
+    std::string exponential(Value value, const Index& index, const std::string& x,
+                            const std::string& most) {
+        const std::string text = fmt::format("exp({} - {})", x, most);
+        if (!math().varies(x) && form_.elements != 1) return text;
+        auto [found, is_new] = exponentials_.try_emplace({value.index, index}, "");
+        if (is_new)
+            found->second = emitter_.define(compute_type(graph().dtype(value)), text);
+        return found->second;
+    }
+
+    std::string final_value(Value value, const Index& index,
+                            const std::vector<std::string>& statistics) {
+        const Operation& operation = graph()[value].operation;
+        const std::string type = compute_type(graph().dtype(value));
+        if (const auto* softmax = std::get_if<op::Softmax>(&operation)) {
+            const std::string x = emitter_.value(softmax->x, index);
+            if (softmax->log)
+                return emitter_.define(
+                    type, fmt::format("({} - {}) - log({})", x, statistics[0], statistics[1]));
+            const auto kept = exponentials_.find({value.index, index});
+            const std::string top = kept != exponentials_.end()
+                                        ? kept->second
+                                        : fmt::format("exp({} - {})", x, statistics[0]);
+            return emitter_.define(type, fmt::format("{} / {}", top, statistics[1]));
+        }
+        if (const auto* norm = std::get_if<op::Norm>(&operation)) {
+            const std::string x = emitter_.value(norm->x, index);
+            const std::string top =
+                statistics[0].empty() ? x : fmt::format("({} - {})", x, statistics[0]);
+            const char* apply = graph().dtype(norm->x) == DType::F64 ? "/" : "*";
+            return emitter_.define(type, fmt::format("{} {} {}", top, apply, statistics[1]));
+        }
+        return statistics[0];
+    }
+
+    static std::string op_name(ReduceOp op) {
+        switch (op) {
+            case ReduceOp::Sum:
+            case ReduceOp::Mean:
+                return "kn_op_sum";
+            case ReduceOp::Prod:
+                return "kn_op_prod";
+            case ReduceOp::Max:
+                return "kn_op_max";
+            case ReduceOp::Min:
+                return "kn_op_min";
+        }
+        return {};
+    }
+
+    KernelDraft finish() {
+        draft_.name = "rows";
+        draft_.body = code_.text();
+        return std::move(draft_);
+    }
+
+    const Graph& graph() const { return placement_.graph(); }
+
+    Placement& placement_;
+    const Group& group_;
+    const RowAnalysis& rows_;
+    Form form_;
+    KernelDraft draft_;
+    Code code_;
+    Emitter emitter_;
+    std::int64_t count_ = 0;
+    std::string row_, lane_, row_exists_, element_, element_guard_;
+    std::size_t row_scope_ = 0;
+    std::map<std::string, std::string> shared_;
+    std::map<std::pair<std::uint32_t, Index>, std::vector<std::string>> results_;
+    std::map<std::pair<std::uint32_t, Index>, std::string> exponentials_;
+};
+
+int power_of_two(std::int64_t n, int least, int most) {
+    int result = least;
+    while (result < most && result < n) result *= 2;
+    return result;
+}
+
+Form choose(std::int64_t rows, std::int64_t length, bool columns, int sm_count) {
+    Form form;
+    if (columns) {
+        form.kind = Form::Kind::Columns;
+        // Enough threads in all, and enough work for each.
+        form.threads = 1;
+        while (form.threads < 32 && form.threads * 4 < length &&
+               rows * form.threads < std::int64_t{sm_count} * 1024)
+            form.threads *= 2;
+        if (form.threads == 1) form.threads = length > 32 ? 4 : 1;
+        return form;
+    }
+    const bool wide = length % 4 == 0;
+    if (length <= 1024) {
+        form.kind = Form::Kind::Warp;
+        form.threads = power_of_two((length + 3) / 4, 1, 32);
+    } else {
+        form.kind = Form::Kind::Block;
+        form.threads = power_of_two((length + 7) / 8, 64, 1024);
+    }
+    const std::int64_t each = (length + form.threads - 1) / form.threads;
+    if (each > kMostInRegisters && form.kind == Form::Kind::Warp) {
+        form.kind = Form::Kind::Block;
+        form.threads = power_of_two((length + 7) / 8, 64, 1024);
+    }
+    const std::int64_t own = (length + form.threads - 1) / form.threads;
+    if (own <= kMostInRegisters) {
+        form.chunks = wide;
+        form.elements = static_cast<int>(own);
+        if (wide) {
+            int chunk = 4;
+            while (chunk < own) chunk *= 2;
+            while (chunk > 4 && length % chunk != 0) chunk /= 2;
+            form.elements = chunk;
+            if (std::int64_t{chunk} * form.threads < length) {
+                form.chunks = false;
+                form.elements = static_cast<int>(own);
+            }
+        }
+    }
+    return form;
+}
+
+}  // namespace
+
+void lower_rows(Placement& placement, const Group& group) {
+    const Value root = group.outputs.at(0);
+    const auto is_own = [&](Value value) {
+        return std::find(group.outputs.begin(), group.outputs.end(), value) != group.outputs.end();
+    };
+    const std::function<bool(Value)> is_leaf = [&](Value value) {
+        return placement.is_stored(value) && !is_own(value);
+    };
+    const RowAnalysis rows = analyse_rows(placement.graph(), root, is_leaf);
+    const Ints shape = placement.graph().shape(root).to_ints();
+    if (checked_size(shape) == 0) return;
+    if (rows.reductions.empty() || rows.longest == 0) return lower_pointwise(placement, group);
+    std::int64_t count = 1;
+    for (const std::int64_t axis : rows.parallel) count *= shape[static_cast<std::size_t>(axis)];
+    const int sms = placement.plan().device.sm_count;
+    RowKernel straight(placement, group, rows, choose(count, rows.longest, false, sms));
+    KernelDraft draft = straight.make();
+    if (straight.reads_across() && count > 1) {
+        RowKernel columns(placement, group, rows, choose(count, rows.longest, true, sms));
+        draft = columns.make();
+    }
+    add_kernel_step(placement, group, draft);
+}
 
 }  // namespace kn::cuda
