@@ -54,8 +54,11 @@ int check(const CheckArgs& args);
 struct DumpArgs {
     ModelFlags model;
     std::string path, stage = "optimized", format = "text";
+    std::string gpu;  // file with the properties of a GPU; empty: the one that is there
 };
 int dump(const DumpArgs& args);
+/// The plan as text, JSON or (svg too) DOT. Throws UsageError in a build without CUDA.
+std::string plan_text(const DumpArgs& args);
 
 struct BenchArgs {
     ModelFlags model;

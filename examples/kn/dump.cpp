@@ -59,7 +59,14 @@ void print_svg(const std::string& dot) {
 }  // namespace
 
 int dump(const DumpArgs& args) {
-    if (args.stage == "plan") throw UsageError("--stage plan: this build has no CUDA planner");
+    if (args.stage == "plan") {
+        const std::string text = plan_text(args);
+        if (args.format == "svg")
+            print_svg(text);
+        else
+            fmt::print("{}", text);
+        return done;
+    }
     NetworkOptions options = network_options(args.model);
     const LoadOptions& load = options.load;
     Graph graph = load_onnx(model_file(args.path), load);
