@@ -54,7 +54,7 @@ int check(const CheckArgs& args);
 struct DumpArgs {
     ModelFlags model;
     std::string path, stage = "optimized", format = "text";
-    std::string gpu;  // file with the properties of a GPU; empty: the one that is there
+    std::string properties;  // of --stage plan: "h200", or a file; empty: of the GPU that is there
 };
 int dump(const DumpArgs& args);
 /// The plan as text, JSON or (svg too) DOT. Throws UsageError in a build without CUDA.

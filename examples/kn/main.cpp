@@ -61,7 +61,7 @@ int run_tool(int argc, char** argv) {
     dump_app->add_option("MODEL", dump_args.path, "an .onnx file or a case folder")->required();
     dump_app->add_option("--stage", dump_args.stage)->capture_default_str()->check(CLI::IsMember({"raw", "optimized", "plan"}));
     dump_app->add_option("--format", dump_args.format)->capture_default_str()->check(CLI::IsMember({"text", "dot", "svg", "json"}));
-    dump_app->add_option("--gpu", dump_args.gpu, "properties of a GPU as JSON, for --stage plan where there is none");
+    dump_app->add_option("--properties", dump_args.properties, "h200, or a file of a GPU's properties, for --stage plan without one");
     dump_app->callback([&] { status = dump(dump_args); });
 
     BenchArgs bench_args;

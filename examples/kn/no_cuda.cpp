@@ -10,5 +10,6 @@ namespace {
 int bench_cuda(const BenchArgs&, const Device&) { refuse(); }
 int compare(const CompareArgs&) { refuse(); }
 int explain(const ExplainArgs&) { refuse(); }
+std::string plan_text(const DumpArgs&) { refuse(); }
 
 }  // namespace kn::tool
