@@ -8,6 +8,7 @@
 #include "codegen/emit.h"
 #include "planner/memory.h"
 #include "planner/placement.h"
+#include "rules/rules.h"
 #include "planner/prepare.h"
 
 namespace kn::cuda {
@@ -21,17 +22,6 @@ std::string describe(const Graph& graph, Value value) {
     for (std::size_t i = 0; i < node.origins.size() && i < 3; i++)
         out += (i == 0 ? " (from " : ", ") + printable(node.origins[i]);
     return node.origins.empty() ? out : out + ")";
-}
-
-// What no GPU step can express, whatever the rules.
-std::optional<std::string> why_unsupported(const Graph& graph, Value value) {
-    const Operation& operation = graph[value].operation;
-    if (std::holds_alternative<op::If>(operation) || std::holds_alternative<op::Loop>(operation))
-        return "control flow runs on the CPU only";
-    if (std::holds_alternative<op::NonZero>(operation) ||
-        std::holds_alternative<op::ReadDims>(operation))
-        return "its result decides sizes, which a plan fixes beforehand";
-    return std::nullopt;
 }
 
 class Problems {
@@ -61,7 +51,7 @@ void check_static(const Graph& graph, Problems& problems) {
     if (!names.empty())
         throw GraphError("a plan needs numbers for these sizes (bind them): " + names);
     for (const Value& value : graph.live())
-        if (const auto why = why_unsupported(graph, value))
+        if (const auto why = why_not_special(graph, value))
             problems.add(describe(graph, value) + ": " + *why);
     problems.throw_if_any();
 }

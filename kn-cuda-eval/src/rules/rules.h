@@ -2,6 +2,9 @@
 // table.cpp.
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "planner/group.h"
 
 namespace kn::cuda {
@@ -13,5 +16,8 @@ std::vector<Rule> attention_rules();
 std::vector<Rule> special_rules();
 std::vector<Rule> rows_rules();
 std::vector<Rule> pointwise_rules();
+
+/// Why no kernel of ours can compute the operation, as the end of a sentence; none if one can.
+std::optional<std::string> why_not_special(const Graph& graph, Value value);
 
 }  // namespace kn::cuda

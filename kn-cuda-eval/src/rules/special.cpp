@@ -1,8 +1,17 @@
+#include "codegen/emit.h"
 #include "rules/rules.h"
 
 namespace kn::cuda {
 
 namespace {
+
+bool is_convolution(const Operation& operation) {
+    return std::holds_alternative<op::Conv>(operation) ||
+           std::holds_alternative<op::ConvTranspose>(operation);
+}
+
+/// Whether cuDNN convolves elements of this type.
+bool has_library(DType dtype) { return is_half(dtype) || dtype == DType::F32; }
 
 bool has_own_kernel(const Operation& operation) {
     return std::holds_alternative<op::TopK>(operation) ||
@@ -10,7 +19,8 @@ bool has_own_kernel(const Operation& operation) {
            std::holds_alternative<op::ScatterElements>(operation) ||
            std::holds_alternative<op::ScatterNd>(operation) ||
            std::holds_alternative<op::Recurrent>(operation) ||
-           std::holds_alternative<op::Dft>(operation);
+           std::holds_alternative<op::Dft>(operation) ||
+           std::holds_alternative<op::Attention>(operation) || is_convolution(operation);
 }
 
 void own_kernel(Grouping& grouping, Value value) {
@@ -29,10 +39,93 @@ void own_kernel(Grouping& grouping, Value value) {
     grouping.add(std::move(group));
 }
 
+bool is_elementwise(const Operation& operation) {
+    return std::holds_alternative<op::Unary>(operation) ||
+           std::holds_alternative<op::Binary>(operation) ||
+           std::holds_alternative<op::Select>(operation) ||
+           std::holds_alternative<op::Cast>(operation);
+}
+
+/// What an elementwise tree over one convolution consists of.
+struct ConvTree {
+    std::optional<Value> conv;
+    std::vector<Value> inside;  ///< operations between the output and the convolution
+    std::vector<Value> sides;   ///< other operands
+};
+
+/// Walks down from an elementwise operation while values are used here only.
+void walk_down(const Grouping& grouping, Value value, int depth, ConvTree& tree) {
+    const Graph& graph = grouping.graph();
+    constexpr int kDeepest = 12;
+    for (const Value& input : inputs_of(graph[value].operation)) {
+        const Operation& operation = graph[input].operation;
+        const bool own = grouping.has_one_user(input) && !grouping.is_stored(input) &&
+                         !grouping.is_grouped(input) && depth < kDeepest;
+        if (own && is_convolution(operation) && !tree.conv)
+            tree.conv = input;
+        else if (own && is_elementwise(operation) && !tree.conv) {
+            ConvTree below{.conv = {}, .inside = {input}, .sides = {}};
+            walk_down(grouping, input, depth + 1, below);
+            if (!below.conv) {
+                tree.sides.push_back(input);
+                continue;
+            }
+            tree.conv = below.conv;
+            tree.inside.insert(tree.inside.end(), below.inside.begin(), below.inside.end());
+            tree.sides.insert(tree.sides.end(), below.sides.begin(), below.sides.end());
+        } else {
+            tree.sides.push_back(input);
+        }
+    }
+}
+
+void conv_epilogue(Grouping& grouping, Value value) {
+    const Graph& graph = grouping.graph();
+    if (!is_elementwise(graph[value].operation)) return;
+    ConvTree tree;
+    walk_down(grouping, value, 0, tree);
+    if (!tree.conv || has_library(graph.dtype(*tree.conv))) return;
+    Group group;
+    group.kind = Group::Kind::Special;
+    group.anchor = *tree.conv;
+    group.outputs = {value};
+    for (const Value& input : inputs_of(graph[*tree.conv].operation)) grouping.demand(input);
+    for (const Value& side : tree.sides) grouping.demand(side);
+    group.rule = "direct-conv-epilogue";
+    group.reason = "what follows the convolution element by element comes before its only store";
+    std::vector<Value> swallowed = tree.inside;
+    swallowed.push_back(*tree.conv);
+    grouping.decide(group.rule, true, *tree.conv, group.reason);
+    grouping.add(std::move(group), swallowed);
+}
+
 }  // namespace
 
 std::vector<Rule> special_rules() {
-    return {{{"own-kernel", "An operation with a kernel of its own: a step"}, own_kernel}};
+    return {{{"direct-conv-epilogue",
+              "Elementwise operations after a convolution that no library takes: its epilogue"},
+             conv_epilogue},
+            {{"own-kernel", "An operation with a kernel of its own: a step"}, own_kernel}};
+}
+
+std::optional<std::string> why_not_special(const Graph& graph, Value value) {
+    const Operation& operation = graph[value].operation;
+    if (std::holds_alternative<op::If>(operation))
+        return "control flow runs on the CPU only: the data decide which branch is taken";
+    if (std::holds_alternative<op::Loop>(operation))
+        return "control flow runs on the CPU only: the data decide how often the body runs";
+    if (std::holds_alternative<op::NonZero>(operation))
+        return "its result decides sizes, which a plan fixes beforehand";
+    if (std::holds_alternative<op::ReadDims>(operation))
+        return "its result decides sizes, which a plan fixes beforehand; a constant operand would do";
+    constexpr std::int64_t kWidest = 512;
+    if (const auto* attention = graph.get_if<op::Attention>(value)) {
+        const Dim& width = graph.shape(attention->v)[3];
+        if (width.is_constant() && width.value() > kWidest)
+            return "values " + std::to_string(width.value()) +
+                   " wide: the attention kernel takes at most " + std::to_string(kWidest);
+    }
+    return std::nullopt;
 }
 
 }  // namespace kn::cuda

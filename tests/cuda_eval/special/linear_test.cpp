@@ -1,0 +1,111 @@
+// Convolutions and attention by our own kernels, against the CPU.
+#include <limits>
+
+#include "special_check.h"
+
+namespace kn::cuda::test {
+namespace {
+
+using kn::test::all_floats;
+using kn::test::all_strides;
+using kn::test::tolerance;
+
+TEST(DirectConv, GroupsStridesAndTypes) {
+    for (const DType dtype : {DType::F32, DType::F64, DType::F16, DType::I32, DType::U8})
+        for (const std::int64_t groups : {1, 2}) {
+            SCOPED_TRACE(std::string(name_of(dtype)) + " groups " + std::to_string(groups));
+            Case c;
+            const Var x = c.operand(random(dtype, {2, 4, 7, 6}, 1, -3, 4), Strides::Transposed);
+            const Var w = c.input(random(dtype, {6, 4 / groups, 3, 2}, 2, -3, 4));
+            const Var y = conv(
+                x, w, {},
+                {.strides = {2, 1}, .dilations = {1, 2}, .pads = {1, 0, 2, 1}, .groups = groups});
+            expect_as_cpu(c, {y}, "conv_direct", tolerance(dtype));
+        }
+}
+
+TEST(DirectConv, OneAndThreeAxes) {
+    Case one;
+    const Var x1 = one.input(random(DType::F32, {2, 3, 20}, 3));
+    const Var w1 = one.input(random(DType::F32, {17, 3, 5}, 4));
+    expect_as_cpu(one, {conv(x1, w1, {}, {.strides = {3}, .pads = {2, 2}})}, "conv_direct", 4e-6);
+    Case three;
+    const Var x3 = three.input(random(DType::F64, {1, 2, 4, 5, 6}, 5));
+    const Var w3 = three.input(random(DType::F64, {3, 2, 2, 3, 3}, 6));
+    expect_as_cpu(three, {conv(x3, w3, {}, {.pads = {0, 1, 1, 1, 1, 1}})}, "conv_direct", 1e-13);
+}
+
+TEST(DirectConv, TransposeGroupsAndPads) {
+    for (const DType dtype : {DType::F32, DType::F64, DType::BF16})
+        for (const std::int64_t groups : {1, 3}) {
+            SCOPED_TRACE(std::string(name_of(dtype)) + " groups " + std::to_string(groups));
+            Case c;
+            const Var x = c.input(random(dtype, {2, 6, 4, 5}, 7));
+            const Var w = c.input(random(dtype, {6, 9 / groups, 3, 4}, 8));
+            const Var y = conv_transpose(x, w, {},
+                                         {.strides = {2, 3},
+                                          .dilations = {2, 1},
+                                          .pads = {1, 0, 0, 2},
+                                          .groups = groups,
+                                          .output_padding = {1, 0}});
+            expect_as_cpu(c, {y}, "conv_transpose_direct", tolerance(dtype));
+        }
+}
+
+TEST(DirectConv, EpilogueInDouble) {
+    Case c;
+    const Var x = c.input(random(DType::F64, {1, 4, 5, 5}, 9));
+    const Var w = c.graph.constant(random(DType::F64, {8, 4, 3, 3}, 10));
+    const Var b = c.graph.constant(random(DType::F64, {8}, 11));
+    const Var y = silu(conv(x, w, b, {.pads = {1, 1, 1, 1}}));
+    expect_as_cpu(c, {y}, "conv_direct", 1e-13);
+}
+
+TEST(DirectAttention, WidthsMasksAndGroups) {
+    unsigned seed = 20;
+    for (const DType dtype : all_floats)
+        for (const std::int64_t width : {8, 40, 72, 130})
+            for (const kn::CausalMask causal :
+                 {kn::CausalMask::None, kn::CausalMask::TopLeft, kn::CausalMask::BottomRight}) {
+                SCOPED_TRACE(std::string(name_of(dtype)) + " width " + std::to_string(width) +
+                             " causal " + std::to_string(static_cast<int>(causal)));
+                Case c;
+                const Var q =
+                    c.operand(random(dtype, {2, 4, 19, width}, ++seed), Strides::Transposed);
+                const Var k = c.input(random(dtype, {2, 2, 75, width}, ++seed));
+                const Var v =
+                    c.operand(random(dtype, {2, 2, 75, width + 3}, ++seed), Strides::Sliced);
+                expect_as_cpu(c, {attention(q, k, v, {}, 0, causal)}, "attention",
+                              tolerance(dtype));
+            }
+}
+
+TEST(DirectAttention, Masks) {
+    for (const bool added : {true, false})
+        for (const Ints& shape : {Ints{1, 1, 1, 70}, Ints{2, 1, 70, 70}, Ints{1, 3, 70, 70}}) {
+            SCOPED_TRACE(added ? "added" : "bool");
+            Case c;
+            const Var q = c.input(random(DType::F32, {2, 3, 70, 16}, 30));
+            const Var k = c.input(random(DType::F32, {2, 3, 70, 16}, 31));
+            const Var v = c.input(random(DType::F32, {2, 3, 70, 16}, 32));
+            const Var mask = added ? c.input(random(DType::F32, shape, 33, -3, 3))
+                                   : c.input(random(DType::I32, shape, 34, 0, 2).cast(DType::Bool));
+            expect_as_cpu(c, {attention(q, k, v, mask)}, "attention", 4e-6);
+        }
+}
+
+TEST(DirectAttention, RowsThatSeeNothingAreNan) {
+    Case c;
+    const Var q = c.input(random(DType::F32, {1, 1, 6, 8}, 35));
+    const Var k = c.input(random(DType::F32, {1, 1, 4, 8}, 36));
+    const Var v = c.input(random(DType::F32, {1, 1, 4, 8}, 37));
+    Tensor mask = Tensor::zeros(DType::F32, {1, 1, 6, 4});
+    for (int t = 0; t < 4; ++t)
+        mask.mutable_data<float>()[12 + t] = -std::numeric_limits<float>::infinity();
+    // BottomRight leaves nothing to the first two rows, the mask nothing to the fourth.
+    const Var y = attention(q, k, v, c.input(mask), 0, kn::CausalMask::BottomRight);
+    expect_as_cpu(c, {y}, "attention", 4e-6);
+}
+
+}  // namespace
+}  // namespace kn::cuda::test
