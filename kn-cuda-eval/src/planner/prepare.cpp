@@ -4,6 +4,7 @@
 #include <set>
 
 #include <kn/graph/builder.h>
+#include <kn/graph/decompose.h>
 #include <kn/graph/optimizer.h>
 #include <kn/graph/precision.h>
 
@@ -105,8 +106,15 @@ std::vector<PlannerRule> preparations() {
     return out;
 }
 
+// Interpolation as gathers, which kernels do in place.
+bool is_interpolation(const Operation& operation) {
+    return std::holds_alternative<op::Resize>(operation) ||
+           std::holds_alternative<op::GridSample>(operation);
+}
+
 Graph prepare(const Graph& graph, const PlanOptions& options) {
-    Graph out = with_library_masks(with_precision(graph, options.precision));
+    Graph out = with_library_masks(
+        decompose(with_precision(graph, options.precision), is_interpolation));
     for (const Preparation& preparation : table)
         if (!options.disabled_rules.count(std::string(preparation.info.name)))
             out = preparation.apply(out);

@@ -1,4 +1,5 @@
 #include "rules/rules.h"
+#include "rules/shared.h"
 
 namespace kn::cuda {
 
@@ -7,6 +8,7 @@ namespace {
 // What nobody wants in memory is computed inside the kernels that read it.
 void stored_value(Grouping& grouping, Value value) {
     if (!grouping.is_stored(value)) return;
+    limit_expression(grouping, value);
     Group group;
     group.kind = Group::Kind::Pointwise;
     group.anchor = value;

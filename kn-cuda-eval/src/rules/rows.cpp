@@ -4,6 +4,7 @@
 
 #include "codegen/emit.h"
 #include "rules/rules.h"
+#include "rules/shared.h"
 
 namespace kn::cuda {
 
@@ -13,6 +14,7 @@ namespace {
 // that do not fit its rows get kernels of their own.
 void reduced_rows(Grouping& grouping, Value value) {
     if (!grouping.is_stored(value)) return;
+    limit_expression(grouping, value);
     const Graph& graph = grouping.graph();
     const std::function<bool(Value)> is_leaf = [&](Value v) { return grouping.is_stored(v); };
     RowAnalysis rows = analyse_rows(graph, value, is_leaf);
@@ -41,7 +43,10 @@ void reduced_rows(Grouping& grouping, Value value) {
 }  // namespace
 
 std::vector<Rule> rows_rules() {
-    return {{{"rows", "Reductions over rows with what surrounds them: one kernel, a row a team"},
+    return {{{"store shared",
+              "What several kernels would compute, or one again and again, and is dear: in memory"},
+             store_shared},
+            {{"rows", "Reductions over rows with what surrounds them: one kernel, a row a team"},
              reduced_rows}};
 }
 

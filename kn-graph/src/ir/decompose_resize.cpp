@@ -1,4 +1,4 @@
-// Resize as gathers, or as products with interpolation matrices; Dft as a product with the matrix
+// Resize as gathers, or (of many taps) as products with interpolation matrices; Dft as a product with the matrix
 // of cosines and sines.
 #include <fmt/core.h>
 
@@ -13,6 +13,7 @@ namespace kn::decomposition {
 namespace {
 
 constexpr std::int64_t kLargestTransform = 4096;
+constexpr std::size_t kFewTaps = 4;
 
 std::int64_t number(const Dim& dim, const char* what) {
     if (!dim.is_constant())
@@ -47,6 +48,26 @@ Var interpolation_matrix(Var like, const ResizeTaps& taps, std::int64_t input) {
     return float_constant(like, {input, output}, matrix);
 }
 
+/// Where few neighbours count: one gather for each, times its weight.
+Var interpolated(Var x, std::int64_t axis, const ResizeTaps& taps) {
+    const std::size_t count = taps.outside.size();
+    std::optional<Var> total;
+    for (std::size_t t = 0; t < taps.taps; ++t) {
+        Ints positions(count);
+        std::vector<double> weights(count);
+        for (std::size_t j = 0; j < count; ++j) {
+            positions[j] = taps.positions[j * taps.taps + t];
+            weights[j] = taps.weights[j * taps.taps + t];
+        }
+        Ints shape(x.rank(), 1);
+        shape[static_cast<std::size_t>(axis)] = static_cast<std::int64_t>(count);
+        const Var part = gather(x, vector_i64(*x.graph, positions), axis) *
+                         float_constant(x, shape, weights);
+        total = total ? *total + part : part;
+    }
+    return *total;
+}
+
 /// The extrapolation value where it takes the place of what was interpolated.
 Var extrapolated(const op::Resize& op, Var x, std::int64_t axis, const ResizeTaps& taps) {
     if (std::none_of(taps.outside.begin(), taps.outside.end(), [](bool o) { return o; })) return x;
@@ -69,6 +90,8 @@ Vars parts(const op::Resize& op, Graph& graph) {
         if (taps.identity) continue;
         if (nearest) {
             x = gather(x, vector_i64(graph, taps.positions), axis);
+        } else if (taps.taps <= kFewTaps) {
+            x = interpolated(x, axis, taps);
         } else {
             const std::int64_t input = x.shape()[static_cast<std::size_t>(axis)].value();
             x = axis_from_end(linear(axis_to_end(x, axis), interpolation_matrix(x, taps, input)),
