@@ -45,7 +45,11 @@ void lower_attention(Placement& placement, const Group& group) {
     const auto read = [&](const std::string& role) {
         const Value value = group.roles.at(role);
         auto view = placement.view(value);
-        if (!view || !suits(placement.plan(), *view)) view = placement.copy_of(value, row_major(4));
+        const bool dense_mask = view && role == "bias" &&
+                                view->strides == strides_for(view->shape, row_major(4));
+        // The mask may have rows of any length.
+        if (!view || !(dense_mask || suits(placement.plan(), *view)))
+            view = placement.copy_of(value, row_major(4));
         step.operands.push_back({*view, Access::Read, role});
         return desc_of(*view);
     };
@@ -61,8 +65,9 @@ void lower_attention(Placement& placement, const Group& group) {
     step.operands.push_back({written, Access::Write, "o"});
     // The kernels that may be tried are known only where there is a driver; decoding splits along
     // the keys and needs partial results.
+    const std::size_t partial = std::size_t{4} << 20;
     step.operands.push_back(workspace_operand(
-        placement, std::min<std::size_t>(placement.plan().options.workspace_bytes, 16u << 20)));
+        placement, std::min(placement.plan().options.workspace_bytes, partial)));
     step.work = CudnnWork{desc, true};
     const Ints q = desc.q.dims;
     step.flops = 2 * q[0] * q[1] * q[2] * desc.k.dims[2] * (q[3] + desc.v.dims[3]);

@@ -20,13 +20,13 @@ class Layouts {
             if (rank < 3 || grouping.is_output(value) ||
                 std::holds_alternative<op::Input>(operation) ||
                 std::holds_alternative<op::Constant>(operation))
-                fixed_.insert(value.index);
+                fix(value);
         }
         // A value that is written where an output lies has the output's order.
         for (const NamedValue& output : graph_.outputs())
             if (auto root = order_at_root(grouping, output.value,
                                           row_major(graph_.shape(output.value).rank()))) {
-                fixed_.insert(root->first.index);
+                fix(root->first);
                 order_[root->first.index] = root->second;
             }
     }
@@ -42,6 +42,11 @@ class Layouts {
     }
 
   private:
+    void fix(Value value) {
+        fixed_.insert(value.index);
+        decided_.insert(value.index);
+    }
+
     double bytes(Value value) const {
         return static_cast<double>(checked_size(graph_.shape(value).to_ints())) *
                static_cast<double>(size_of(graph_.dtype(value)));
@@ -84,10 +89,10 @@ class Layouts {
         if (!grouping_.is_stored(value) || fixed_.count(value.index)) return false;
         std::vector<std::pair<AxisOrder, double>> votes = wishes_[value.index];
         for (const AxisLink& link : links_) {
-            if (link.output == value)
+            if (link.output == value && decided_.count(link.read.index))
                 votes.emplace_back(order_of_output(link, order_.at(link.read.index)),
                                    std::min(bytes(link.read), bytes(link.output)));
-            if (link.read == value)
+            if (link.read == value && decided_.count(link.output.index))
                 votes.emplace_back(order_of_read(link, order_.at(link.output.index)),
                                    std::min(bytes(link.read), bytes(link.output)));
         }
@@ -114,7 +119,8 @@ class Layouts {
                 best = order;
                 most = sum;
             }
-        const bool changed = best != current;
+        const bool first = !votes.empty() && decided_.insert(value.index).second;
+        const bool changed = first || best != current;
         current = std::move(best);
         return changed;
     }
@@ -123,6 +129,7 @@ class Layouts {
     const Graph& graph_;
     std::unordered_map<std::uint32_t, AxisOrder> order_;
     std::set<std::uint32_t> fixed_;
+    std::set<std::uint32_t> decided_;  // those that had votes; the others have no say yet
     std::unordered_map<std::uint32_t, std::vector<std::pair<AxisOrder, double>>> wishes_;
     std::vector<AxisLink> links_;
 };
