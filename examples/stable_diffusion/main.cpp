@@ -112,7 +112,7 @@ void summarize(const sd::Model& model, const Request& request, const sd::Result&
     fmt::print("{} x {}, {} picture{}, {}, {} steps ({} UNet calls), guidance {}, seed {}\n", request.width, request.height, sd::picture_count(request),
                sd::picture_count(request) == 1 ? "" : "s", scheduler_text(request.scheduler), request.steps, result.steps, request.guidance, request.seed);
     const sd::Times& t = result.times;
-    fmt::print("memory: {:.1f} MB for intermediate values on the device, {:.1f} MB of the process at most\n", static_cast<double>(model.peak_bytes()) / 1e6,
+    fmt::print("memory: {:.1f} MB on the device, {:.1f} MB of the process at most\n", static_cast<double>(model.peak_bytes() + result.device_bytes) / 1e6,
                static_cast<double>(usage.ru_maxrss) * 1024 / 1e6);
     fmt::print("time: load {:.3f} s, text {:.3f} s, denoise {:.3f} s ({:.4f} s/step), decode {:.3f} s, write {:.3f} s\n", load, t.text, t.denoise,
                t.denoise / static_cast<double>(result.steps), t.decode, write);

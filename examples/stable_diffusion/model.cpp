@@ -44,7 +44,7 @@ kn::Precision chosen(const ModelOptions& options) {
 }  // namespace
 
 Model::Model(const fs::path& folder, const ModelOptions& options)
-    : folder_(checked_folder(folder)), precision_(chosen(options)), tokenizer_(folder / "tokenizer") {
+    : folder_(checked_folder(folder)), device_(options.device), precision_(chosen(options)), tokenizer_(folder / "tokenizer") {
     kn::NetworkOptions network;
     network.device = options.device;
     network.precision = precision_;
@@ -231,28 +231,17 @@ Text Model::encode_text(const std::vector<std::string>& texts, const std::functi
     return out;
 }
 
-kn::Tensor Model::predict(const kn::Tensor& latents, double timestep, const Text& text, const Conditions& conditions) {
-    const std::int64_t batch = latents.shape().at(0);
-    Tensors inputs = {{sample_name_, latents}, {"encoder_hidden_states", text.hidden}};
-    // A scalar, one for all, or one for each row, as declared.
-    const kn::OnnxInfo::Port& port = *unet_->input("timestep");
-    kn::Ints shape;
-    if (port.shape && port.shape->rank() == 1) {
-        const kn::OnnxInfo::Port& sample = *unet_->input(sample_name_);
-        const bool per_row = sample.shape && sample.shape->rank() == 4 && (*port.shape)[0] == (*sample.shape)[0];
-        shape = {per_row ? batch : (*port.shape)[0].constant().value_or(1)};
-    }
-    kn::Tensor times(kn::DType::F32, shape);
-    std::ranges::fill(times.mutable_data<float>(), static_cast<float>(timestep));
-    inputs["timestep"] = times;
-    if (unet_->input("text_embeds")) inputs["text_embeds"] = text.pooled;
+Tensors Model::conditions(const Text& text, const Conditions& conditions) const {
+    const std::int64_t batch = text.hidden.shape().at(0);
+    Tensors out = {{"encoder_hidden_states", text.hidden}};
+    if (unet_->input("text_embeds")) out["text_embeds"] = text.pooled;
     if (unet_->input("time_ids")) {
         // Original size, crop, target size.
         std::vector<float> ids;
         for (std::int64_t i = 0; i < batch; i++)
             for (const std::int64_t v : {conditions.height, conditions.width, std::int64_t{0}, std::int64_t{0}, conditions.height, conditions.width})
                 ids.push_back(static_cast<float>(v));
-        inputs["time_ids"] = kn::Tensor::from_span<float>({batch, 6}, ids);
+        out["time_ids"] = kn::Tensor::from_span<float>({batch, 6}, ids);
     }
     if (guidance_width_ > 0) {
         // Sines and cosines of the guidance, as "On Distillation of Guided Diffusion Models" (Meng et al. 2023) embeds it.
@@ -265,8 +254,26 @@ kn::Tensor Model::predict(const kn::Tensor& latents, double timestep, const Text
                 embedding[static_cast<std::size_t>(i * guidance_width_ + k)] = static_cast<float>(std::sin(angle));
                 embedding[static_cast<std::size_t>(i * guidance_width_ + half + k)] = static_cast<float>(std::cos(angle));
             }
-        inputs["timestep_cond"] = kn::Tensor::from_span<float>({batch, guidance_width_}, embedding);
+        out["timestep_cond"] = kn::Tensor::from_span<float>({batch, guidance_width_}, embedding);
     }
+    return out;
+}
+
+kn::Tensor Model::predict(const kn::Tensor& latents, double timestep, const Tensors& conditions) {
+    const std::int64_t batch = latents.shape().at(0);
+    Tensors inputs = conditions;
+    inputs[sample_name_] = latents;
+    // A scalar, one for all, or one for each row, as declared.
+    const kn::OnnxInfo::Port& port = *unet_->input("timestep");
+    kn::Ints shape;
+    if (port.shape && port.shape->rank() == 1) {
+        const kn::OnnxInfo::Port& sample = *unet_->input(sample_name_);
+        const bool per_row = sample.shape && sample.shape->rank() == 4 && (*port.shape)[0] == (*sample.shape)[0];
+        shape = {per_row ? batch : (*port.shape)[0].constant().value_or(1)};
+    }
+    kn::Tensor times(kn::DType::F32, shape);
+    std::ranges::fill(times.mutable_data<float>(), static_cast<float>(timestep));
+    inputs["timestep"] = times;
     Tensors outputs = unet_->run(inputs, sample_name_);
     kn::Tensor out = outputs.at(unet_->output_names()[0]);
     if (out.shape() != latents.shape())

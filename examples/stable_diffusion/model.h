@@ -73,8 +73,14 @@ class Model {
 
     /// `warn` gets a line for each text that is cut.
     Text encode_text(const std::vector<std::string>& texts, const std::function<void(const std::string&)>& warn);
-    /// latents f32 [n, c, h, w], text of n rows; gives f32 [n, c, h, w].
-    kn::Tensor predict(const kn::Tensor& latents, double timestep, const Text& text, const Conditions& conditions);
+    /// What the UNet reads besides latents and timestep, by input name, f32; the text's rows are the batch.
+    Tensors conditions(const Text& text, const Conditions& conditions) const;
+    /// latents f32 [n, c, h, w], conditions of n rows; gives f32 [n, c, h, w].
+    kn::Tensor predict(const kn::Tensor& latents, double timestep, const Tensors& conditions);
+    const Part& unet() const { return *unet_; }
+    /// The UNet's input for latents.
+    const std::string& sample_name() const { return sample_name_; }
+    kn::Device device() const { return device_; }
     /// latents f32 [n, c, h, w] as the UNet knows them; gives f32 [n, 3, H, W], about -1 to 1.
     kn::Tensor decode(const kn::Tensor& latents);
     /// Pictures f32 [n, 3, H, W], -1 to 1; gives latents as the UNet knows them. The encoder says mean and
@@ -94,6 +100,7 @@ class Model {
     kn::Tensor run_encoder(Part& encoder, const std::vector<std::vector<std::int64_t>>& ids, kn::Tensor* pooled);
 
     std::filesystem::path folder_;
+    kn::Device device_;
     kn::Precision precision_ = kn::Precision::F32;
     Defaults defaults_;
     ClipTokenizer tokenizer_;

@@ -38,6 +38,7 @@ class Part {
     /// The sizes of output 0 for this input, where they follow from it.
     std::optional<kn::Ints> output_sizes(const std::string& input, const kn::Ints& sizes) const;
 
+    const kn::Network& network() const { return network_; }
     std::size_t parameters() const;
     std::size_t peak_bytes() const { return network_.peak_bytes(); }
 

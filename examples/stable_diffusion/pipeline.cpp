@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "common/torch_random.h"
+#include "stable_diffusion/stepper.h"
 
 namespace sd {
 
@@ -93,25 +94,6 @@ std::vector<float> start(Model& model, const Request& request, const diffusion::
     return x;
 }
 
-// Both halves go through as one batch; e = e0 + guidance (e1 - e0).
-std::vector<float> guided(Model& model, const Request& request, const Text& text, const std::vector<float>& x, double timestep) {
-    kn::Ints shape = latent_shape(model, request);
-    std::vector<float> input = x;
-    const bool both = has_guidance(model, request);
-    if (both) {
-        shape[0] *= 2;
-        input.insert(input.end(), x.begin(), x.end());
-    }
-    const Conditions conditions{request.width, request.height, request.guidance};
-    const kn::Tensor output = model.predict(kn::Tensor::from_span<float>(shape, input), timestep, text, conditions);
-    const auto e = output.data<float>();
-    if (!both) return {e.begin(), e.end()};
-    std::vector<float> out(x.size());
-    for (std::size_t i = 0; i < out.size(); i++)
-        out[i] = static_cast<float>(e[i] + request.guidance * (static_cast<double>(e[out.size() + i]) - e[i]));
-    return out;
-}
-
 }  // namespace
 
 std::int64_t picture_count(const Request& request) { return static_cast<std::int64_t>(request.prompts.size()) * request.count; }
@@ -145,22 +127,18 @@ Result generate(Model& model, const Request& request, const Watcher& watcher) {
     std::vector<float> x;
     {
         const Clock clock(out.times.denoise);
-        x = start(model, request, schedule, random);
-        diffusion::Sampler sampler(schedule, static_cast<std::size_t>(shape[0]));
+        const Tensors conditions = model.conditions(text, {request.width, request.height, request.guidance});
+        const auto stepper = make_stepper({model, schedule, conditions, shape, has_guidance(model, request), request.guidance, bool(watcher.preview), watcher.warn});
+        stepper->start(start(model, request, schedule, random));
         if (watcher.progress) watcher.progress(0, out.steps);
         for (std::size_t i = 0; i < out.steps; i++) {
-            const std::vector<float> e = guided(model, request, text, sampler.scaled(i, x), schedule.steps[i].timestep);
-            if (watcher.preview) {
-                const diffusion::Step& step = schedule.steps[i];
-                std::vector<float> expected(x.size());
-                for (std::size_t k = 0; k < x.size(); k++)
-                    expected[k] = static_cast<float>(step.original_sample * x[k] + step.original_output * e[k]);
-                watcher.preview(i, kn::Tensor::from_span<float>(shape, expected));
-            }
-            sampler.step(i, e, x, [&](std::span<float> to) { random.normal(to); });
-            if (watcher.keep_latents) out.latents.push_back(kn::Tensor::from_span<float>(shape, x));
+            stepper->step(i, [&](std::span<float> to) { random.normal(to); });
+            if (watcher.preview) watcher.preview(i, kn::Tensor::from_span<float>(shape, stepper->expected()));
+            if (watcher.keep_latents) out.latents.push_back(kn::Tensor::from_span<float>(shape, stepper->sample()));
             if (watcher.progress) watcher.progress(i + 1, out.steps);
         }
+        x = stepper->sample();
+        out.device_bytes = stepper->device_bytes();
     }
     const Clock clock(out.times.decode);
     out.image = model.decode(kn::Tensor::from_span<float>(shape, x));

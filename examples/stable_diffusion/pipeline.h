@@ -41,6 +41,7 @@ struct Result {
     std::vector<kn::Tensor> latents;   ///< after each step, if asked for
     kn::Tensor image;                  ///< f32 [pictures, 3, H, W], before clamping
     std::size_t steps = 0;             ///< evaluations of the UNet
+    std::size_t device_bytes = 0;      ///< that the steps held on the device by themselves
     Times times;
 };
 
