@@ -56,9 +56,11 @@ std::string used_lines(std::string_view text, std::string_view rest) {
     std::set<std::string_view> words;
     const auto read = [&](std::string_view part) {
         for (std::size_t at = 0, end = 0; at < part.size(); at = std::max(end, at + 1)) {
+            if (part.substr(at, 2) == "//") at = std::min(part.find('\n', at), part.size());
             end = at;
             while (end < part.size() && is_word(part[end])) ++end;
-            if (end > at) words.insert(part.substr(at, end - at));
+            const bool member = at > 0 && part[at - 1] == '.';
+            if (end > at && !member) words.insert(part.substr(at, end - at));
         }
     };
     read(rest);

@@ -113,17 +113,30 @@ void declare_epilogue(HandKernel& kernel, const Group& group, const Geometry& g,
     kernel.code().close("};");
 }
 
-bool lower_depthwise(Placement& placement, const Group& group, const Geometry& g, Value x_value,
-                     Value w_value) {
+void declare_store(HandKernel& kernel, const Group& group, const Geometry& g,
+                   const std::string& sums) {
+    declare_epilogue(kernel, group, g, "store", sums, [&](Emitter& emitter, const Index& index) {
+        for (const Value& output : group.outputs)
+            emitter.store(output, index, emitter.value(output, index));
+    });
+}
+
+/// (c, d, h, w) of the weights of a depthwise convolution, whose channels are this axis.
+AxisGroups weight_axes(std::size_t spatial, std::int64_t channel_axis) {
+    AxisGroups groups = five_axes(spatial);
+    groups.erase(groups.begin());
+    groups[0] = {channel_axis};
+    return groups;
+}
+
+/// Channels side by side everywhere: many of them by each thread.
+bool lower_depthwise_vectors(Placement& placement, const Group& group, const Geometry& g,
+                             const TensorRef& x, Value w_value) {
     const Graph& graph = placement.graph();
     const DType dtype = graph.dtype(group.anchor);
-    if (g.transposed || g.channels != 1 || g.per_group != 1 || group.outputs.size() != 1 ||
-        !is_float(dtype) || dtype == DType::F64)
-        return false;
     const Value output = group.outputs[0];
     const auto w = channels_last_weights(placement, w_value);
-    if (!w || graph.dtype(output) != dtype) return false;
-    const TensorRef x = operand_of(placement, x_value);
+    if (!w || group.outputs.size() != 1 || graph.dtype(output) != dtype) return false;
     const TensorRef& y = placement.stored(output);
     TensorRef w_channels = *w;  // channels as axis 1, as in the other two
     std::swap(w_channels.shape[0], w_channels.shape[1]);
@@ -140,10 +153,7 @@ bool lower_depthwise(Placement& placement, const Group& group, const Geometry& g
     kernel.constant("kVector", vector);
     kernel.constant("kColumns", columns);
     kernel.read("x", x, five_axes(g.rank));
-    AxisGroups weight_axes = five_axes(g.rank);
-    weight_axes.erase(weight_axes.begin());
-    weight_axes[0] = {1};
-    kernel.read("weight", w_channels, weight_axes);
+    kernel.read("weight", w_channels, weight_axes(g.rank, 1));
     kernel.write("y", y, five_axes(g.rank));
     declare_epilogue(kernel, group, g, "finish", "float",
                      [&](Emitter& emitter, const Index& index) {
@@ -151,6 +161,30 @@ bool lower_depthwise(Placement& placement, const Group& group, const Geometry& g
                      });
     const std::int64_t tasks =
         g.batch * g.out[0] * g.out[1] * blocks_for(g.out[2], columns) * (g.groups / vector);
+    kernel.add_step(group, "conv_depthwise", blocks_for(tasks, 128), 128);
+    return true;
+}
+
+bool lower_depthwise(Placement& placement, const Group& group, const Geometry& g, Value x_value,
+                     Value w_value) {
+    const DType dtype = placement.graph().dtype(group.anchor);
+    constexpr std::int64_t kTallest = 16;  // kernels whose column fits a thread's registers
+    if (g.transposed || g.channels != 1 || g.per_group != 1 || !is_float(dtype) ||
+        dtype == DType::F64 || g.kernel[1] > kTallest || g.kernel[2] > kTallest)
+        return false;
+    const TensorRef x = operand_of(placement, x_value);
+    if (lower_depthwise_vectors(placement, group, g, x, w_value)) return true;
+
+    HandKernel kernel(placement, "conv_depthwise_planes");
+    declare_sizes(kernel, g);
+    const std::int64_t rows = std::min<std::int64_t>(g.out[1], 4);
+    kernel.constant("kChannels", g.groups);
+    kernel.constant("kRows", rows);
+    kernel.read("x", x, five_axes(g.rank));
+    kernel.read("weight", operand_of(placement, w_value), weight_axes(g.rank, 0));
+    declare_store(kernel, group, g, "float");
+    const std::int64_t tasks =
+        g.batch * g.groups * g.out[0] * blocks_for(g.out[1], rows) * g.out[2];
     kernel.add_step(group, "conv_depthwise", blocks_for(tasks, 128), 128);
     return true;
 }
@@ -181,10 +215,7 @@ void lower_direct_conv(Placement& placement, const Group& group) {
     kernel.type("acc_t", sums);
     kernel.read("x", operand_of(placement, x), five_axes(g.rank));
     kernel.read("weight", operand_of(placement, w), five_axes(g.rank));
-    declare_epilogue(kernel, group, g, "store", sums, [&](Emitter& emitter, const Index& index) {
-        for (const Value& output : group.outputs)
-            emitter.store(output, index, emitter.value(output, index));
-    });
+    declare_store(kernel, group, g, sums);
     const std::int64_t positions = g.batch * g.out[0] * g.out[1] * g.out[2];
     kernel.add_step(group, g.transposed ? "conv_transpose_direct" : "conv_direct",
                     blocks_for(positions, 128) * blocks * g.groups, 128);

@@ -79,27 +79,64 @@ void walk_down(const Grouping& grouping, Value value, int depth, ConvTree& tree)
     }
 }
 
-void conv_epilogue(Grouping& grouping, Value value) {
-    const Graph& graph = grouping.graph();
-    if (!is_elementwise(graph[value].operation)) return;
-    ConvTree tree;
-    walk_down(grouping, value, 0, tree);
-    if (!tree.conv || has_library(graph.dtype(*tree.conv))) return;
+/// A group of our own for the convolution and what the tree does to its elements.
+void add_conv(Grouping& grouping, Value output, const ConvTree& tree, const std::string& rule,
+              const std::string& reason) {
     Group group;
     group.kind = Group::Kind::Special;
     group.anchor = *tree.conv;
-    group.outputs = {value};
-    for (const Value& input : inputs_of(graph[*tree.conv].operation)) grouping.demand(input);
+    group.outputs = {output};
+    for (const Value& input : inputs_of(grouping.graph()[*tree.conv].operation))
+        grouping.demand(input);
     for (const Value& side : tree.sides) grouping.demand(side);
-    group.rule = "direct-conv-epilogue";
-    group.reason = "what follows the convolution element by element comes before its only store";
+    group.rule = rule;
+    group.reason = reason;
     std::vector<Value> swallowed = tree.inside;
-    swallowed.push_back(*tree.conv);
-    grouping.decide(group.rule, true, *tree.conv, group.reason);
+    if (*tree.conv != output) swallowed.push_back(*tree.conv);
+    grouping.decide(rule, true, *tree.conv, reason);
     grouping.add(std::move(group), swallowed);
 }
 
+ConvTree conv_tree(const Grouping& grouping, Value value) {
+    const Operation& operation = grouping.graph()[value].operation;
+    ConvTree tree;
+    if (is_convolution(operation))
+        tree.conv = value;
+    else if (is_elementwise(operation))
+        walk_down(grouping, value, 0, tree);
+    return tree;
+}
+
+void conv_epilogue(Grouping& grouping, Value value) {
+    const ConvTree tree = conv_tree(grouping, value);
+    if (!tree.conv || *tree.conv == value || has_library(grouping.graph().dtype(*tree.conv)))
+        return;
+    add_conv(grouping, value, tree, "direct-conv-epilogue",
+             "what follows the convolution element by element comes before its only store");
+}
+
+void depthwise_conv(Grouping& grouping, Value value) {
+    const Graph& graph = grouping.graph();
+    const ConvTree tree = conv_tree(grouping, value);
+    if (!tree.conv || !has_library(graph.dtype(*tree.conv))) return;
+    const auto* conv = graph.get_if<op::Conv>(*tree.conv);
+    if (!conv || conv->groups == 1) return;
+    const Ints w = graph.shape(conv->w).to_ints();
+    constexpr std::int64_t kLargest = 16;  // a kernel's side
+    for (std::size_t a = 2; a < w.size(); ++a)
+        if (w[a] > kLargest) return;
+    if (w[1] != 1 || w[0] != conv->groups) return;
+    add_conv(grouping, value, tree, "depthwise-conv",
+             "each channel by itself: bound by memory, so one pass with all that follows");
+}
+
 }  // namespace
+
+std::vector<Rule> depthwise_rules() {
+    return {{{"depthwise-conv",
+              "A depthwise convolution with the elementwise operations after it: a kernel of ours"},
+             depthwise_conv}};
+}
 
 std::vector<Rule> special_rules() {
     return {{{"direct-conv-epilogue",
@@ -117,7 +154,8 @@ std::optional<std::string> why_not_special(const Graph& graph, Value value) {
     if (std::holds_alternative<op::NonZero>(operation))
         return "its result decides sizes, which a plan fixes beforehand";
     if (std::holds_alternative<op::ReadDims>(operation))
-        return "its result decides sizes, which a plan fixes beforehand; a constant operand would do";
+        return "its result decides sizes, which a plan fixes beforehand; a constant operand would "
+               "do";
     constexpr std::int64_t kWidest = 512;
     if (const auto* attention = graph.get_if<op::Attention>(value)) {
         const Dim& width = graph.shape(attention->v)[3];

@@ -61,6 +61,51 @@ TEST(DirectConv, EpilogueInDouble) {
     expect_as_cpu(c, {y}, "conv_direct", 1e-13);
 }
 
+struct Depthwise {
+    std::int64_t channels, size, stride, dilation, pad;
+};
+
+TEST(DepthwiseConv, BothLayoutsWithWhatFollows) {
+    unsigned seed = 60;
+    for (const DType dtype : {DType::F32, DType::F16, DType::BF16})
+        for (const bool channels_last : {true, false})
+            for (const Depthwise& d :
+                 {Depthwise{16, 3, 1, 1, 1}, Depthwise{12, 5, 2, 1, 2}, Depthwise{3, 3, 1, 2, 1}}) {
+                SCOPED_TRACE(std::string(name_of(dtype)) + " size " + std::to_string(d.size) +
+                             (channels_last ? " channels last" : ""));
+                Case c;
+                const Ints nhwc = {2, 11, 10, d.channels};
+                const Ints nchw = {2, d.channels, 11, 10};
+                Var x = c.input(random(dtype, channels_last ? nhwc : nchw, ++seed));
+                if (channels_last) x = permute(x, {0, 3, 1, 2});
+                const Var w =
+                    c.graph.constant(random(dtype, {d.channels, 1, d.size, d.size}, ++seed));
+                const Var b = c.graph.constant(random(dtype, {d.channels}, ++seed));
+                Var y = silu(conv(x, w, b,
+                                  {.strides = {d.stride, d.stride},
+                                   .dilations = {d.dilation, d.dilation},
+                                   .pads = {d.pad, d.pad, d.pad, d.pad},
+                                   .groups = d.channels}));
+                if (d.stride == 1 && d.dilation == 1) y = y + x;
+                if (channels_last) y = permute(y, {0, 2, 3, 1});
+                const Plan made = expect_as_cpu(c, {y}, "conv_depthwise", tolerance(dtype));
+                EXPECT_EQ(made.steps.size(), 1u) << made.to_string();
+                expect_compiles(made);
+            }
+}
+
+TEST(DepthwiseConv, OneAxisAndWeightsThatAreNotConstant) {
+    Case one;
+    const Var x = one.input(random(DType::F32, {2, 6, 30}, 80));
+    const Var w = one.input(random(DType::F32, {6, 1, 7}, 81));
+    expect_as_cpu(one, {conv(x, w, {}, {.pads = {3, 3}, .groups = 6})}, "conv_depthwise", 4e-6);
+    Case three;
+    const Var x3 = three.input(random(DType::F32, {1, 4, 5, 6, 7}, 82));
+    const Var w3 = three.input(random(DType::F32, {4, 1, 2, 3, 2}, 83));
+    expect_as_cpu(three, {conv(x3, w3, {}, {.strides = {1, 2, 1}, .groups = 4})}, "conv_depthwise",
+                  4e-6);
+}
+
 TEST(DirectAttention, WidthsMasksAndGroups) {
     unsigned seed = 20;
     for (const DType dtype : all_floats)
