@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh BIN OUT [ROW...]: runs everything that needs a GPU, row by row, with the binaries in folder BIN (pack.sh collects them). Results go
+# run.sh BIN OUT [ROW...]: runs everything that needs a GPU, row by row, with the binaries in folder BIN or in pack.sh's BIN.tar.xz. Results go
 # to OUT/rows.tsv (row, exit status, seconds, summary), OUT/log.txt and, of single rows, OUT/ROW.json. A row that rows.tsv already has as
 # passed is not run again, so that an interrupted run goes on where it stopped; a row that did not run says "not measured".
 # --list names the rows. KN_LIMIT is the seconds that one row may take (280), KN_ROW_BUDGET those that all rows may take together.
@@ -11,6 +11,10 @@ mkdir -p "$out"; rows=$out/rows.tsv; log=$out/log.txt; touch "$rows"
 
 limit=${KN_LIMIT:-280}
 scratch=${KN_SCRATCH:-/tmp/kn-gpu}; mkdir -p "$scratch"
+if [ -f "$bin" ]; then
+    [ "$scratch/bin" -nt "$bin" ] || { rm -rf "$scratch/bin"; mkdir "$scratch/bin"; tar -C "$scratch/bin" -xJf "$bin"; touch "$scratch/bin"; }
+    bin=$scratch/bin
+fi
 out=$(realpath "$out")
 export XDG_CACHE_HOME=${XDG_CACHE_HOME:-$scratch/cache}
 

@@ -1,0 +1,61 @@
+// The step that is wrong is named, and only that one, although the steps behind it give wrong numbers too.
+#include "kn/step_compare.h"
+
+#include "cuda_eval/host_shim/host_shim.h"
+#include "cuda_eval/parity/parity.h"
+#include "cuda_eval/plan/support.h"
+
+namespace kn::test {
+namespace {
+
+using Stored = std::vector<std::pair<Value, Tensor>>;
+
+Stored run_stored(const cuda::Plan& plan, const std::vector<Tensor>& inputs) {
+    Stored out;
+    cuda::run_plan_on_host(plan, inputs, [&](std::size_t step, const cuda::ReadTensor& read) {
+        for (const Value& value : plan.steps[step].produces)
+            for (const auto& [stored, tensor] : plan.stored)
+                if (stored == value) out.emplace_back(value, read(tensor));
+    });
+    return out;
+}
+
+Parity network() {
+    Parity p;
+    const Var x = p.input(DType::F32, {4, 24});
+    Var y = x;
+    for (int i = 0; i < 3; i++) y = gelu(linear(y, p.weight(DType::F32, {24, 24}, Fill::Small), p.weight(DType::F32, {24})));
+    p.output(softmax(y, -1), Loses::Product);
+    return p;
+}
+
+TEST(StepCompare, AllStepsOfARightRunFit) {
+    const Parity p = network();
+    for (const Precision precision : {Precision::F32, Precision::F16}) {
+        const cuda::Plan plan = cuda::plan(optimize(p.graph), h200(), {.precision = precision});
+        const auto errors = tool::compare_steps(plan, p.inputs(), run_stored(plan, p.inputs()));
+        EXPECT_GE(errors.size(), plan.steps.size());
+        for (const auto& error : errors) EXPECT_TRUE(error.fits) << "step " << error.step << ": " << error.message;
+    }
+}
+
+TEST(StepCompare, NamesTheStepThatWentWrong) {
+    const Parity p = network();
+    const cuda::Plan plan = cuda::plan(optimize(p.graph), h200());
+    Stored stored = run_stored(plan, p.inputs());
+    ASSERT_GE(stored.size(), 3u);
+    // The second value is spoilt; what comes later is computed anew from it, as a device would.
+    auto spoilt = stored[1].second.mutable_data<float>();
+    spoilt[5] += 0.5f;
+    Graph rest = extract(*plan.graph, {{"spoilt", stored[1].first}}, {{"y", stored.back().first}});
+    stored.back().second = cpu::run(rest, {stored[1].second})[0];
+    std::vector<std::size_t> wrong;
+    for (const auto& error : tool::compare_steps(plan, p.inputs(), stored))
+        if (!error.fits) wrong.push_back(error.step);
+    ASSERT_FALSE(wrong.empty());
+    const auto& produces = plan.steps[wrong[0]].produces;
+    EXPECT_TRUE(std::find(produces.begin(), produces.end(), stored[1].first) != produces.end()) << plan.to_string();
+}
+
+}  // namespace
+}  // namespace kn::test
