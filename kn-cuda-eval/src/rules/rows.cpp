@@ -16,7 +16,7 @@ void reduced_rows(Grouping& grouping, Value value) {
     if (!grouping.is_stored(value)) return;
     limit_expression(grouping, value);
     const Graph& graph = grouping.graph();
-    const std::function<bool(Value)> is_leaf = [&](Value v) { return grouping.is_stored(v); };
+    const std::function<bool(Value)> is_leaf = [&](Value v) { return ends_kernel(grouping, v); };
     RowAnalysis rows = analyse_rows(graph, value, is_leaf);
     while (!rows.others.empty()) {
         for (const Value& other : rows.others) {

@@ -84,11 +84,6 @@ struct Expression {
     std::int64_t work = 0;
 };
 
-bool is_leaf(const Grouping& grouping, Value value) {
-    return grouping.is_stored(value) || grouping.is_grouped(value) ||
-           Emitter::why_not_inline(grouping.graph(), value).has_value();
-}
-
 Expression expression_of(const Grouping& grouping, Value root, std::size_t most) {
     Expression result;
     std::set<std::uint32_t> seen{root.index};
@@ -102,7 +97,7 @@ Expression expression_of(const Grouping& grouping, Value root, std::size_t most)
             if (!seen.insert(x.index).second) continue;
             const auto* constant = grouping.graph().get_if<op::Constant>(x);
             if (constant && constant->data->tensor.size() == 1) continue;
-            if (is_leaf(grouping, x))
+            if (ends_kernel(grouping, x))
                 result.leaves.push_back(x);
             else
                 stack.push_back(x);
@@ -151,6 +146,12 @@ std::int64_t repetitions(const Grouping& grouping, Value value) {
 }
 
 }  // namespace
+
+bool ends_kernel(const Grouping& grouping, Value value) {
+    return grouping.is_stored(value) || grouping.is_grouped(value) ||
+           is_product(grouping.graph()[value].operation) ||
+           Emitter::why_not_inline(grouping.graph(), value).has_value();
+}
 
 void store_shared(Grouping& grouping, Value value) {
     const Graph& graph = grouping.graph();

@@ -5,6 +5,9 @@
 
 namespace kn::cuda {
 
+/// Whether a kernel reads the value from memory: it is stored, or will be when its turn comes.
+bool ends_kernel(const Grouping& grouping, Value value);
+
 /// Stores the value if computing it wherever it is read costs more than memory does.
 void store_shared(Grouping& grouping, Value value);
 
