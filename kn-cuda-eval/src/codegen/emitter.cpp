@@ -66,7 +66,7 @@ void Emitter::in_scope(std::size_t scope, const std::function<void()>& body) {
     auto memo = cut(memo_);
     auto levels = cut(levels_);
     auto scopes = cut(math_.scopes());
-    code_.enter(levels.front() - 1);
+    code_.enter(levels_.back());
     body();
     code_.leave();
     paste(memo_, memo);

@@ -90,7 +90,7 @@ std::string IndexMath::define(const std::string& text, std::int64_t extent) {
     const std::size_t scope = scope_of(text);
     const std::string plain = code_.fresh("i");
     const bool outside = scope + 1 < scopes_.size();
-    if (outside) code_.enter(scopes_[scope + 1].level - 1);
+    if (outside) code_.enter(scopes_[scope].level);
     std::string name = plain;
     if (varies(text)) {
         code_.line(fmt::format("{} {}[{}];", type(), plain, lanes_));

@@ -87,6 +87,19 @@ std::string_view defined(std::string_view line) {
     return line.substr(begin, equals - begin);
 }
 
+/// The name that "TYPE NAME[N];" and the line behind it, a loop over lanes, define together.
+std::string_view defined_lanes(std::string_view declaration, std::string_view loop) {
+    const auto at = loop.find("[j] = ");
+    if (at == std::string_view::npos || loop.find("KN_UNROLL for (int j") == std::string_view::npos)
+        return {};
+    auto begin = at;
+    while (begin > 0 && is_word(loop[begin - 1])) --begin;
+    const std::string_view name = loop.substr(begin, at - begin);
+    const bool declares = declaration.find(fmt::format(" {}[", name)) != std::string_view::npos &&
+                          declaration.find('=') == std::string_view::npos;
+    return declares ? name : std::string_view();
+}
+
 /// Leaves out definitions that nothing reads.
 std::string without_dead_lines(std::string_view body) {
     std::vector<std::string_view> lines;
@@ -99,9 +112,15 @@ std::string without_dead_lines(std::string_view body) {
     std::vector<bool> keep(lines.size(), true);
     for (std::size_t i = lines.size(); i-- > 0;) {
         const std::string_view line = lines[i];
-        const std::string_view name = defined(line);
+        std::string_view name = defined(line);
         if (!name.empty() && used.count(name) == 0) {
             keep[i] = false;
+            continue;
+        }
+        if (i > 0 && name.empty()) name = defined_lanes(lines[i - 1], line);
+        if (!name.empty() && used.count(name) == 0) {
+            keep[i] = keep[i - 1] = false;
+            --i;
             continue;
         }
         for (std::size_t at = 0; at < line.size();) {

@@ -27,14 +27,24 @@ struct Form {
     int threads = 32;    ///< a row
     int elements = 0;    ///< of a row in a thread's registers; 0: loops
     bool chunks = true;  ///< a thread's elements are neighbours
+    int vector = 1;      ///< loops: elements a thread reads at once
 };
 
-Ints sorted_by_memory(const TensorRef& tensor, Ints axes) {
-    std::stable_sort(axes.begin(), axes.end(), [&](std::int64_t a, std::int64_t b) {
-        return std::abs(tensor.strides[static_cast<std::size_t>(a)]) >
-               std::abs(tensor.strides[static_cast<std::size_t>(b)]);
-    });
+using Axes = std::vector<RowAnalysis::Axis>;
+
+Axes sorted_by_memory(const TensorRef& tensor, Axes axes) {
+    const auto step = [&](const RowAnalysis::Axis& axis) {
+        return std::abs(tensor.strides[axis.root]) * axis.divisor;
+    };
+    std::stable_sort(axes.begin(), axes.end(),
+                     [&](const auto& a, const auto& b) { return step(a) > step(b); });
     return axes;
+}
+
+Ints extents_of(const Axes& axes) {
+    Ints result;
+    for (const RowAnalysis::Axis& axis : axes) result.push_back(axis.extent);
+    return result;
 }
 
 class RowKernel {
@@ -49,10 +59,8 @@ class RowKernel {
     KernelDraft make() {
         const Value root = group_.outputs.at(0);
         const TensorRef& tensor = placement_.stored(root);
-        const Ints parallel = sorted_by_memory(tensor, rows_.parallel);
-        Ints parallel_extents;
-        for (const std::int64_t axis : parallel)
-            parallel_extents.push_back(tensor.shape[static_cast<std::size_t>(axis)]);
+        const Axes parallel = sorted_by_memory(tensor, rows_.parallel);
+        const Ints parallel_extents = extents_of(parallel);
         count_ = checked_size(parallel_extents);
         emitter_.computes(group_.outputs);
         for (const Value& reduction : rows_.reductions)
@@ -63,23 +71,30 @@ class RowKernel {
         open_row();
         const Index digits = math().split(row_, parallel_extents);
         row_scope_ = emitter_.scope();
+        if (form_.elements == 0) emitter_.set_lanes(form_.vector);
         if (form_.elements > 0) {
             emitter_.set_lanes(form_.elements);
             set_elements();
             emitter_.set_guard(element_guard_);
         }
-        Index index(tensor.shape.size(), "0");
-        for (std::size_t i = 0; i < parallel.size(); ++i)
-            index[static_cast<std::size_t>(parallel[i])] = digits[i];
-        const Ints along = sorted_by_memory(tensor, rows_.along);
-        Ints extents;
-        for (const std::int64_t axis : along)
-            extents.push_back(tensor.shape[static_cast<std::size_t>(axis)]);
+        Index row(tensor.shape.size(), "0");
+        const auto add_digits = [&](Index& index, const Axes& axes, const Index& position) {
+            for (std::size_t i = 0; i < axes.size(); ++i) {
+                std::string& at = index[axes[i].root];
+                at = math().add(at, math().mul(position[i], axes[i].divisor));
+            }
+        };
+        add_digits(row, parallel, digits);
+        const Axes along = sorted_by_memory(tensor, rows_.along);
+        const Ints extents = extents_of(along);
         const std::int64_t length = checked_size(extents);
+        place_ = [&](const std::string& number) {
+            Index index = row;
+            add_digits(index, along, math().split(number, extents));
+            return index;
+        };
         const auto body = [&](const std::string& number) {
-            const Index position = math().split(number, extents);
-            for (std::size_t i = 0; i < along.size(); ++i)
-                index[static_cast<std::size_t>(along[i])] = position[i];
+            const Index index = place_(number);
             std::vector<std::string> results;
             for (const Value& output : group_.outputs)
                 results.push_back(emitter_.value(output, index));
@@ -108,19 +123,21 @@ class RowKernel {
     }
 
     /// Whether the largest tensor that is read along rows has its neighbours in other rows.
-    bool reads_across() const {
+    bool reads_across() {
+        if (!rows_.in_place.empty()) {
+            const TensorRef& tensor = placement_.stored(group_.outputs.at(0));
+            const RowAnalysis::Axis last = sorted_by_memory(tensor, rows_.along).back();
+            return std::abs(tensor.strides[last.root]) * last.divisor != 1;
+        }
         std::int64_t most = -1;
         bool across = false;
         for (const Emitter::Load& load : emitter_.loads()) {
-            const auto part = const_cast<RowKernel*>(this)->math().part(
-                load.offset, form_.elements > 0 ? "j" : "k");
-            const auto lane = const_cast<RowKernel*>(this)->math().part(load.offset, "lane");
-            const std::int64_t step = part ? std::abs(part->factor) : 2;
-            const std::int64_t lane_step = lane ? std::abs(lane->factor) : 2;
-            if (step == 0 && lane_step == 0) continue;
+            const auto step = math().part(load.offset, form_.elements > 0 ? "j" : "k");
+            const auto lane_step = math().part(load.offset, "lane");
+            if (!step || !lane_step || (step->factor == 0 && lane_step->factor == 0)) continue;
             if (load.elements <= most) continue;
             most = load.elements;
-            across = step > 1 && lane_step > 1;
+            across = std::abs(step->factor) > form_.vector && std::abs(lane_step->factor) > 1;
         }
         return across;
     }
@@ -192,16 +209,20 @@ class RowKernel {
         }
     }
 
-    /// Calls `body` with the number of each of the thread's elements.
+    /// Calls `body` with the number of each of the thread's elements (of a vector of them).
     template <class Body>
     void over_loop(std::int64_t length, const Body& body) {
+        const int lanes = emitter_.lanes();
+        const int step = form_.elements == 0 && length % lanes == 0 ? lanes : 1;
         const std::string guard = emitter_.guard();
         emitter_.set_guard("");
-        code_.open(fmt::format("for ({} k = {}; k < {}; k += {})", math().type(), lane_, length,
-                               form_.threads));
+        code_.open(fmt::format("for ({} k = {}; k < {}; k += {})", math().type(), lane_,
+                               length / step, form_.threads));
         emitter_.push_scope();
-        const std::string k = math().variable("k", length);
+        std::string k = math().variable("k", length / step);
         if (k == "k") math().mark("k");
+        if (step > 1) k = math().add(math().mul(k, step), "j");
+        if (step == 1 && lanes > 1) code_.line("const int j = 0;");
         body(k);
         emitter_.pop_scope();
         code_.close();
@@ -228,9 +249,12 @@ class RowKernel {
         } else if (length > 0) {
             over_loop(length, [&](const std::string& k) {
                 const std::string x = element(k);
-                if (math().varies(x))
-                    throw GraphError("a loop over a row has lanes");
-                code_.line(fmt::format("{} = {}::join({}, {});", total, op, total, x));
+                const bool lanes = form_.elements == 0 && math().varies(k);
+                code_.line(fmt::format(
+                    "{}{} = {}::join({}, {});",
+                    lanes ? fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) ", form_.vector)
+                          : "",
+                    total, op, total, x));
             });
         }
         const int threads = form_.threads;
@@ -263,6 +287,10 @@ class RowKernel {
     }
 
     std::string reduced(Value value, const Index& index) {
+        if (value == probed_) {
+            probed_index_ = index;
+            return "0";
+        }
         const auto key = std::pair(value.index, statistics_index(value, index));
         if (auto found = results_.find(key); found != results_.end())
             return final_value(value, index, found->second);
@@ -276,6 +304,25 @@ class RowKernel {
         emitter_.set_guard(guard);
         results_[key] = statistics;
         return final_value(value, index, statistics);
+    }
+
+    /// Where the value is asked for when element `number` of the row's result is computed: its
+    /// statistics then run over memory in the result's order, and share registers with it.
+    std::optional<Index> probe(Value value, const std::string& number) {
+        if (!rows_.in_place.count(value.index) || value == probed_) return std::nullopt;
+        const bool in_register = form_.elements > 0 && number == element_;
+        if (in_register)
+            if (auto found = places_.find(value.index); found != places_.end())
+                return found->second;
+        const Value outer = probed_;
+        probed_ = value;
+        probed_index_.clear();
+        emitter_.push_scope();
+        emitter_.value(group_.outputs.at(0), place_(number));
+        emitter_.pop_scope();
+        probed_ = outer;
+        if (in_register) places_[value.index] = probed_index_;
+        return probed_index_;
     }
 
     /// The part of an element's index that its statistics depend on.
@@ -352,18 +399,23 @@ class RowKernel {
             return {best};
         }
         if (const auto* o = std::get_if<op::Softmax>(&operation)) {
-            const auto element = [&](const std::string& k) {
-                return emitter_.value(x, inner_index(x, {o->axis}, index, k, true));
+            const auto place = [&](const std::string& k) {
+                const auto own = probe(value, k);
+                return own ? *own : inner_index(x, {o->axis}, index, k, true);
             };
-            const std::string most = reduce("kn_op_max", type, count, element);
+            const std::string most = reduce("kn_op_max", type, count, [&](const std::string& k) {
+                return emitter_.value(x, place(k));
+            });
             const std::string sum = reduce("kn_op_sum", type, count, [&](const std::string& k) {
-                return exponential(value, inner_index(x, {o->axis}, index, k, true), element(k), most);
+                const Index at = place(k);
+                return exponential(value, at, emitter_.value(x, at), most);
             });
             return {most, sum};
         }
         const auto& o = std::get<op::Norm>(operation);
         const auto element = [&](const std::string& k) {
-            return emitter_.value(x, inner_index(x, o.axes, index, k, true));
+            const auto own = probe(value, k);
+            return emitter_.value(x, own ? *own : inner_index(x, o.axes, index, k, true));
         };
         std::string mean;
         if (o.kind == NormKind::MeanVariance) {
@@ -450,6 +502,10 @@ class RowKernel {
     std::int64_t count_ = 0;
     std::string row_, lane_, row_exists_, element_, element_guard_;
     std::size_t row_scope_ = 0;
+    std::function<Index(const std::string&)> place_;  // of element number `k` of the row
+    Value probed_;
+    Index probed_index_;
+    std::map<std::uint32_t, Index> places_;
     std::map<std::string, std::string> shared_;
     std::map<std::pair<std::uint32_t, Index>, std::vector<std::string>> results_;
     std::map<std::pair<std::uint32_t, Index>, std::string> exponentials_;
@@ -461,9 +517,11 @@ int power_of_two(std::int64_t n, int least, int most) {
     return result;
 }
 
-Form choose(std::int64_t rows, std::int64_t length, bool columns, int sm_count) {
+Form choose(std::int64_t rows, std::int64_t length, bool columns, int vector, int sm_count) {
     Form form;
+    form.vector = vector;
     if (columns) {
+        form.vector = 1;
         form.kind = Form::Kind::Columns;
         // Enough threads in all, and enough work for each.
         form.threads = 1;
@@ -515,16 +573,24 @@ void lower_rows(Placement& placement, const Group& group) {
         return placement.is_stored(value) && !is_own(value);
     };
     const RowAnalysis rows = analyse_rows(placement.graph(), root, is_leaf);
-    const Ints shape = placement.graph().shape(root).to_ints();
-    if (checked_size(shape) == 0) return;
+    if (checked_size(placement.graph().shape(root).to_ints()) == 0) return;
     if (rows.reductions.empty() || rows.longest == 0) return lower_pointwise(placement, group);
-    std::int64_t count = 1;
-    for (const std::int64_t axis : rows.parallel) count *= shape[static_cast<std::size_t>(axis)];
+    const std::int64_t count = checked_size(extents_of(rows.parallel));
     const int sms = placement.plan().device.sm_count;
-    RowKernel straight(placement, group, rows, choose(count, rows.longest, false, sms));
+    // Neighbours along a row, as far as vectors of 16 bytes go.
+    const TensorRef& tensor = placement.stored(root);
+    int vector = 1;
+    if (const Axes along = sorted_by_memory(tensor, rows.along); !along.empty()) {
+        const int most = static_cast<int>(16 / std::max<std::size_t>(size_of(tensor.dtype), 2));
+        while (vector < most && along.back().extent % (2 * vector) == 0) vector *= 2;
+    } else {
+        const int most = 4;
+        while (vector < most && rows.longest % (2 * vector) == 0) vector *= 2;
+    }
+    RowKernel straight(placement, group, rows, choose(count, rows.longest, false, vector, sms));
     KernelDraft draft = straight.make();
     if (straight.reads_across() && count > 1) {
-        RowKernel columns(placement, group, rows, choose(count, rows.longest, true, sms));
+        RowKernel columns(placement, group, rows, choose(count, rows.longest, true, 1, sms));
         draft = columns.make();
     }
     add_kernel_step(placement, group, draft);

@@ -1,21 +1,66 @@
 #include "planner/rows.h"
 
 #include <algorithm>
-#include <map>
+#include <optional>
 #include <set>
 
 namespace kn::cuda {
 
 namespace {
 
-using Axes = std::set<int>;        // root axes that an index depends on; from kInner: loop counters
-using Tags = std::vector<Axes>;    // one for each axis of a value
+/// A digit of an index of the root, or a loop counter (axis >= kInner).
+struct Piece {
+    int axis;
+    std::int64_t divisor, extent;
+    auto operator<=>(const Piece&) const = default;
+};
 constexpr int kInner = 1000;
 
-Axes all_of(const Tags& tags) {
-    Axes result;
-    for (const Axes& axes : tags) result.insert(axes.begin(), axes.end());
+/// What the index along one axis of a value consists of: these digits, outermost first, or
+/// (not exact) some function of them.
+struct Tag {
+    std::vector<Piece> pieces;
+    bool exact = true;
+    auto operator<=>(const Tag&) const = default;
+};
+using Tags = std::vector<Tag>;
+
+Tag all_of(const Tags& tags) {
+    Tag result;
+    result.exact = false;
+    for (const Tag& tag : tags)
+        result.pieces.insert(result.pieces.end(), tag.pieces.begin(), tag.pieces.end());
     return result;
+}
+
+/// The digits of a number in `extents` for the digits of the same number in other extents.
+std::optional<Tags> regroup(const Tags& from, const Ints& extents) {
+    std::vector<Piece> rest;
+    for (const Tag& tag : from) {
+        if (!tag.exact) return std::nullopt;
+        rest.insert(rest.end(), tag.pieces.begin(), tag.pieces.end());
+    }
+    Tags result(extents.size());
+    for (std::size_t i = extents.size(); i-- > 0;) {
+        std::int64_t need = extents[i];
+        auto& pieces = result[i].pieces;
+        while (need > 1) {
+            if (rest.empty()) return std::nullopt;
+            Piece& last = rest.back();
+            if (need % last.extent == 0) {
+                need /= last.extent;
+                pieces.insert(pieces.begin(), last);
+                rest.pop_back();
+            } else if (last.extent % need == 0) {
+                pieces.insert(pieces.begin(), {last.axis, last.divisor, need});
+                last = {last.axis, last.divisor * need, last.extent / need};
+                need = 1;
+            } else {
+                return std::nullopt;
+            }
+        }
+    }
+    return rest.empty() ? std::optional(result) : std::nullopt;
 }
 
 Ints reduced_axes(const Operation& operation) {
@@ -37,9 +82,11 @@ class Analyser {
 
     RowAnalysis run() {
         Tags tags;
-        const Ints extents = shape(root_);
-        for (std::size_t i = 0; i < extents.size(); ++i)
-            tags.push_back(extents[i] == 1 ? Axes{} : Axes{static_cast<int>(i)});
+        extents_ = shape(root_);
+        for (std::size_t i = 0; i < extents_.size(); ++i) {
+            tags.emplace_back();
+            if (extents_[i] != 1) tags.back().pieces = {{static_cast<int>(i), 1, extents_[i]}};
+        }
         root_tags_ = tags;
         visit(root_, tags);
         RowAnalysis result;
@@ -49,21 +96,35 @@ class Analyser {
         const auto best = std::max_element(found_.begin(), found_.end(), [](auto& a, auto& b) {
             return a.count < b.count;
         });
-        const Axes rows = best->depends;
-        for (std::size_t i = 0; i < extents.size(); ++i) {
-            const bool parallel = rows.count(static_cast<int>(i)) != 0;
-            (parallel ? result.parallel : result.along).push_back(static_cast<std::int64_t>(i));
+        const std::vector<RowAnalysis::Axis> axes = digits(*best);
+        const std::set<std::size_t> rows = covered(axes, best->depends);
+        std::int64_t length = 1;
+        std::set<std::size_t> along;
+        for (std::size_t i = 0; i < axes.size(); ++i) {
+            if (rows.count(i)) {
+                result.parallel.push_back(axes[i]);
+            } else {
+                result.along.push_back(axes[i]);
+                length *= axes[i].extent;
+                along.insert(i);
+            }
         }
         std::set<std::uint32_t> bad, seen;
         for (const Found& found : found_)
-            if (found.depends != rows) bad.insert(found.value.index);
+            if (covered(axes, found.depends) != rows || inner_loop(found.depends))
+                bad.insert(found.value.index);
         for (const Found& found : found_) {
+            const bool same_places = found.reduced.exact && found.count == length &&
+                                     covered(axes, found.reduced) == along;
+            if (!same_places) moved_.insert(found.value.index);
             if (!seen.insert(found.value.index).second) continue;
             (bad.count(found.value.index) ? result.others : result.reductions)
                 .push_back(found.value);
             if (!bad.count(found.value.index))
                 result.longest = std::max(result.longest, found.count);
         }
+        for (const Value& value : result.reductions)
+            if (!moved_.count(value.index)) result.in_place.insert(value.index);
         std::reverse(result.reductions.begin(), result.reductions.end());
         result.aligned = aligned_;
         return result;
@@ -72,9 +133,49 @@ class Analyser {
   private:
     struct Found {
         Value value;
-        Axes depends;
+        Tag depends;
         std::int64_t count;
+        Tag reduced;  // Softmax, Norm: the index along the reduced axes; else not exact
     };
+
+    static bool inner_loop(const Tag& tag) {
+        return std::any_of(tag.pieces.begin(), tag.pieces.end(),
+                           [](const Piece& piece) { return piece.axis >= kInner; });
+    }
+
+    /// The root's axes, cut where this reduction's index cuts them.
+    std::vector<RowAnalysis::Axis> digits(const Found& found) const {
+        std::vector<RowAnalysis::Axis> result;
+        for (std::size_t i = 0; i < extents_.size(); ++i) {
+            if (extents_[i] == 1) continue;
+            std::set<std::int64_t> cuts{1, extents_[i]};
+            for (const Tag* tag : {&found.depends, &found.reduced})
+                for (const Piece& piece : tag->pieces)
+                    if (piece.axis == static_cast<int>(i)) {
+                        cuts.insert(piece.divisor);
+                        cuts.insert(piece.divisor * piece.extent);
+                    }
+            std::vector<std::int64_t> sorted(cuts.rbegin(), cuts.rend());
+            for (std::size_t k = 0; k + 1 < sorted.size(); ++k)
+                if (sorted[k] % sorted[k + 1] != 0) sorted = {extents_[i], 1};
+            for (std::size_t k = 0; k + 1 < sorted.size(); ++k)
+                result.push_back({i, sorted[k + 1], sorted[k] / sorted[k + 1]});
+        }
+        return result;
+    }
+
+    /// The digits that have a part in the tag.
+    static std::set<std::size_t> covered(const std::vector<RowAnalysis::Axis>& axes,
+                                         const Tag& tag) {
+        std::set<std::size_t> result;
+        for (std::size_t i = 0; i < axes.size(); ++i)
+            for (const Piece& piece : tag.pieces)
+                if (piece.axis == static_cast<int>(axes[i].root) &&
+                    piece.divisor < axes[i].divisor * axes[i].extent &&
+                    axes[i].divisor < piece.divisor * piece.extent)
+                    result.insert(i);
+        return result;
+    }
 
     Ints shape(Value value) const { return graph_.shape(value).to_ints(); }
 
@@ -94,17 +195,25 @@ class Analyser {
             const bool keeps = std::holds_alternative<op::Softmax>(operation) ||
                                std::holds_alternative<op::Norm>(operation);
             Tags inner, kept;
+            Tag reduced;
+            reduced.exact = keeps;
             std::size_t next = 0;
-            for (std::size_t i = 0; i < graph_.shape(x).rank(); ++i) {
+            const Ints extents = shape(x);
+            for (std::size_t i = 0; i < extents.size(); ++i) {
                 if (contains(axes, i)) {
-                    inner.push_back({kInner + static_cast<int>(inner_++)});
-                    if (keeps) ++next;
+                    inner.emplace_back();
+                    if (extents[i] != 1) inner.back().pieces = {{kInner + inner_++, 1, extents[i]}};
+                    if (!keeps) continue;
+                    const Tag& tag = tags[next++];
+                    reduced.exact = reduced.exact && tag.exact;
+                    reduced.pieces.insert(reduced.pieces.end(), tag.pieces.begin(),
+                                          tag.pieces.end());
                 } else {
                     kept.push_back(tags[next]);
                     inner.push_back(tags[next++]);
                 }
             }
-            if (is_long_reduction(graph_, value)) found_.push_back({value, all_of(kept), count});
+            if (is_long_reduction(graph_, value)) found_.push_back({value, all_of(kept), count, reduced});
             visit(x, inner);
             if (keeps) visit(x, tags);
             return;
@@ -119,11 +228,18 @@ class Analyser {
             std::holds_alternative<op::Binary>(operation) ||
             std::holds_alternative<op::Select>(operation) ||
             std::holds_alternative<op::Cast>(operation) ||
-            std::holds_alternative<op::BitCast>(operation) ||
-            std::holds_alternative<op::Slice>(operation) ||
-            std::holds_alternative<op::Concat>(operation) ||
-            (std::holds_alternative<op::Pad>(operation) && which == 0))
+            std::holds_alternative<op::BitCast>(operation))
             return visit(x, tags);
+        if (std::holds_alternative<op::Slice>(operation) ||
+            std::holds_alternative<op::Concat>(operation) ||
+            (std::holds_alternative<op::Pad>(operation) && which == 0)) {
+            const auto* slice = std::get_if<op::Slice>(&operation);
+            const Ints from = shape(x), to = shape(value);
+            Tags inner = tags;
+            for (std::size_t i = 0; i < rank; ++i)
+                if (from[i] != to[i] || (slice && slice->steps[i] != 1)) inner[i].exact = false;
+            return visit(x, inner);
+        }
         if (const auto* permute = std::get_if<op::Permute>(&operation)) {
             Tags inner(rank);
             for (std::size_t i = 0; i < rank; ++i)
@@ -134,15 +250,15 @@ class Analyser {
             const Ints extents = shape(x);
             Tags inner = tags;
             for (std::size_t i = 0; i < rank; ++i)
-                if (extents[i] == 1) inner[i].clear();
+                if (extents[i] == 1) inner[i] = {};
             return visit(x, inner);
         }
         if (std::holds_alternative<op::Reshape>(operation)) return visit(x, reshaped(value, x, tags));
         if (const auto* window = std::get_if<op::Window>(&operation)) {
             Tags inner(tags.begin(), tags.begin() + static_cast<std::ptrdiff_t>(rank));
             for (std::size_t j = 0; j < window->axes.size(); ++j) {
-                Axes& axes = inner[static_cast<std::size_t>(window->axes[j])];
-                axes.insert(tags[rank + j].begin(), tags[rank + j].end());
+                Tag& tag = inner[static_cast<std::size_t>(window->axes[j])];
+                tag = all_of({tag, tags[rank + j]});
             }
             return visit(x, inner);
         }
@@ -177,10 +293,16 @@ class Analyser {
                 else
                     size_from *= from[i++];
             }
-            Axes axes;
-            for (std::size_t k = j_start; k < j; ++k) axes.insert(tags[k].begin(), tags[k].end());
+            const Tags run(tags.begin() + static_cast<std::ptrdiff_t>(j_start),
+                           tags.begin() + static_cast<std::ptrdiff_t>(j));
+            const Ints wanted(from.begin() + static_cast<std::ptrdiff_t>(i_start),
+                              from.begin() + static_cast<std::ptrdiff_t>(i));
+            const auto exact = regroup(run, wanted);
             for (std::size_t k = i_start; k < i; ++k)
-                if (from[k] != 1) inner[k] = axes;
+                if (exact)
+                    inner[k] = (*exact)[k - i_start];
+                else if (from[k] != 1)
+                    inner[k] = all_of(run);
         }
         return inner;
     }
@@ -188,11 +310,13 @@ class Analyser {
     const Graph& graph_;
     Value root_;
     const std::function<bool(Value)>& is_leaf_;
+    Ints extents_;
     Tags root_tags_;
+    std::set<std::uint32_t> moved_;
     std::set<std::pair<std::uint32_t, Tags>> seen_;
     std::vector<Value> leaves_, aligned_;
     std::vector<Found> found_;
-    std::size_t inner_ = 0;
+    int inner_ = 0;
 };
 
 }  // namespace

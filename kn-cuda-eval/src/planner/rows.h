@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <vector>
 
 #include "planner/group.h"
@@ -10,8 +11,13 @@
 namespace kn::cuda {
 
 struct RowAnalysis {
-    /// Axes of the root that number the rows; the others lie along a row.
-    Ints parallel, along;
+    /// An axis of the root, or a digit of its index: (index / divisor) % extent.
+    struct Axis {
+        std::size_t root;
+        std::int64_t divisor, extent;
+    };
+    /// What numbers the rows, and what lies along a row; outermost first.
+    std::vector<Axis> parallel, along;
     /// Reductions (Reduce, ArgReduce, Softmax, Norm) whose result is one for each row; operands of
     /// others come earlier.
     std::vector<Value> reductions;
@@ -21,6 +27,8 @@ struct RowAnalysis {
     std::vector<Value> aligned;
     /// Stored values that are read.
     std::vector<Value> leaves;
+    /// Softmax and Norm among them whose elements are those of the root's row, at the same places.
+    std::set<std::uint32_t> in_place;
     /// Elements that the largest reduction runs over.
     std::int64_t longest = 0;
 };

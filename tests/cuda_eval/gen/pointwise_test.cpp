@@ -20,4 +20,73 @@ TEST(Pointwise, MovesData) {
     expect_same(g);
 }
 
+struct MoveCase {
+    Ints shape;
+    DType dtype = DType::F32;
+};
+
+/// Sizes from one element to those where threads take vectors.
+class Moves : public ::testing::TestWithParam<MoveCase> {
+  protected:
+    Graph g;
+    Var x = g.input("x", GetParam().dtype, Shape::of(GetParam().shape));
+    Ints shape = GetParam().shape;
+    std::int64_t last = static_cast<std::int64_t>(shape.size()) - 1;
+};
+
+TEST_P(Moves, Joins) {
+    g.output("inner", concat({x, x + x, slice(x, last, 0, shape.back() / 2)}, last));
+    g.output("outer", concat({x, x * x}, 0));
+    expect_same(g);
+}
+
+TEST_P(Moves, Pads) {
+    for (const PadMode mode : {PadMode::Constant, PadMode::Edge, PadMode::Reflect, PadMode::Wrap}) {
+        std::vector<Dim> before(shape.size(), Dim(0)), after = before;
+        before.back() = 1;
+        after.front() = mode == PadMode::Reflect ? shape.front() - 1 : 2;
+        std::optional<Value> value;
+        if (mode == PadMode::Constant) value = scalar(g, x.dtype(), 3);
+        g.output("y" + std::to_string(static_cast<int>(mode)),
+                 g.var(g.add(op::Pad{x, before, after, mode, value})));
+    }
+    expect_same(g);
+}
+
+TEST_P(Moves, Turns) {
+    Ints perm;
+    for (std::int64_t axis = last; axis >= 0; --axis) perm.push_back(axis);
+    g.output("y", permute(x + x, perm));
+    g.output("flipped", slice(x, last, shape.back() - 1, -1, -1));
+    expect_same(g);
+}
+
+TEST_P(Moves, Broadcasts) {
+    const Var row = slice(x, 0, 0, 1), column = slice(x, last, 0, 1);
+    g.output("y", x * broadcast_to(row, x.shape()) + broadcast_to(column, x.shape()));
+    expect_same(g);
+}
+
+TEST_P(Moves, Windows) {
+    Ints axes{last};
+    const Var windows = g.var(g.add(op::Window{x, axes, {Dim(3)}, {2}, {1}}));
+    g.output("y", reduce(ReduceOp::Max, windows, {last + 1}));
+    expect_same(g);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Moves,
+                         ::testing::Values(MoveCase{{2, 3}}, MoveCase{{3, 5, 7}},
+                                           MoveCase{{600, 1024}},
+                                           MoveCase{{600, 1024}, DType::F16},
+                                           MoveCase{{300, 7, 130}, DType::BF16},
+                                           MoveCase{{5, 6, 8}, DType::I64},
+                                           MoveCase{{500, 1030}, DType::U8}));
+
+TEST(Pointwise, OddTypesInTheThread) {
+    Graph g;
+    const Var a = g.input("a", DType::I32, {2, 5, 6}), b = g.input("b", DType::I32, {2, 6, 4});
+    g.output("product", g.var(g.add(op::MatMul{a, b})));
+    expect_same(g);
+}
+
 }  // namespace kn::test

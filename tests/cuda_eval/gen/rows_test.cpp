@@ -77,4 +77,40 @@ TEST(RowsFusion, RowsThatDoNotFitAreStored) {
     expect_same(g);
 }
 
+/// Groups of channels, as ONNX exports them: over a Reshape.
+Var group_norm(Var x, std::int64_t groups) {
+    const Ints shape = x.shape().to_ints();
+    Graph& g = *x.graph;
+    const std::int64_t rest = x.shape().size().value() / shape[0] / groups;
+    const Var rows = reshape(x, {shape[0], groups, rest});
+    return reshape(g.var(g.add(op::Norm{NormKind::MeanVariance, rows, {2}, 1e-5})),
+                   Shape::of(shape));
+}
+
+TEST(RowsFusion, GroupNorm) {
+    Graph g;
+    const Var x = g.input("x", DType::F32, {2, 12, 5, 6});
+    const Var scale = weight(g, {1, 12, 1, 1});
+    g.output("y", unary(UnaryOp::Silu, group_norm(x, 4) * scale + 1));
+    const auto plan = expect_same(g);
+    ASSERT_EQ(plan.steps.size(), 1u);
+    // A row for each group, not one for each channel.
+    EXPECT_EQ(std::get<cuda::KernelWork>(plan.steps[0].work).grid.x, 2 * 4 / 4u);
+}
+
+TEST(RowsFusion, GroupNormOfChannelsLast) {
+    Graph g;
+    const Var x = g.input("x", DType::F16, {2, 9, 8, 12});
+    const Var y = group_norm(permute(x, {0, 3, 1, 2}), 3);
+    g.output("y", permute(unary(UnaryOp::Silu, y), {0, 2, 3, 1}));
+    EXPECT_EQ(expect_same(g).steps.size(), 1u);
+}
+
+TEST(RowsFusion, LongGroups) {
+    Graph g;
+    const Var x = g.input("x", DType::F32, {1, 8, 64, 80});
+    g.output("y", group_norm(x, 2));
+    EXPECT_EQ(expect_same(g).steps.size(), 1u);
+}
+
 }  // namespace kn::test
