@@ -101,14 +101,76 @@ Index coordinates_of(const Graph& graph, const Scatter& s, const op::ScatterNd& 
     return out;
 }
 
+/// place(i, lane): the number of the place that an update goes to. A place of ScatterNd is a whole
+/// slice, whatever the lane.
+template <class Op>
+void declare_place(HandKernel& kernel, const Scatter& s, const Op& op) {
+    const Graph& graph = kernel.placement().graph();
+    declare_index(kernel, s, &op);
+    Ints places = graph.shape(op.x).to_ints();
+    Index at = coordinates_of(graph, s, op);
+    if constexpr (std::is_same_v<Op, op::ScatterNd>) {
+        const auto length = static_cast<std::size_t>(graph.shape(op.indices).to_ints().back());
+        at.resize(length);
+        places.resize(length);
+    }
+    kernel.function("place", "Int i, Int lane",
+                    offset_text(strides_for(places, row_major(places.size())), at));
+}
+
+/// x, updates and the result, with place_of(element) and lane_of(element).
+template <class Op>
+void declare_elements(HandKernel& kernel, const Group& group, const Scatter& s, const Op& op) {
+    Placement& placement = kernel.placement();
+    const Graph& graph = placement.graph();
+    const Ints shape = graph.shape(op.x).to_ints();
+    const AxisGroups flat = {axes_between(0, shape.size())};
+    const std::int64_t elements = product_of(shape, 0, shape.size());
+    kernel.constant("kElements", elements);
+    kernel.read("x", operand_of(placement, s.x), flat);
+    kernel.read("updates", operand_of(placement, s.updates), s.update_axes);
+    kernel.write("store", placement.stored(group.anchor), flat);
+    if constexpr (std::is_same_v<Op, op::ScatterNd>) {
+        kernel.function("place_of", "Int element", fmt::format("element / {}", s.lanes));
+        kernel.function("lane_of", "Int element", fmt::format("element % {}", s.lanes));
+    } else {
+        // The lane of an element among the lanes of the indices, which may be fewer.
+        kernel.function("place_of", "Int element", "element");
+        const Ints index_shape = graph.shape(op.indices).to_ints();
+        std::string lane = "(Int)0";
+        std::int64_t inner = elements;
+        for (std::size_t a = 0; a < shape.size(); ++a) {
+            inner /= std::max<std::int64_t>(shape[a], 1);
+            if (static_cast<std::int64_t>(a) == op.axis) continue;
+            lane =
+                fmt::format("({} * {} + element / {} % {})", lane, index_shape[a], inner, shape[a]);
+        }
+        kernel.function("lane_of", "Int element", lane);
+    }
+}
+
+/// Whether every element of x has a lane of updates.
+bool has_all_lanes(const Graph&, const op::ScatterNd&) { return true; }
+bool has_all_lanes(const Graph& graph, const op::ScatterElements& op) {
+    return graph.shape(op.indices).without(Ints{op.axis}) ==
+           graph.shape(op.x).without(Ints{op.axis});
+}
+
 template <class Op>
 void last_wins(Placement& placement, const Group& group, const Op& op, const Scatter& s) {
     const Graph& graph = placement.graph();
-    constexpr bool nd = std::is_same_v<Op, op::ScatterNd>;
     const Ints shape = graph.shape(op.x).to_ints();
     const std::int64_t elements = product_of(shape, 0, shape.size());
-    const TensorRef mark = placement.scratch(DType::I32, {s.places}, "winners");
+    constexpr std::int64_t kFew = 32;  // updates that each element can look through
+    if (s.count <= kFew && has_all_lanes(graph, op)) {
+        HandKernel few(placement, "scatter_few");
+        few.constant("kCount", s.count);
+        declare_place(few, s, op);
+        declare_elements(few, group, s, op);
+        return few.add_step(group, "scatter", blocks_for(elements, 256), 256);
+    }
     if (s.count >= INT32_MAX) throw GraphError("a scatter of more than 2^31 updates");
+    const TensorRef mark = placement.scratch(DType::I32, {s.places}, "winners");
 
     Step clear;
     clear.name = "clear";
@@ -119,46 +181,16 @@ void last_wins(Placement& placement, const Group& group, const Op& op, const Sca
     placement.plan().steps.push_back(std::move(clear));
 
     HandKernel marks(placement, "scatter_mark");
+    const std::int64_t lanes = std::is_same_v<Op, op::ScatterNd> ? 1 : s.lanes;
     marks.constant("kCount", s.count);
-    const std::int64_t marked_lanes = nd ? 1 : s.lanes;
-    marks.constant("kLanes", marked_lanes);
+    marks.constant("kLanes", lanes);
     marks.pointer("mark", mark, Access::ReadWrite);
-    declare_index(marks, s, &op);
-    Ints places = shape;
-    Index at = coordinates_of(graph, s, op);
-    if constexpr (nd) {
-        const auto length = static_cast<std::size_t>(graph.shape(op.indices).to_ints().back());
-        at.resize(length);
-        places.resize(length);
-    }
-    marks.function("place", "Int i, Int lane",
-                   offset_text(strides_for(places, row_major(places.size())), at));
-    marks.add_step(group, "scatter", blocks_for(s.count * marked_lanes, 256), 256, false);
+    declare_place(marks, s, op);
+    marks.add_step(group, "scatter", blocks_for(s.count * lanes, 256), 256, false);
 
     HandKernel pick(placement, "scatter_pick");
-    const AxisGroups flat = {axes_between(0, shape.size())};
-    pick.constant("kElements", elements);
     pick.pointer("mark", mark, Access::Read);
-    pick.read("x", operand_of(placement, s.x), flat);
-    pick.read("updates", operand_of(placement, s.updates), s.update_axes);
-    pick.write("store", placement.stored(group.anchor), flat);
-    if constexpr (nd) {
-        pick.function("place_of", "Int element", fmt::format("element / {}", s.lanes));
-        pick.function("lane_of", "Int element", fmt::format("element % {}", s.lanes));
-    } else {
-        // The lane of an element among the lanes of the indices, which may be fewer.
-        pick.function("place_of", "Int element", "element");
-        const Ints index_shape = graph.shape(op.indices).to_ints();
-        std::string lane = "(Int)0";
-        std::int64_t inner = elements;
-        for (std::size_t a = 0; a < shape.size(); ++a) {
-            inner /= std::max<std::int64_t>(shape[a], 1);
-            if (static_cast<std::int64_t>(a) == op.axis) continue;
-            lane =
-                fmt::format("({} * {} + element / {} % {})", lane, index_shape[a], inner, shape[a]);
-        }
-        pick.function("lane_of", "Int element", lane);
-    }
+    declare_elements(pick, group, s, op);
     pick.add_step(group, "scatter", blocks_for(elements, 256), 256);
 }
 

@@ -112,6 +112,8 @@ TEST(DirectAttention, WidthsMasksAndGroups) {
         for (const std::int64_t width : {8, 40, 72, 130})
             for (const kn::CausalMask causal :
                  {kn::CausalMask::None, kn::CausalMask::TopLeft, kn::CausalMask::BottomRight}) {
+                if (dtype != DType::F32 && (width != 72 || causal == kn::CausalMask::TopLeft))
+                    continue;
                 SCOPED_TRACE(std::string(name_of(dtype)) + " width " + std::to_string(width) +
                              " causal " + std::to_string(static_cast<int>(causal)));
                 Case c;

@@ -67,6 +67,7 @@ TEST(Cumulative, EveryWay) {
         for (const ReduceOp reduce : {ReduceOp::Sum, ReduceOp::Prod})
             for (const std::int64_t length : {7, 1500})
                 for (const int way : {0, 1, 2, 3}) {
+                    if (dtype != DType::F32 && way != static_cast<int>(length % 4)) continue;
                     SCOPED_TRACE(std::string(name_of(dtype)) + " length " + std::to_string(length) +
                                  " way " + std::to_string(way));
                     Case c;
@@ -89,6 +90,7 @@ TEST(Scatter, ElementsEveryReduction) {
              {ScatterReduction::None, ScatterReduction::Add, ScatterReduction::Mul,
               ScatterReduction::Max, ScatterReduction::Min})
             for (const std::int64_t axis : {0, 1}) {
+                if (dtype != DType::F32 && axis == 0) continue;
                 SCOPED_TRACE(std::string(name_of(dtype)) + " reduction " +
                              std::to_string(static_cast<int>(reduction)) + " axis " +
                              std::to_string(axis));
@@ -106,6 +108,7 @@ TEST(Scatter, NdEveryReduction) {
         for (const auto reduction : {ScatterReduction::None, ScatterReduction::Add,
                                      ScatterReduction::Mul, ScatterReduction::Max})
             for (const std::int64_t length : {1, 2, 3}) {
+                if (dtype != DType::F32 && length != 2) continue;
                 SCOPED_TRACE(std::string(name_of(dtype)) + " reduction " +
                              std::to_string(static_cast<int>(reduction)) + " coordinates of " +
                              std::to_string(length));
@@ -119,6 +122,30 @@ TEST(Scatter, NdEveryReduction) {
                 const Value y = c.graph.add(op::ScatterNd{x, i, u, reduction});
                 expect_as_cpu(c, {c.graph.var(y)}, "scatter", 0);
             }
+}
+
+TEST(Scatter, LastOfManyWins) {
+    Case c;
+    const Var x = c.input(random(DType::F32, {50, 3}, 20));
+    const Var i = c.input(indices_below(50, {400, 1}, 21));
+    const Var u = c.input(random(DType::F32, {400, 3}, 22));
+    const Value nd = c.graph.add(op::ScatterNd{x, i, u, ScatterReduction::None});
+    const Var flat = c.input(indices_below(50, {60, 3}, 23));
+    const Var updates = c.input(random(DType::F32, {60, 3}, 24));
+    const Value elements =
+        c.graph.add(op::ScatterElements{x, flat, updates, 0, ScatterReduction::None});
+    expect_as_cpu(c, {c.graph.var(nd), c.graph.var(elements)}, "clear", 0);
+}
+
+TEST(Scatter, FewUpdatesTakeOneStep) {
+    Case c;
+    const Var x = c.input(random(DType::F16, {2, 3, 40, 4}, 25));
+    const Var i = c.input(indices_below(40, {2, 3, 2, 4}, 26));
+    const Var u = c.input(random(DType::F16, {2, 3, 2, 4}, 27));
+    const Value y = c.graph.add(op::ScatterElements{x, i, u, 2, ScatterReduction::None});
+    const Plan made = expect_as_cpu(c, {c.graph.var(y)}, "scatter", 0);
+    EXPECT_EQ(made.steps.size(), 1u) << made.to_string();
+    expect_compiles(made);
 }
 
 TEST(Scatter, ManyUpdatesAtOnce) {
