@@ -4,16 +4,11 @@
 
 #include <fmt/core.h>
 
-#include "codegen/emit.h"
+#include "lower/elements.h"
 #include "lower/lower.h"
 
 namespace kn::cuda {
 
-namespace {
-
-constexpr std::int64_t kThreads = 256;
-
-/// The tensor's axes as they lie in memory, outermost first.
 Ints memory_order(const TensorRef& tensor) {
     Ints order(tensor.shape.size());
     std::iota(order.begin(), order.end(), 0);
@@ -23,6 +18,10 @@ Ints memory_order(const TensorRef& tensor) {
     });
     return order;
 }
+
+namespace {
+
+constexpr std::int64_t kThreads = 256;
 
 /// The index of element number `number` in memory order.
 Index index_of(IndexMath& math, const std::string& number, const TensorRef& tensor) {
@@ -80,6 +79,14 @@ void lower_pointwise(Placement& placement, const Group& group) {
             emitter.store(output, index, emitter.value(output, index));
         }
     };
+    const auto transposed =
+        group.outputs.size() > 1
+            ? std::nullopt
+            : draft_transposed(placement, placement.stored(group.outputs[0]), group.outputs,
+                               [&](Emitter& emitter, const Index& index) {
+                                   return emitter.value(group.outputs[0], index);
+                               });
+    if (transposed) return add_kernel_step(placement, group, *transposed);
     const std::string name = "pointwise";
     for (; lanes > 1; lanes /= 2) {
         // Enough threads to fill the device are worth more than wide accesses.
@@ -97,9 +104,16 @@ void lower_copy(Placement& placement, const TensorRef& from, const TensorRef& to
     Group group;
     group.rule = "copy";
     group.reason = reason;
-    const auto kernel = draft(placement, "copy", count, 1, [&](Emitter& emitter, auto& number) {
+    const ElementText element = [&](Emitter& emitter, const Index& index) {
+        return emitter.load(from, index, "x");
+    };
+    if (const auto transposed = draft_transposed(placement, to, {}, element))
+        return add_kernel_step(placement, group, *transposed);
+    int lanes = static_cast<int>(16 / size_of(to.dtype));
+    while (lanes > 1 && (count % lanes != 0 || count / lanes < 1 << 14)) lanes /= 2;
+    const auto kernel = draft(placement, "copy", count, lanes, [&](Emitter& emitter, auto& number) {
         const Index index = index_of(emitter.math(), number, to);
-        emitter.store(to, index, emitter.load(from, index, "x"));
+        emitter.store(to, index, element(emitter, index));
     });
     add_kernel_step(placement, group, *kernel);
 }

@@ -86,6 +86,17 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Moves,
                                            MoveCase{{5, 6, 8}, DType::I64},
                                            MoveCase{{500, 1030}, DType::U8}));
 
+TEST(Pointwise, TransposesThroughTiles) {
+    for (const DType dtype : {DType::F32, DType::F16}) {
+        Graph g;
+        const Var x = g.input("x", dtype, {3, 40, 23, 17});
+        g.output("y", relu(permute(x, {0, 2, 3, 1})) + 1);
+        const auto plan = expect_same(g);
+        ASSERT_EQ(plan.steps.size(), 1u);
+        EXPECT_EQ(plan.steps[0].name, "transpose");
+    }
+}
+
 TEST(Pointwise, OddTypesInTheThread) {
     Graph g;
     const Var a = g.input("a", DType::I32, {2, 5, 6}), b = g.input("b", DType::I32, {2, 6, 4});
