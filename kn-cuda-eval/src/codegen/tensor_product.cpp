@@ -125,33 +125,28 @@ std::optional<std::string> TensorProduct::why_not() const {
     return std::nullopt;
 }
 
-std::string tensor_product_source(const TensorProduct& product, const std::string& entry,
-                                  const std::string& parameters, const std::string& finish) {
-    std::string text;
+std::string tensor_product_helpers(const TensorProduct& product) {
+    std::string text = "\n";
     const bool half = product.element_bytes() == 2;
-    text += fmt::format("#define KN_ELEMENT {}\n", half ? "unsigned short" : "float");
-    text += fmt::format("#define KN_SPLIT {}\n", product.arithmetic == Arithmetic::Split ? 1 : 0);
-    text += fmt::format("#define KN_BM {}\n#define KN_BN {}\n", product.tile_rows,
-                        product.tile_columns);
-    text +=
-        fmt::format("#define KN_STAGES {}\n#define KN_BLOCKS {}\n", product.stages, product.blocks);
-    text += fmt::format("#define KN_M {}ll\n#define KN_N {}\n#define KN_K {}\n", product.m,
-                        product.n, product.k);
-    text += fmt::format("#define KN_PITCH {}\n", product.pitch());
-    text += fmt::format("#define KN_WINDOWS {}\n", product.windows ? 1 : 0);
-    text += fmt::format("constexpr long long kn_row_stride = {}, kn_column_stride = {};\n",
-                        product.row_stride, product.column_stride);
-    if (product.windows) text += window_constants(*product.windows);
-    text += wgmma_function(product);
-    std::string body(kernel_text("tensor_product"));
-    const auto replace = [&](const std::string& name, const std::string& by) {
-        const std::size_t at = body.rfind(name);
-        body.replace(at, name.size(), by);
+    const auto define = [&](const char* name, std::int64_t value) {
+        text += fmt::format("#define {} {}\n", name, value);
     };
-    replace("KN_FINISH", finish);
-    replace("KN_PARAMETERS", parameters);
-    replace("KN_ENTRY", entry);
-    return text + body;
+    text += fmt::format("#define KN_ELEMENT {}\n", half ? "unsigned short" : "float");
+    define("KN_SPLIT", product.arithmetic == Arithmetic::Split ? 1 : 0);
+    define("KN_BM", product.tile_rows);
+    define("KN_BN", product.tile_columns);
+    define("KN_STAGES", product.stages);
+    define("KN_M", product.m);
+    define("KN_N", product.n);
+    define("KN_K", product.k);
+    define("KN_PITCH", product.pitch());
+    define("KN_WINDOWS", product.windows ? 1 : 0);
+    if (product.windows)
+        text += window_constants(*product.windows);
+    else
+        text += fmt::format("constexpr long long kn_row_stride = {};\n", product.row_stride);
+    text += fmt::format("constexpr long long kn_column_stride = {};\n", product.column_stride);
+    return text + wgmma_function(product) + std::string(kernel_text("tensor_product"));
 }
 
 }  // namespace kn::cuda

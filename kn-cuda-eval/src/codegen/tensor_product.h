@@ -58,11 +58,9 @@ struct TensorProduct {
     std::optional<std::string> why_not() const;
 };
 
-/// A kernel `entry(parameters)`; the parameters have to name kn_x and kn_w. `finish` are statements
-/// that deal with the finished tile: float tile[tile_rows][pitch] in shared memory, whose element
-/// [0][0] is y[row0, column0] (row0 a long long); all threads run them, and rows and columns beyond
-/// m and n are theirs to leave out. Needs the target sm_90a.
-std::string tensor_product_source(const TensorProduct& product, const std::string& entry,
-                                  const std::string& parameters, const std::string& finish);
+/// The text in front of a kernel that calls kn_product_tile(x, w, row0, column0), which gives the finished tile as float
+/// [tile_rows][pitch] in shared memory; rows and columns beyond m and n are the caller's to leave out. x and w are of float, or unsigned short
+/// for half types. Needs the target sm_90a, threads() threads a block and shared_bytes() of dynamic shared memory.
+std::string tensor_product_helpers(const TensorProduct& product);
 
 }  // namespace kn::cuda

@@ -10,7 +10,7 @@
 //   KN_M, KN_N, KN_K
 //   KN_WINDOWS      1: rows are windows, with KN_CHANNELS and the kn_window_* constants below
 //   kn_wgmma(acc, a, b, first)   one k step of a group's tile
-//   kn_finish(tile, row0, column0)   what becomes of the tile, in shared memory as float [KN_BM][KN_PITCH]
+//   KN_PITCH        floats between rows of the finished tile
 
 constexpr int kn_threads = KN_BM * 2;
 constexpr int kn_chunk = 16 / sizeof(KN_ELEMENT);  // elements of 16 bytes
@@ -140,13 +140,13 @@ __device__ __forceinline__ void kn_load_rows(unsigned (&a)[4], unsigned tile, in
 }
 #endif
 
-extern "C" __global__ void __launch_bounds__(kn_threads, KN_BLOCKS) KN_ENTRY(KN_PARAMETERS) {
+// The tile whose element [0][0] is y[row0, column0], in shared memory; all threads may read it.
+__device__ __forceinline__ const float* kn_product_tile(const KN_ELEMENT* kn_x, const KN_ELEMENT* kn_w, long long row0,
+                                                        int column0) {
     extern __shared__ unsigned char kn_memory[];
     unsigned char* const memory = kn_memory + ((1024 - (kn_shared_address(kn_memory) & 1023)) & 1023);
     const unsigned stages = kn_shared_address(memory);
     const int group = threadIdx.x / 128;
-    const long long row0 = static_cast<long long>(blockIdx.x) * KN_BM;
-    const int column0 = blockIdx.y * KN_BN;
 
     const kn_rows rows(kn_x, row0);
     const auto copy_slab = [&](int slab) {
@@ -248,5 +248,17 @@ extern "C" __global__ void __launch_bounds__(kn_threads, KN_BLOCKS) KN_ENTRY(KN_
         *reinterpret_cast<float2*>(at + 8 * KN_PITCH) = make_float2(sums[4 * j + 2], sums[4 * j + 3]);
     }
     __syncthreads();
-    KN_FINISH
+    return tile;
 }
+
+#undef KN_ELEMENT
+#undef KN_SPLIT
+#undef KN_BM
+#undef KN_BN
+#undef KN_STAGES
+#undef KN_M
+#undef KN_N
+#undef KN_K
+#undef KN_PITCH
+#undef KN_WINDOWS
+#undef KN_CHANNELS
