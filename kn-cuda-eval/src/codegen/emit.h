@@ -212,6 +212,8 @@ struct KernelDraft {
     std::size_t shared_bytes = 0;
     std::string helpers = {};  ///< text before the kernel, guarded against repetition
     std::vector<std::string> flags = {};
+    int blocks_per_sm = 0;  ///< that the registers have to suffice for; 0: as it comes
+    std::string arch = {};  ///< PlanKernel::arch
 };
 /// The source is whole (kernel_prelude() in front), yet sources of several kernels may follow each
 /// other in one program: the prelude guards itself, and entry points are told apart by their hash.

@@ -66,8 +66,8 @@ std::string KernelOperands::parameters() const {
     std::string result;
     for (std::size_t i = 0; i < list_.size(); ++i) {
         const bool read = list_[i].access == Access::Read;
-        result += fmt::format("{}{}{}* __restrict__ p{}", i == 0 ? "" : ", ",
-                              read ? "const " : "", c_type(list_[i].tensor.dtype), i);
+        result += fmt::format("{}{}{}* __restrict__ p{}", i == 0 ? "" : ", ", read ? "const " : "",
+                              c_type(list_[i].tensor.dtype), i);
     }
     return result;
 }
@@ -126,7 +126,8 @@ std::string without_dead_lines(std::string_view body) {
         for (std::size_t at = 0; at < line.size();) {
             std::size_t end = at;
             while (end < line.size() && is_word(line[end])) ++end;
-            if (end > at && line.substr(at, end - at) != name) used.insert(line.substr(at, end - at));
+            if (end > at && line.substr(at, end - at) != name)
+                used.insert(line.substr(at, end - at));
             at = std::max(end, at + 1);
         }
     }
@@ -161,17 +162,20 @@ void add_kernel_step(Placement& placement, const Group& group, const KernelDraft
     const std::string signature =
         fmt::format("({}) {{\n{}}}\n", draft.operands.parameters(), without_dead_lines(draft.body));
     const unsigned threads = draft.block.x * draft.block.y * draft.block.z;
+    const std::string bounds =
+        std::to_string(threads) +
+        (draft.blocks_per_sm > 0 ? ", " + std::to_string(draft.blocks_per_sm) : "");
     const std::string entry =
         fmt::format("kn_{}_{:016x}", identifier(draft.name),
-                    hash_of(fmt::format("{} {} {}", threads, draft.helpers, signature)));
+                    hash_of(fmt::format("{} {} {}", bounds, draft.helpers, signature)));
     auto found = std::find_if(plan.kernels.begin(), plan.kernels.end(),
                               [&](const PlanKernel& k) { return k.entry == entry; });
     if (found == plan.kernels.end()) {
         plan.kernels.push_back(
             {entry,
              kernel_prelude() + draft.helpers +
-                 fmt::format("\nKN_KERNEL __launch_bounds__({}) {}{}", threads, entry, signature),
-             draft.flags});
+                 fmt::format("\nKN_KERNEL __launch_bounds__({}) {}{}", bounds, entry, signature),
+             draft.flags, draft.arch});
         found = plan.kernels.end() - 1;
     }
     Step step = step_of(placement.graph(), group, draft.name);

@@ -58,9 +58,10 @@ struct TensorProduct {
     std::optional<std::string> why_not() const;
 };
 
-/// The text in front of a kernel that calls kn_product_tile(x, w, row0, column0), which gives the finished tile as float
-/// [tile_rows][pitch] in shared memory; rows and columns beyond m and n are the caller's to leave out. x and w are of float, or unsigned short
-/// for half types. Needs the target sm_90a, threads() threads a block and shared_bytes() of dynamic shared memory.
+/// The text in front of a kernel that calls kn_product_tile(x, w, row0, column0), which gives the
+/// finished tile as float [tile_rows][pitch] in shared memory; rows and columns beyond m and n are
+/// the caller's to leave out. x and w are of float, or unsigned short for half types. Needs the
+/// target sm_90a, threads() threads a block and shared_bytes() of dynamic shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);
 
 }  // namespace kn::cuda

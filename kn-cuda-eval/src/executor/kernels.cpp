@@ -16,10 +16,15 @@ namespace {
 
 using Image = std::shared_ptr<const std::vector<std::byte>>;
 
+const std::string& target_of(const PlanKernel& kernel, const std::string& arch) {
+    return kernel.arch.empty() ? arch : kernel.arch;
+}
+
 std::string key_of(const PlanKernel& kernel, const std::string& arch) {
     std::string flags;
     for (const std::string& flag : kernel.flags) flags += flag + '\n';
-    return digest({kernel.entry, kernel.source, flags, arch, std::to_string(versions().nvrtc)});
+    return digest({kernel.entry, kernel.source, flags, target_of(kernel, arch),
+                   std::to_string(versions().nvrtc)});
 }
 
 std::string name_in_program(const PlanKernel& kernel, const std::string& key) {
@@ -60,7 +65,8 @@ std::string program_text(const std::vector<Unit>& units, std::string_view prelud
 }
 
 CompiledProgram compile_program(const std::vector<Unit>& units, const CompileSetup& setup) {
-    CompileOptions options{.arch = setup.arch, .flags = units[0].kernel->flags};
+    CompileOptions options{.arch = target_of(*units[0].kernel, setup.arch),
+                           .flags = units[0].kernel->flags};
     options.name = units.size() == 1 ? units[0].kernel->entry + ".cu" : "kernels.cu";
     return compile(program_text(units, setup.prelude), options);
 }
@@ -127,7 +133,8 @@ std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kerne
                                             const CompileSetup& setup) {
     Compiler compiler(setup);
     std::map<std::string, CompiledKernel> done;
-    std::map<std::vector<std::string>, std::vector<Unit>> waiting;  // by flags
+    using Setting = std::pair<std::string, std::vector<std::string>>;  // target and flags
+    std::map<Setting, std::vector<Unit>> waiting;
     std::vector<std::string> keys;
     std::set<std::string> seen;
     for (const PlanKernel& kernel : kernels) {
@@ -137,12 +144,12 @@ std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kerne
         if (auto cached = compiler.from_cache(unit))
             done[key] = std::move(*cached);
         else if (can_share(kernel, setup.prelude))
-            waiting[kernel.flags].push_back(unit);
+            waiting[{kernel.arch, kernel.flags}].push_back(unit);
         else
             compiler.compile_into(done, {unit});
     }
     const std::size_t most = std::max<std::size_t>(setup.kernels_a_program, 1);
-    for (const auto& [flags, units] : waiting)
+    for (const auto& [setting, units] : waiting)
         for (std::size_t i = 0; i < units.size(); i += most)
             compiler.compile_into(
                 done,

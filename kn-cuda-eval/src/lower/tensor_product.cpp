@@ -7,8 +7,8 @@
 
 #include "codegen/emit.h"
 #include "codegen/tensor_product.h"
+#include "lower/library.h"
 #include "lower/lower.h"
-#include "lower/matrix.h"
 #include "planner/merge_products.h"
 
 namespace kn::cuda {
@@ -25,7 +25,8 @@ Sizes sizes_of(const Graph& graph, Value product) {
     const Ints w = graph.shape(operands[1]).to_ints();
     if (graph.get_if<op::MatMul>(product)) return {y[0], y[1], w[0]};
     const std::int64_t columns = y[1];
-    return {checked_size(y) / std::max<std::int64_t>(columns, 1), columns, checked_size(w) / std::max<std::int64_t>(columns, 1)};
+    return {checked_size(y) / std::max<std::int64_t>(columns, 1), columns,
+            checked_size(w) / std::max<std::int64_t>(columns, 1)};
 }
 
 struct Tiles {
@@ -33,7 +34,8 @@ struct Tiles {
     double speed;  ///< of a full multiprocessor, beside the others
 };
 
-// Measured on an H200 with large products; two blocks on a multiprocessor hide each other's barriers.
+// Measured on an H200 with large products; two blocks on a multiprocessor hide each other's
+// barriers.
 constexpr Tiles tile_table[] = {
     {256, 64, 3, 1, 1.05},
     {128, 64, 3, 2, 1.0},
@@ -79,7 +81,8 @@ std::optional<std::string> why_no_form(const Graph& graph, Value product) {
     if (w.size() != 4) return "it has not two spatial axes";
     if (conv->groups != 1) return "it has groups";
     const std::int64_t multiple = is_plain(*conv, w) ? 4 : 32;
-    if (w[1] % multiple != 0) return fmt::format("{} channels are no multiple of {}", w[1], multiple);
+    if (w[1] % multiple != 0)
+        return fmt::format("{} channels are no multiple of {}", w[1], multiple);
     return std::nullopt;
 }
 
@@ -119,9 +122,9 @@ class Lowering {
     // x [m, k] with rows contiguous.
     TensorRef rows() {
         const Value a = group_.roles.at("a");
-        if (const auto view = placement_.view(a);
-            view && view->strides[1] == 1 && view->strides[0] % 4 == 0 && view->strides[0] > 0 &&
-            aligned(*view)) {
+        if (const auto view = placement_.view(a); view && view->strides[1] == 1 &&
+                                                  view->strides[0] % 4 == 0 &&
+                                                  view->strides[0] > 0 && aligned(*view)) {
             product_.row_stride = view->strides[0];
             return *view;
         }
@@ -172,7 +175,8 @@ class Lowering {
 
     void emit(const TensorRef& x, const TensorRef& w) {
         const Value end = group_.outputs.at(0);
-        const int wanted = static_cast<int>(16 / std::max<std::size_t>(size_of(graph_.dtype(end)), 2));
+        const int wanted =
+            static_cast<int>(16 / std::max<std::size_t>(size_of(graph_.dtype(end)), 2));
         for (int lanes = wanted; lanes > 0; lanes /= 2) {
             if (product_.n % lanes != 0 || !(lanes == 1 || lanes % 4 == 0)) continue;
             if (auto draft = kernel(x, w, end, lanes)) {
@@ -194,13 +198,15 @@ class Lowering {
         const std::string px = draft.operands.pointer(x, Access::Read, "x");
         const std::string pw = draft.operands.pointer(w, Access::Read, "w");
         const int width = product_.tile_columns / lanes;
-        code.line(fmt::format("const long long row0 = (long long)blockIdx.x * {};", product_.tile_rows));
-        code.line(fmt::format("const float* const tile = kn_product_tile({}, {}, row0, blockIdx.y * {});",
-                              px, pw, product_.tile_columns));
+        code.line(
+            fmt::format("const long long row0 = (long long)blockIdx.x * {};", product_.tile_rows));
+        code.line(
+            fmt::format("const float* const tile = kn_product_tile({}, {}, row0, blockIdx.y * {});",
+                        px, pw, product_.tile_columns));
         code.open(fmt::format("for (int i = threadIdx.x; i < {}; i += {})",
                               product_.tile_rows * width, product_.threads()));
-        code.line(fmt::format("const float* const from = tile + i / {0} * {1} + i % {0} * {2};", width,
-                              product_.pitch(), lanes));
+        code.line(fmt::format("const float* const from = tile + i / {0} * {1} + i % {0} * {2};",
+                              width, product_.pitch(), lanes));
         code.line(fmt::format("const {} row = row0 + i / {};", emitter.math().type(), width));
         code.line(fmt::format("const int column = blockIdx.y * {0} + i % {0};", width));
         code.line(fmt::format("if (row >= {} || column >= {}) continue;", product_.m,
@@ -209,9 +215,10 @@ class Lowering {
             code.line("const float product = *from;");
         } else {
             code.line(fmt::format("__align__(16) float product[{}];", lanes));
-            code.line(fmt::format(
-                "KN_UNROLL for (int j = 0; j < {}; j += 4) *(float4*)(product + j) = *(const float4*)(from + j);",
-                lanes));
+            code.line(
+                fmt::format("KN_UNROLL for (int j = 0; j < {}; j += 4) *(float4*)(product + j) = "
+                            "*(const float4*)(from + j);",
+                            lanes));
         }
         emitter.provide(group_.anchor, [&](const Index&) -> std::string {
             return lanes == 1 ? "product" : "product[j]";

@@ -44,6 +44,7 @@ struct Group {
     std::map<std::string, Value> roles;
     Epilogue epilogue;           ///< Conv: activation and order; tensors are set when lowered
     bool channels_last = false;  ///< Conv: the layout of x and y that cuDNN gets
+    bool own_kernel = false;     ///< MatMul, Conv: our kernel, which takes any elementwise epilogue
     MatmulEpilogue matmul_epilogue = MatmulEpilogue::None;
     std::string rule;  ///< the rule that made it
     std::string reason;

@@ -9,8 +9,9 @@ namespace {
 
 struct Found {
     Value main;
-    std::vector<Value> swallowed;  ///< between the end and the product, both left out but for the product
-    std::vector<Value> others;     ///< further operands of the elementwise operations
+    std::vector<Value>
+        swallowed;  ///< between the end and the product, both left out but for the product
+    std::vector<Value> others;  ///< further operands of the elementwise operations
 };
 
 bool is_elementwise(const Operation& operation) {
@@ -78,7 +79,8 @@ void tensor_product(Grouping& grouping, Value value) {
 
 std::vector<Rule> tensor_product_rules() {
     return {{{"tensor core product",
-              "A float32 product or convolution by a weight, with all elementwise operations behind it, on Hopper's tensor cores "
+              "A float32 product or convolution by a weight, with all elementwise operations "
+              "behind it, on Hopper's tensor cores "
               "without loss of accuracy"},
              tensor_product}};
 }

@@ -91,6 +91,8 @@ struct PlanKernel {
     std::string entry;
     std::string source;
     std::vector<std::string> flags;
+    std::string arch =
+        {};  ///< the compiler's target where it is not the device's own, such as "sm_90a"
 };
 
 /// The i-th kernel parameter is the address of operand i (its tensor's first element); then come
