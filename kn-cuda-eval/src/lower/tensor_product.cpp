@@ -177,19 +177,12 @@ class Lowering {
         const Value end = group_.outputs.at(0);
         const int wanted =
             static_cast<int>(16 / std::max<std::size_t>(size_of(graph_.dtype(end)), 2));
-        for (int lanes = wanted; lanes > 0; lanes /= 2) {
-            if (product_.n % lanes != 0 || !(lanes == 1 || lanes % 4 == 0)) continue;
-            if (auto draft = kernel(x, w, end, lanes)) {
-                add_kernel_step(placement_, group_, *draft);
-                placement_.plan().steps.back().flops = 2 * product_.m * product_.n * product_.k;
-                return;
-            }
-        }
-        KN_CHECK(false, "no form of the epilogue");
+        const int lanes = product_.n % wanted == 0 ? wanted : 1;
+        add_kernel_step(placement_, group_, kernel(x, w, end, lanes));
+        placement_.plan().steps.back().flops = 2 * product_.m * product_.n * product_.k;
     }
 
-    std::optional<KernelDraft> kernel(const TensorRef& x, const TensorRef& w, Value end,
-                                      int lanes) {
+    KernelDraft kernel(const TensorRef& x, const TensorRef& w, Value end, int lanes) {
         KernelDraft draft;
         Code code;
         Emitter emitter(placement_, code, draft.operands);
@@ -226,7 +219,6 @@ class Lowering {
         const Index index = index_of(emitter, lanes);
         emitter.store(end, index, emitter.value(end, index));
         code.close();
-        if (emitter.lanes_failed()) return std::nullopt;
         draft.name = conv_ ? "tensor_conv" : "tensor_product";
         draft.body = code.text();
         draft.helpers = tensor_product_helpers(product_);
