@@ -1,6 +1,8 @@
 // Attention for a tile of queries of one head, the softmax kept up while keys go by.
 // In front: q(b, h, s, d), k(b, g, t, d), v(b, g, t, e), score_of(b, h, s, t, product) with scale and
-// mask, visible(s): how many keys a query sees, store(b, h, s, e, value), acc_t, the sizes.
+// mask, visible(s): how many keys a query sees, store(b, h, s, e, split, value), acc_t, the sizes.
+// With kSplits > 1 a block takes kSpan of the keys, and the sums are stored undivided together with
+// limits(b, h, s, split, 0: largest score or 1: sum of weights, value), for attention_merge.
 // 256 threads as 16 x 16: thread (ty, tx) has the queries ty * kRows + r, the keys tx * kCols + c and
 // the result's columns column(e).
 constexpr int kQ = 16 * kRows;
@@ -19,12 +21,15 @@ const int tx = threadIdx.x % 16;
 const int ty = threadIdx.x / 16;
 // The last tiles first: under a causal mask they see most keys.
 const int tile = kTiles - 1 - (int)(blockIdx.x % kTiles);
-const Int b = blockIdx.x / kTiles / kHeads;
-const Int h = blockIdx.x / kTiles % kHeads;
+const int split = blockIdx.x / kTiles % kSplits;
+const Int b = blockIdx.x / kTiles / kSplits / kHeads;
+const Int h = blockIdx.x / kTiles / kSplits % kHeads;
 const Int g = h / (kHeads / kGroups);
 const int first = tile * kQ;
 const int last = first + kQ < kQueries ? first + kQ - 1 : kQueries - 1;
-const int end = visible(last);
+const int begin = split * kSpan;
+const int seen_by_all = visible(last);
+const int end = seen_by_all < begin + kSpan ? seen_by_all : begin + kSpan;
 const auto column = [&](int e) {
     return e / kOutVector * 16 * kOutVector + tx * kOutVector + e % kOutVector;
 };
@@ -37,7 +42,7 @@ for (int r = 0; r < kRows; ++r) {
     total[r] = 0;
 }
 
-for (int t0 = 0; t0 < end; t0 += kK) {
+for (int t0 = begin; t0 < end; t0 += kK) {
     acc_t score[kRows][kCols] = {};
     for (int d0 = 0; d0 < kWidth; d0 += kChunk) {
         kn_sync();
@@ -76,7 +81,7 @@ for (int t0 = 0; t0 < end; t0 += kK) {
 #pragma unroll
         for (int c = 0; c < kCols; ++c) {
             const int t = t0 + tx * kCols + c;
-            const bool seen = s < kQueries && t < visible(s);
+            const bool seen = s < kQueries && t < end && t < visible(s);
             score[r][c] = seen ? score_of(b, h, s, t, score[r][c]) : -infinity;
             top = score[r][c] > top ? score[r][c] : top;
         }
@@ -133,5 +138,10 @@ for (int r = 0; r < kRows; ++r) {
 #pragma unroll
     for (int e = 0; e < kOut; ++e)
         // A row that saw nothing is 0 / 0.
-        if (column(e) < kValueWidth) store(b, h, s, column(e), out[r][e] / total[r]);
+        if (column(e) < kValueWidth)
+            store(b, h, s, column(e), split, kSplits > 1 ? out[r][e] : out[r][e] / total[r]);
+    if (kSplits > 1 && tx == 0) {
+        limits(b, h, s, split, 0, largest[r]);
+        limits(b, h, s, split, 1, total[r]);
+    }
 }

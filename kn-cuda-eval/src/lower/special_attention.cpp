@@ -8,6 +8,26 @@
 
 namespace kn::cuda {
 
+namespace {
+
+/// The keys of one tile of queries by several blocks, `span` each.
+struct Split {
+    std::int64_t count = 1, span = 0;
+};
+
+/// Where the tiles leave most of the GPU idle, and keys are many.
+Split split_keys(std::int64_t tiles, std::int64_t length, std::int64_t sms) {
+    constexpr std::int64_t kShortest = 128;  // keys worth a block of their own
+    const std::int64_t wanted = tiles == 0 ? 1 : 2 * sms / tiles;
+    const std::int64_t most = length / kShortest;
+    const std::int64_t count = std::max<std::int64_t>(1, std::min(wanted, most));
+    const std::int64_t span = blocks_for(blocks_for(length, count), 64) * 64;
+    if (count == 1) return {1, std::max<std::int64_t>(length, 1)};
+    return {blocks_for(length, span), span};
+}
+
+}  // namespace
+
 void lower_direct_attention(Placement& placement, const Group& group) {
     const Graph& graph = placement.graph();
     const auto& op = *graph.get_if<op::Attention>(group.anchor);
@@ -33,6 +53,8 @@ void lower_direct_attention(Placement& placement, const Group& group) {
     const std::int64_t stage = 32 * (16 * rows + 16 * cols + 8);
     while (value_rows > 1 && value_rows * 16 * out > stage) value_rows /= 2;
     const std::int64_t tiles = blocks_for(queries, 16 * rows);
+    const std::int64_t heads = q.shape[0] * q.shape[1];
+    const Split split = split_keys(tiles * heads, length, placement.plan().device.sm_count);
 
     HandKernel kernel(placement, "attention_rows");
     const std::string type = wide ? "double" : "float";
@@ -52,7 +74,21 @@ void lower_direct_attention(Placement& placement, const Group& group) {
     kernel.read("q", q);
     kernel.read("k", k);
     kernel.read("v", v);
-    kernel.write("store", y);
+    kernel.constant("kSplits", split.count);
+    kernel.constant("kSpan", split.span);
+    const DType sums = wide ? DType::F64 : DType::F32;
+    TensorRef parts, limits;
+    if (split.count > 1) {
+        parts = placement.scratch(sums, {q.shape[0], q.shape[1], queries, value_width, split.count},
+                                  "parts of attention", {0, 1, 2, 4, 3});
+        limits = placement.scratch(sums, {q.shape[0], q.shape[1], queries, split.count, 2},
+                                   "limits of attention");
+        kernel.write("store", parts);
+        kernel.write("limits", limits);
+    } else {
+        kernel.write("store", y, {{0}, {1}, {2}, {3}, {}});
+        kernel.line("const auto limits = [](Int, Int, Int, int, int, acc_t) {};");
+    }
     const std::string length_text = std::to_string(length);
     if (op.causal == kn::CausalMask::None) {
         kernel.function("visible", "int", length_text);
@@ -75,7 +111,21 @@ void lower_direct_attention(Placement& placement, const Group& group) {
                                           : score + " + mask(b, h, s, t)";
     }
     kernel.function("score_of", "Int b, Int h, Int s, Int t, acc_t product", score);
-    kernel.add_step(group, "attention", tiles * q.shape[0] * q.shape[1], 256);
+    kernel.add_step(group, "attention", tiles * split.count * heads, 256, split.count == 1);
+    if (split.count == 1) return;
+
+    HandKernel merge(placement, "attention_merge");
+    merge.type("acc_t", type);
+    merge.line("const acc_t infinity = kn_inf(acc_t(0));");
+    merge.constant("kBatch", q.shape[0]);
+    merge.constant("kHeads", q.shape[1]);
+    merge.constant("kQueries", queries);
+    merge.constant("kValueWidth", value_width);
+    merge.constant("kSplits", split.count);
+    merge.read("part", parts);
+    merge.read("limits", limits);
+    merge.write("store", y);
+    merge.add_step(group, "attention_merge", blocks_for(heads * queries * value_width, 128), 128);
 }
 
 }  // namespace kn::cuda

@@ -141,6 +141,24 @@ TEST(DirectAttention, Masks) {
         }
 }
 
+TEST(DirectAttention, FewQueriesSplitTheKeys) {
+    for (const DType dtype : {DType::F32, DType::BF16})
+        for (const std::int64_t queries : {1, 5}) {
+            SCOPED_TRACE(std::string(name_of(dtype)) + " queries " + std::to_string(queries));
+            Case c;
+            const Var q = c.input(random(dtype, {1, 4, queries, 24}, 38));
+            const Var k = c.input(random(dtype, {1, 2, 1000, 24}, 39));
+            const Var v = c.input(random(dtype, {1, 2, 1000, 20}, 40));
+            const Var mask =
+                c.input(random(DType::I32, {1, 1, 1, 1000}, 41, 0, 2).cast(DType::Bool));
+            const Var y = attention(q, k, v, mask, 0, kn::CausalMask::BottomRight);
+            // TopLeft: all but the first part see nothing.
+            const Var z = attention(q, k, v, {}, 0, kn::CausalMask::TopLeft);
+            const Plan made = expect_as_cpu(c, {y, z}, "attention_merge", tolerance(dtype));
+            expect_compiles(made);
+        }
+}
+
 TEST(DirectAttention, RowsThatSeeNothingAreNan) {
     Case c;
     const Var q = c.input(random(DType::F32, {1, 1, 6, 8}, 35));
