@@ -33,7 +33,8 @@ void write_file(const fs::path& path, std::span<const std::uint8_t> bytes) {
         if (const int error = write_bytes(path, bytes)) fail(error);
         return;
     }
-    const fs::path target = fs::is_symlink(path, ignored) ? fs::weakly_canonical(path, ignored) : path;
+    const fs::path target =
+        fs::is_symlink(path, ignored) ? fs::weakly_canonical(path, ignored) : path;
     fs::path partial = target;
     partial += "." + std::to_string(::getpid()) + ".part";
     int error = write_bytes(partial, bytes);

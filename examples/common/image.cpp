@@ -28,7 +28,8 @@ void append(png_structp png, png_bytep data, png_size_t size) {
 std::vector<png_text> text_chunks(const PngTexts& texts) {
     std::vector<png_text> out;
     for (const auto& [key, value] : texts) {
-        const bool ascii = std::ranges::all_of(value, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+        const bool ascii =
+            std::ranges::all_of(value, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
         png_text text{};
         text.compression = ascii ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
         text.key = const_cast<char*>(key.c_str());
@@ -45,8 +46,9 @@ bool encode(png_structp png, png_infop info, const Image& image, std::vector<png
             std::vector<png_bytep>& rows, std::vector<std::uint8_t>& out) {
     if (setjmp(png_jmpbuf(png))) return false;
     png_set_write_fn(png, &out, append, nullptr);
-    png_set_IHDR(png, info, static_cast<png_uint_32>(image.width), static_cast<png_uint_32>(image.height), 8,
-                 PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_set_IHDR(png, info, static_cast<png_uint_32>(image.width),
+                 static_cast<png_uint_32>(image.height), 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     if (!texts.empty()) png_set_text(png, info, texts.data(), static_cast<int>(texts.size()));
     png_write_info(png, info);
     png_write_image(png, rows.data());
@@ -88,15 +90,18 @@ std::vector<Taps> make_taps(std::size_t from, std::size_t to) {
 }
 
 // One direction: the pixels of a line lie `step` apart, lines `line_step`.
-void resample(const std::vector<std::uint8_t>& from, std::vector<std::uint8_t>& to, const std::vector<Taps>& taps,
-              std::size_t lines, std::size_t from_line, std::size_t to_line, std::size_t step) {
+void resample(const std::vector<std::uint8_t>& from, std::vector<std::uint8_t>& to,
+              const std::vector<Taps>& taps, std::size_t lines, std::size_t from_line,
+              std::size_t to_line, std::size_t step) {
     for (std::size_t line = 0; line < lines; line++)
         for (std::size_t i = 0; i < taps.size(); i++)
             for (std::size_t channel = 0; channel < 3; channel++) {
                 double sum = 0;
                 for (std::size_t k = 0; k < taps[i].weights.size(); k++)
-                    sum += taps[i].weights[k] * from[line * from_line + (taps[i].first + k) * step + channel];
-                to[line * to_line + i * step + channel] = static_cast<std::uint8_t>(std::clamp(std::floor(sum + 0.5), 0.0, 255.0));
+                    sum += taps[i].weights[k] *
+                           from[line * from_line + (taps[i].first + k) * step + channel];
+                to[line * to_line + i * step + channel] =
+                    static_cast<std::uint8_t>(std::clamp(std::floor(sum + 0.5), 0.0, 255.0));
             }
 }
 
@@ -124,7 +129,8 @@ void write_png(const std::filesystem::path& path, const Image& image, const PngT
     for (std::size_t y = 0; y < image.height; y++)
         rows.push_back(const_cast<png_bytep>(image.rgb.data() + y * image.width * 3));
     const auto quiet = [](png_structp png, png_const_charp) { png_longjmp(png, 1); };
-    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, quiet, [](png_structp, png_const_charp) {});
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, quiet,
+                                              [](png_structp, png_const_charp) {});
     png_infop info = png ? png_create_info_struct(png) : nullptr;
     std::vector<std::uint8_t> bytes;
     const bool done = info && encode(png, info, image, chunks, rows, bytes);
@@ -135,7 +141,8 @@ void write_png(const std::filesystem::path& path, const Image& image, const PngT
 
 Image resized(const Image& image, std::size_t width, std::size_t height) {
     Image wide{width, image.height, std::vector<std::uint8_t>(width * image.height * 3)};
-    resample(image.rgb, wide.rgb, make_taps(image.width, width), image.height, image.width * 3, width * 3, 3);
+    resample(image.rgb, wide.rgb, make_taps(image.width, width), image.height, image.width * 3,
+             width * 3, 3);
     Image out{width, height, std::vector<std::uint8_t>(width * height * 3)};
     // Columns: a line is one column of pixels, its pixels a row apart.
     resample(wide.rgb, out.rgb, make_taps(image.height, height), width, 3, 3, width * 3);

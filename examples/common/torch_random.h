@@ -2,10 +2,11 @@
 // and there, on every device.
 //
 //     common::TorchRandom random(42);
-//     random.normal(latents);          // torch.randn(..., generator=torch.Generator().manual_seed(42))
+//     random.normal(latents);          // torch.randn(...,
+//     generator=torch.Generator().manual_seed(42))
 //
-// Mersenne Twister (mt19937) of the seed's low 32 bits; a uniform number is the low 24 bits of a draw
-// over 2^24. The whole span is filled with those, then of every 16, numbers i and i + 8 become
+// Mersenne Twister (mt19937) of the seed's low 32 bits; a uniform number is the low 24 bits of a
+// draw over 2^24. The whole span is filled with those, then of every 16, numbers i and i + 8 become
 // r cos(a) and r sin(a) with r = sqrt(-2 ln(1 - u[i])), a = 2 pi u[i + 8]. Where the size is no
 // multiple of 16, the last 16 are drawn again. Fewer than 16 are made two at a time out of 53-bit
 // numbers: r = sqrt(-2 ln(1 - u2)), a = 2 pi u1. Equal to PyTorch's to float rounding.

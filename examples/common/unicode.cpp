@@ -19,7 +19,12 @@ std::optional<std::u32string> decoded(std::string_view text) {
     std::u32string out;
     for (std::size_t i = 0; i < text.size();) {
         const auto first = static_cast<unsigned char>(text[i]);
-        const std::size_t length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+        const std::size_t length = first < 0x80   ? 1
+                                   : first < 0xC2 ? 0
+                                   : first < 0xE0 ? 2
+                                   : first < 0xF0 ? 3
+                                   : first < 0xF5 ? 4
+                                                  : 0;
         if (length == 0 || i + length > text.size()) return {};
         Code code = length == 1 ? first : first & (0x7Fu >> length);
         for (std::size_t k = 1; k < length; k++) {
@@ -28,7 +33,8 @@ std::optional<std::u32string> decoded(std::string_view text) {
             code = (code << 6) | (next & 0x3Fu);
         }
         constexpr Code least[] = {0, 0, 0x80, 0x800, 0x10000};
-        if (code < least[length] || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return {};
+        if (code < least[length] || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
+            return {};
         out += static_cast<char32_t>(code);
         i += length;
     }
@@ -78,7 +84,8 @@ const Row* find_row(std::span<const Row> rows, Code code) {
 
 unsigned combining_class(Code code) {
     const auto& rows = unicode::combining_ranges;
-    const auto* found = std::upper_bound(std::begin(rows), std::end(rows), code, [](Code c, const auto& row) { return c < row.first; });
+    const auto* found = std::upper_bound(std::begin(rows), std::end(rows), code,
+                                         [](Code c, const auto& row) { return c < row.first; });
     if (found == std::begin(rows)) return 0;
     --found;
     return code <= found->last ? found->combining_class : 0;
@@ -106,9 +113,11 @@ void decompose(Code code, std::u32string& out) {
 }
 
 std::optional<Code> compose(Code first, Code second) {
-    if (first >= leads && first < leads + lead_count && second >= vowels && second < vowels + vowel_count)
+    if (first >= leads && first < leads + lead_count && second >= vowels &&
+        second < vowels + vowel_count)
         return syllables + ((first - leads) * vowel_count + (second - vowels)) * trail_count;
-    const bool open = first >= syllables && first < syllables + lead_count * vowel_count * trail_count &&
+    const bool open = first >= syllables &&
+                      first < syllables + lead_count * vowel_count * trail_count &&
                       (first - syllables) % trail_count == 0;
     if (open && second > trails && second < trails + trail_count) return first + (second - trails);
     static const std::map<std::pair<Code, Code>, Code> pairs = [] {
@@ -134,8 +143,10 @@ std::string normal_form_c(std::string_view text) {
     for (std::size_t i = 0; i < codes.size();) {
         std::size_t end = i;
         while (end < codes.size() && combining_class(codes[end]) > 0) end++;
-        std::stable_sort(codes.begin() + static_cast<std::ptrdiff_t>(i), codes.begin() + static_cast<std::ptrdiff_t>(end),
-                         [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
+        std::stable_sort(
+            codes.begin() + static_cast<std::ptrdiff_t>(i),
+            codes.begin() + static_cast<std::ptrdiff_t>(end),
+            [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
         i = std::max(end, i + 1);
     }
     std::u32string out;
@@ -145,7 +156,9 @@ std::string normal_form_c(std::string_view text) {
         const unsigned own = combining_class(c);
         // A mark joins the starter unless one of its class or higher stands between them.
         const bool adjacent = has_starter && starter + 1 == out.size();
-        const bool free = has_starter && (adjacent || (combining_class(out.back()) != 0 && combining_class(out.back()) < own));
+        const bool free =
+            has_starter &&
+            (adjacent || (combining_class(out.back()) != 0 && combining_class(out.back()) < own));
         if (free)
             if (const auto joined = compose(out[starter], c)) {
                 out[starter] = static_cast<char32_t>(*joined);

@@ -44,7 +44,8 @@ ClipTokenizer::ClipTokenizer(const std::filesystem::path& folder)
     read_tokens(config);
     // The map was there first; newer files say all in the config.
     const std::filesystem::path map = folder / "special_tokens_map.json";
-    if (!config.contains("added_tokens_decoder") && std::filesystem::exists(map)) read_tokens(read_json(map));
+    if (!config.contains("added_tokens_decoder") && std::filesystem::exists(map))
+        read_tokens(read_json(map));
     const Json longest = config.value("model_max_length", Json());
     if (longest.is_number() && longest.get<double>() >= 2 && longest.get<double>() <= 100000)
         max_length_ = longest.get<std::size_t>();
@@ -52,8 +53,10 @@ ClipTokenizer::ClipTokenizer(const std::filesystem::path& folder)
     end_ = bpe_.id(end);
     pad_ = bpe_.id(pad);
     unknown_ = bpe_.id(unknown);
-    for (const std::string& token : {start, end, pad, unknown}) special_.emplace_back(token, bpe_.id(token));
-    std::ranges::stable_sort(special_, [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
+    for (const std::string& token : {start, end, pad, unknown})
+        special_.emplace_back(token, bpe_.id(token));
+    std::ranges::stable_sort(
+        special_, [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
 }
 
 std::vector<ClipTokenizer::Piece> ClipTokenizer::pieces(const std::string& normalized) const {
@@ -67,7 +70,8 @@ std::vector<ClipTokenizer::Piece> ClipTokenizer::pieces(const std::string& norma
     };
     std::size_t from = 0;
     for (std::size_t i = 0; i < text.size();) {
-        const auto found = std::ranges::find_if(special_, [&](const auto& s) { return text.substr(i).starts_with(s.first); });
+        const auto found = std::ranges::find_if(
+            special_, [&](const auto& s) { return text.substr(i).starts_with(s.first); });
         if (found == special_.end()) {
             i++;
             continue;
@@ -94,7 +98,8 @@ Tokens ClipTokenizer::encode(const std::string& text) const {
     for (const Piece& piece : pieces(normalized)) {
         const std::size_t room = max_length_ - 1 - out.ids.size();
         const std::size_t taken = std::min(room, piece.ids.size());
-        out.ids.insert(out.ids.end(), piece.ids.begin(), piece.ids.begin() + static_cast<std::ptrdiff_t>(taken));
+        out.ids.insert(out.ids.end(), piece.ids.begin(),
+                       piece.ids.begin() + static_cast<std::ptrdiff_t>(taken));
         if (taken == piece.ids.size()) continue;
         out.cut = normalized.substr(piece.at);
         break;

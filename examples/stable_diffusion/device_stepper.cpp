@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <map>
 
-
 #include <kn/graph/optimizer.h>
 #include <kn/graph/precision.h>
 
@@ -34,7 +33,10 @@ kn::Graph unet_graph(const Loop& loop) {
             const kn::Shape& declared = graph.shape(input.value);
             const auto sample = graph.find_input(loop.model.sample_name());
             const std::int64_t rows = loop.shape[0] * (loop.guided ? 2 : 1);
-            if (declared.rank() == 1) shape = {declared[0] == graph.shape(*sample)[0] ? rows : declared[0].constant().value_or(1)};
+            if (declared.rank() == 1)
+                shape = {declared[0] == graph.shape(*sample)[0]
+                             ? rows
+                             : declared[0].constant().value_or(1)};
         } else {
             shape = loop.conditions.at(input.name).shape();
         }
@@ -42,11 +44,14 @@ kn::Graph unet_graph(const Loop& loop) {
     }
     kn::Graph bound = kn::optimize(graph.bind(graph.infer_bindings(shapes)));
     switch (loop.model.precision()) {
-        case kn::Precision::F16: return kn::optimize(kn::to_precision(bound, kn::DType::F16));
-        case kn::Precision::BF16: return kn::optimize(kn::to_precision(bound, kn::DType::BF16));
+        case kn::Precision::F16:
+            return kn::optimize(kn::to_precision(bound, kn::DType::F16));
+        case kn::Precision::BF16:
+            return kn::optimize(kn::to_precision(bound, kn::DType::BF16));
         case kn::Precision::F32:
         case kn::Precision::TF32:
-        case kn::Precision::F64: break;
+        case kn::Precision::F64:
+            break;
     }
     return bound;
 }
@@ -62,12 +67,14 @@ class DeviceStepper : public Stepper {
           numbers_(stream_, layout_.numbers()),
           noise_(stream_, layout_.noise ? size() : 0) {
         for (auto& side : state_)
-            for (std::size_t i = 0; i < layout_.state().size(); i++) side.emplace_back(stream_, size());
+            for (std::size_t i = 0; i < layout_.state().size(); i++)
+                side.emplace_back(stream_, size());
         for (const kn::NamedValue& input : executor_.plan().graph->inputs()) {
             const auto found = loop.conditions.find(input.name);
             if (found == loop.conditions.end()) continue;
             const auto values = found->second.data<float>();
-            conditions_.try_emplace(input.name, stream_, values.size()).first->second.upload(stream_, values);
+            conditions_.try_emplace(input.name, stream_, values.size())
+                .first->second.upload(stream_, values);
         }
     }
 
@@ -83,7 +90,8 @@ class DeviceStepper : public Stepper {
         // The state goes from one side to the other, so that two captured graphs serve all steps.
         const std::vector<std::string> names = layout_.state();
         std::vector<const void*> inputs;
-        for (const kn::NamedValue& input : executor_.plan().graph->inputs()) inputs.push_back(address(input.name, names));
+        for (const kn::NamedValue& input : executor_.plan().graph->inputs())
+            inputs.push_back(address(input.name, names));
         std::vector<void*> outputs;
         for (const Buffer& buffer : state_[1 - side_]) outputs.push_back(buffer.memory.data());
         executor_.run(stream_, inputs, outputs);
@@ -91,7 +99,9 @@ class DeviceStepper : public Stepper {
         side_ = 1 - side_;
     }
 
-    std::vector<float> sample() override { return state_[side_][0].memory.span().to_vector(stream_); }
+    std::vector<float> sample() override {
+        return state_[side_][0].memory.span().to_vector(stream_);
+    }
     std::size_t device_bytes() const override { return executor_.device_bytes(); }
 
   private:
@@ -109,16 +119,19 @@ class DeviceStepper : public Stepper {
 
     static std::shared_ptr<const kn::cuda::Plan> plan(const Loop& loop) {
         const bool tf32 = loop.model.precision() == kn::Precision::TF32;
-        const kn::Graph step = make_step_graph(unet_graph(loop), loop.model.sample_name(), layout_of(loop.schedule), loop.guided);
-        const kn::cuda::DeviceProperties& properties = kn::cuda::Device(loop.model.device().index()).properties();
-        return std::make_shared<const kn::cuda::Plan>(
-            kn::cuda::plan(step, properties, {.precision = tf32 ? kn::Precision::TF32 : kn::Precision::F32}));
+        const kn::Graph step = make_step_graph(unet_graph(loop), loop.model.sample_name(),
+                                               layout_of(loop.schedule), loop.guided);
+        const kn::cuda::DeviceProperties& properties =
+            kn::cuda::Device(loop.model.device().index()).properties();
+        return std::make_shared<const kn::cuda::Plan>(kn::cuda::plan(
+            step, properties, {.precision = tf32 ? kn::Precision::TF32 : kn::Precision::F32}));
     }
 
     const void* address(const std::string& name, const std::vector<std::string>& names) const {
         if (name == "numbers") return numbers_.memory.data();
         if (name == "noise") return noise_.memory.data();
-        if (const auto found = conditions_.find(name); found != conditions_.end()) return found->second.memory.data();
+        if (const auto found = conditions_.find(name); found != conditions_.end())
+            return found->second.memory.data();
         const auto at = std::ranges::find(names, name);
         KN_CHECK(at != names.end(), name);
         return state_[side_][static_cast<std::size_t>(at - names.begin())].memory.data();
@@ -153,7 +166,9 @@ std::unique_ptr<Stepper> make_device_stepper(const Loop& loop) {
     try {
         return std::make_unique<DeviceStepper>(loop);
     } catch (const kn::GraphError& error) {
-        if (loop.warn) loop.warn(std::string("the scheduler's part of a step stays on the host: ") + error.what());
+        if (loop.warn)
+            loop.warn(std::string("the scheduler's part of a step stays on the host: ") +
+                      error.what());
         return nullptr;
     }
 }

@@ -16,7 +16,9 @@ fs::path find_tiny_model() {
     places.emplace_back(KN_TINY_SD);
     for (const fs::path& place : places)
         if (fs::exists(place / "unet" / "model.onnx", error)) return place.lexically_normal();
-    throw std::runtime_error("the tiny model is neither installed beside the program nor in its source tree: give a model by --model");
+    throw std::runtime_error(
+        "the tiny model is neither installed beside the program nor in its source tree: give a "
+        "model by --model");
 }
 
 }  // namespace sd

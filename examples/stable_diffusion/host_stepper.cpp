@@ -6,7 +6,8 @@ namespace {
 
 class HostStepper : public Stepper {
   public:
-    explicit HostStepper(const Loop& loop) : loop_(loop), sampler_(loop.schedule, static_cast<std::size_t>(loop.shape.at(0))) {}
+    explicit HostStepper(const Loop& loop)
+        : loop_(loop), sampler_(loop.schedule, static_cast<std::size_t>(loop.shape.at(0))) {}
 
     void start(std::vector<float> sample) override { x_ = std::move(sample); }
 
@@ -16,7 +17,8 @@ class HostStepper : public Stepper {
             const diffusion::Step& step = loop_.schedule.steps[i];
             expected_.resize(x_.size());
             for (std::size_t k = 0; k < x_.size(); k++)
-                expected_[k] = static_cast<float>(step.original_sample * x_[k] + step.original_output * e[k]);
+                expected_[k] =
+                    static_cast<float>(step.original_sample * x_[k] + step.original_output * e[k]);
         }
         sampler_.step(i, e, x_, noise);
     }
@@ -32,15 +34,18 @@ class HostStepper : public Stepper {
         if (loop_.guided) {
             shape[0] *= 2;
             input.resize(2 * x_.size());
-            std::copy_n(input.begin(), x_.size(), input.begin() + static_cast<std::ptrdiff_t>(x_.size()));
+            std::copy_n(input.begin(), x_.size(),
+                        input.begin() + static_cast<std::ptrdiff_t>(x_.size()));
         }
         const kn::Tensor output =
-            loop_.model.predict(kn::Tensor::from_span<float>(shape, input), loop_.schedule.steps[i].timestep, loop_.conditions);
+            loop_.model.predict(kn::Tensor::from_span<float>(shape, input),
+                                loop_.schedule.steps[i].timestep, loop_.conditions);
         const auto e = output.data<float>();
         if (!loop_.guided) return {e.begin(), e.end()};
         std::vector<float> out(x_.size());
         for (std::size_t k = 0; k < out.size(); k++)
-            out[k] = static_cast<float>(e[k] + loop_.guidance * (static_cast<double>(e[out.size() + k]) - e[k]));
+            out[k] = static_cast<float>(e[k] + loop_.guidance *
+                                                   (static_cast<double>(e[out.size() + k]) - e[k]));
         return out;
     }
 
@@ -52,6 +57,8 @@ class HostStepper : public Stepper {
 
 }  // namespace
 
-std::unique_ptr<Stepper> make_host_stepper(const Loop& loop) { return std::make_unique<HostStepper>(loop); }
+std::unique_ptr<Stepper> make_host_stepper(const Loop& loop) {
+    return std::make_unique<HostStepper>(loop);
+}
 
 }  // namespace sd

@@ -32,8 +32,11 @@ void say(const std::string& line) { fmt::print(stderr, "stable_diffusion: {}\n",
 
 kn::Tensor read_noise(const std::string& file) {
     const kn::Tensor noise = kn::read_npy(file);
-    const bool is_float = noise.dtype() == kn::DType::F16 || noise.dtype() == kn::DType::F32 || noise.dtype() == kn::DType::F64;
-    if (!is_float || noise.rank() != 4) throw std::runtime_error(file + ": is " + noise.type_string() + ", not floats of four dimensions");
+    const bool is_float = noise.dtype() == kn::DType::F16 || noise.dtype() == kn::DType::F32 ||
+                          noise.dtype() == kn::DType::F64;
+    if (!is_float || noise.rank() != 4)
+        throw std::runtime_error(file + ": is " + noise.type_string() +
+                                 ", not floats of four dimensions");
     return noise.dtype() == kn::DType::F32 ? noise : noise.cast(kn::DType::F32);
 }
 
@@ -45,19 +48,23 @@ void set_size(const Options& options, const sd::Model& model, Request& request) 
         request.height = request.noise->shape()[2] * model.scale();
         request.width = request.noise->shape()[3] * model.scale();
     } else if (request.init) {
-        const auto width = static_cast<std::int64_t>(request.init->width), height = static_cast<std::int64_t>(request.init->height);
+        const auto width = static_cast<std::int64_t>(request.init->width),
+                   height = static_cast<std::int64_t>(request.init->height);
         std::tie(request.width, request.height) = model.size_below(width, height);
     }
     request.width = options.width.value_or(request.width);
     request.height = options.height.value_or(request.height);
     model.check_size(request.width, request.height);
     if (request.init) {
-        const auto width = static_cast<std::size_t>(request.width), height = static_cast<std::size_t>(request.height);
-        if (request.init->width != width || request.init->height != height) request.init = common::resized(*request.init, width, height);
+        const auto width = static_cast<std::size_t>(request.width),
+                   height = static_cast<std::size_t>(request.height);
+        if (request.init->width != width || request.init->height != height)
+            request.init = common::resized(*request.init, width, height);
     }
 }
 
-Request make_request(const Options& options, const sd::Model& model, const diffusion::Config& scheduler) {
+Request make_request(const Options& options, const sd::Model& model,
+                     const diffusion::Config& scheduler) {
     Request request;
     request.prompts = options.prompts;
     request.negative = options.negative;
@@ -75,12 +82,18 @@ Request make_request(const Options& options, const sd::Model& model, const diffu
 
 const char* name_of(diffusion::Method method) {
     switch (method) {
-        case diffusion::Method::Pndm: return "PNDM";
-        case diffusion::Method::Ddim: return "DDIM";
-        case diffusion::Method::Euler: return "Euler";
-        case diffusion::Method::EulerAncestral: return "Euler a";
-        case diffusion::Method::DpmSolver: return "DPM-Solver";
-        case diffusion::Method::Lcm: return "LCM";
+        case diffusion::Method::Pndm:
+            return "PNDM";
+        case diffusion::Method::Ddim:
+            return "DDIM";
+        case diffusion::Method::Euler:
+            return "Euler";
+        case diffusion::Method::EulerAncestral:
+            return "Euler a";
+        case diffusion::Method::DpmSolver:
+            return "DPM-Solver";
+        case diffusion::Method::Lcm:
+            return "LCM";
     }
     return "";
 }
@@ -92,30 +105,41 @@ std::string scheduler_text(const diffusion::Config& config) {
     return out;
 }
 
-common::PngTexts png_texts(const Options& options, const Request& request, const std::filesystem::path& model) {
+common::PngTexts png_texts(const Options& options, const Request& request,
+                           const std::filesystem::path& model) {
     std::string parameters;
     for (const std::string& prompt : request.prompts) parameters += prompt + "\n";
     if (request.negative) parameters += "Negative prompt: " + *request.negative + "\n";
-    parameters += fmt::format("Steps: {}, Sampler: {}, CFG scale: {}, Seed: {}, Size: {}x{}, Count: {}", request.steps, scheduler_text(request.scheduler),
-                              request.guidance, request.seed, request.width, request.height, request.count);
-    if (request.init) parameters += fmt::format(", Init: {}, Denoising strength: {}", options.init, request.strength);
+    parameters +=
+        fmt::format("Steps: {}, Sampler: {}, CFG scale: {}, Seed: {}, Size: {}x{}, Count: {}",
+                    request.steps, scheduler_text(request.scheduler), request.guidance,
+                    request.seed, request.width, request.height, request.count);
+    if (request.init)
+        parameters +=
+            fmt::format(", Init: {}, Denoising strength: {}", options.init, request.strength);
     if (request.noise) parameters += ", Noise: " + options.noise;
     parameters += ", Model: " + model.string();
     return {{"parameters", parameters}, {"Software", fmt::format("kn {}", kn::version())}};
 }
 
-void summarize(const sd::Model& model, const Request& request, const sd::Result& result, kn::Device device, double load, double write) {
+void summarize(const sd::Model& model, const Request& request, const sd::Result& result,
+               kn::Device device, double load, double write) {
     struct rusage usage = {};
     ::getrusage(RUSAGE_SELF, &usage);
-    fmt::print("device {}, precision {}, {:.1f} million parameters\n", device.to_string(), kn::name_of(model.precision()),
-               static_cast<double>(model.parameters()) / 1e6);
-    fmt::print("{} x {}, {} picture{}, {}, {} steps ({} UNet calls), guidance {}, seed {}\n", request.width, request.height, sd::picture_count(request),
-               sd::picture_count(request) == 1 ? "" : "s", scheduler_text(request.scheduler), request.steps, result.steps, request.guidance, request.seed);
+    fmt::print("device {}, precision {}, {:.1f} million parameters\n", device.to_string(),
+               kn::name_of(model.precision()), static_cast<double>(model.parameters()) / 1e6);
+    fmt::print("{} x {}, {} picture{}, {}, {} steps ({} UNet calls), guidance {}, seed {}\n",
+               request.width, request.height, sd::picture_count(request),
+               sd::picture_count(request) == 1 ? "" : "s", scheduler_text(request.scheduler),
+               request.steps, result.steps, request.guidance, request.seed);
     const sd::Times& t = result.times;
-    fmt::print("memory: {:.1f} MB on the device, {:.1f} MB of the process at most\n", static_cast<double>(model.peak_bytes() + result.device_bytes) / 1e6,
+    fmt::print("memory: {:.1f} MB on the device, {:.1f} MB of the process at most\n",
+               static_cast<double>(model.peak_bytes() + result.device_bytes) / 1e6,
                static_cast<double>(usage.ru_maxrss) * 1024 / 1e6);
-    fmt::print("time: load {:.3f} s, text {:.3f} s, denoise {:.3f} s ({:.4f} s/step), decode {:.3f} s, write {:.3f} s\n", load, t.text, t.denoise,
-               t.denoise / static_cast<double>(result.steps), t.decode, write);
+    fmt::print(
+        "time: load {:.3f} s, text {:.3f} s, denoise {:.3f} s ({:.4f} s/step), decode {:.3f} s, "
+        "write {:.3f} s\n",
+        load, t.text, t.denoise, t.denoise / static_cast<double>(result.steps), t.decode, write);
 }
 
 int run(const Options& options) {
@@ -124,12 +148,15 @@ int run(const Options& options) {
     const auto precision = sd::parse_precision(options.precision);
     kn::backend_for(device);
     sd::check_outputs(options);
-    const std::filesystem::path folder = options.model.empty() ? sd::find_tiny_model() : std::filesystem::path(options.model);
+    const std::filesystem::path folder =
+        options.model.empty() ? sd::find_tiny_model() : std::filesystem::path(options.model);
     std::error_code error;
-    if (!std::filesystem::is_directory(folder, error)) throw std::runtime_error(folder.string() + ": there is no such folder");
+    if (!std::filesystem::is_directory(folder, error))
+        throw std::runtime_error(folder.string() + ": there is no such folder");
     // First what is quick to find wrong.
     const std::filesystem::path scheduler_file =
-        options.scheduler_config.empty() ? folder / "scheduler" / "scheduler_config.json" : std::filesystem::path(options.scheduler_config);
+        options.scheduler_config.empty() ? folder / "scheduler" / "scheduler_config.json"
+                                         : std::filesystem::path(options.scheduler_config);
     const diffusion::Config scheduler = diffusion::read_config(scheduler_file, options.scheduler);
     if (options.steps) diffusion::make_schedule(scheduler, *options.steps);
     sd::Model model(folder, {device, precision, options.threads, !options.init.empty()});
@@ -144,11 +171,14 @@ int run(const Options& options) {
     watcher.progress = [&](std::size_t done, std::size_t of) { bar.show(done, of); };
     if (!options.progress_images.empty())
         watcher.preview = [&](std::size_t step, const kn::Tensor& expected) {
-            sd::write_progress_image(options.progress_images, step, sd::contact_sheet(model.decode(expected), sd::sheet_columns(request), 8));
+            sd::write_progress_image(
+                options.progress_images, step,
+                sd::contact_sheet(model.decode(expected), sd::sheet_columns(request), 8));
         };
     const sd::Result result = sd::generate(model, request, watcher);
     const auto written = std::chrono::steady_clock::now();
-    const std::vector<std::string> pictures = sd::write_outputs(options, request, result, png_texts(options, request, folder));
+    const std::vector<std::string> pictures =
+        sd::write_outputs(options, request, result, png_texts(options, request, folder));
     summarize(model, request, result, device, load, seconds_since(written));
     for (const std::string& picture : pictures) fmt::print("{}\n", picture);
     return 0;

@@ -42,9 +42,9 @@ struct Text {
 
 /// What the UNet gets besides latents, timestep and text.
 struct Conditions {
-    std::int64_t width = 0;   ///< of the picture
+    std::int64_t width = 0;  ///< of the picture
     std::int64_t height = 0;
-    double guidance = 1;      ///< for models that take it as an input
+    double guidance = 1;  ///< for models that take it as an input
 };
 
 class Model {
@@ -53,7 +53,9 @@ class Model {
     Model(const std::filesystem::path& folder, const ModelOptions& options);
 
     const Defaults& defaults() const { return defaults_; }
-    std::filesystem::path scheduler_file() const { return folder_ / "scheduler" / "scheduler_config.json"; }
+    std::filesystem::path scheduler_file() const {
+        return folder_ / "scheduler" / "scheduler_config.json";
+    }
     kn::Precision precision() const { return precision_; }
     /// Picture pixels for one latent, on either side.
     std::int64_t scale() const { return scale_; }
@@ -72,8 +74,10 @@ class Model {
     std::pair<std::int64_t, std::int64_t> size_below(std::int64_t width, std::int64_t height) const;
 
     /// `warn` gets a line for each text that is cut.
-    Text encode_text(const std::vector<std::string>& texts, const std::function<void(const std::string&)>& warn);
-    /// What the UNet reads besides latents and timestep, by input name, f32; the text's rows are the batch.
+    Text encode_text(const std::vector<std::string>& texts,
+                     const std::function<void(const std::string&)>& warn);
+    /// What the UNet reads besides latents and timestep, by input name, f32; the text's rows are
+    /// the batch.
     Tensors conditions(const Text& text, const Conditions& conditions) const;
     /// latents f32 [n, c, h, w], conditions of n rows; gives f32 [n, c, h, w].
     kn::Tensor predict(const kn::Tensor& latents, double timestep, const Tensors& conditions);
@@ -83,8 +87,8 @@ class Model {
     kn::Device device() const { return device_; }
     /// latents f32 [n, c, h, w] as the UNet knows them; gives f32 [n, 3, H, W], about -1 to 1.
     kn::Tensor decode(const kn::Tensor& latents);
-    /// Pictures f32 [n, 3, H, W], -1 to 1; gives latents as the UNet knows them. The encoder says mean and
-    /// variance: `noise` [n, c, h, w] draws from them, without it the mean is taken.
+    /// Pictures f32 [n, 3, H, W], -1 to 1; gives latents as the UNet knows them. The encoder says
+    /// mean and variance: `noise` [n, c, h, w] draws from them, without it the mean is taken.
     using Fill = std::function<void(std::span<float>)>;
     kn::Tensor encode(const kn::Tensor& pictures, const Fill& noise);
 
@@ -97,7 +101,8 @@ class Model {
     void check_interface() const;
     bool takes_latents(std::int64_t width, std::int64_t height) const;
     std::int64_t granularity() const;
-    kn::Tensor run_encoder(Part& encoder, const std::vector<std::vector<std::int64_t>>& ids, kn::Tensor* pooled);
+    kn::Tensor run_encoder(Part& encoder, const std::vector<std::vector<std::int64_t>>& ids,
+                           kn::Tensor* pooled);
 
     std::filesystem::path folder_;
     kn::Device device_;

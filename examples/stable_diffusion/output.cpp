@@ -20,9 +20,14 @@ namespace {
 void check_folder(const std::string& option, const fs::path& folder) {
     std::error_code ignored;
     fs::path existing = fs::absolute(folder, ignored);
-    while (!fs::exists(existing, ignored) && existing.has_parent_path() && existing != existing.parent_path()) existing = existing.parent_path();
-    if (!fs::is_directory(existing, ignored)) throw std::runtime_error(option + " " + folder.string() + ": " + existing.string() + " is not a folder");
-    if (::access(existing.c_str(), W_OK) != 0) throw std::runtime_error(option + " " + folder.string() + ": cannot be written");
+    while (!fs::exists(existing, ignored) && existing.has_parent_path() &&
+           existing != existing.parent_path())
+        existing = existing.parent_path();
+    if (!fs::is_directory(existing, ignored))
+        throw std::runtime_error(option + " " + folder.string() + ": " + existing.string() +
+                                 " is not a folder");
+    if (::access(existing.c_str(), W_OK) != 0)
+        throw std::runtime_error(option + " " + folder.string() + ": cannot be written");
 }
 
 // Folders that had to be made, the innermost last.
@@ -31,7 +36,8 @@ std::vector<fs::path> make_folder(const fs::path& folder) {
     std::error_code error;
     fs::path at = fs::absolute(folder, error).lexically_normal();
     if (!at.has_filename()) at = at.parent_path();
-    for (fs::path missing = at; !fs::exists(missing, error) && missing.has_relative_path(); missing = missing.parent_path())
+    for (fs::path missing = at; !fs::exists(missing, error) && missing.has_relative_path();
+         missing = missing.parent_path())
         made.insert(made.begin(), missing);
     fs::create_directories(at, error);
     if (error) throw std::runtime_error(folder.string() + ": cannot be made: " + error.message());
@@ -54,7 +60,8 @@ class Written {
 
 fs::path numbered(const fs::path& file, std::int64_t index) {
     fs::path out = file;
-    out.replace_filename(file.stem().string() + "_" + std::to_string(index) + file.extension().string());
+    out.replace_filename(file.stem().string() + "_" + std::to_string(index) +
+                         file.extension().string());
     return out;
 }
 
@@ -64,15 +71,18 @@ void check_outputs(const Options& options) {
     if (const std::string why = common::why_not_writable(options.output); !why.empty())
         throw std::runtime_error("--output " + options.output + ": " + why);
     if (!options.dump.empty()) check_folder("--dump", options.dump);
-    if (!options.progress_images.empty()) check_folder("--progress-images", options.progress_images);
+    if (!options.progress_images.empty())
+        check_folder("--progress-images", options.progress_images);
 }
 
 std::int64_t sheet_columns(const Request& request) {
     if (request.prompts.size() > 1 && request.count > 1) return request.count;
-    return static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(picture_count(request)))));
+    return static_cast<std::int64_t>(
+        std::ceil(std::sqrt(static_cast<double>(picture_count(request)))));
 }
 
-std::vector<std::string> write_outputs(const Options& options, const Request& request, const Result& result, const common::PngTexts& texts) {
+std::vector<std::string> write_outputs(const Options& options, const Request& request,
+                                       const Result& result, const common::PngTexts& texts) {
     const WhileWriting guard;
     Written written;
     std::vector<std::string> pictures;
@@ -83,7 +93,8 @@ std::vector<std::string> write_outputs(const Options& options, const Request& re
         if (is_new) written.add(path);
     };
     const std::int64_t count = picture_count(request);
-    const common::Image sheet = count > 1 ? contact_sheet(result.image, sheet_columns(request), 8) : to_image(result.image, 0);
+    const common::Image sheet = count > 1 ? contact_sheet(result.image, sheet_columns(request), 8)
+                                          : to_image(result.image, 0);
     write(options.output, [&] { common::write_png(options.output, sheet, texts); });
     pictures.push_back(options.output);
     for (std::int64_t i = 0; count > 1 && i < count; i++) {
@@ -97,9 +108,12 @@ std::vector<std::string> write_outputs(const Options& options, const Request& re
     if (!options.dump.empty()) {
         const fs::path folder = options.dump;
         for (fs::path& made : make_folder(folder)) written.add(std::move(made));
-        const auto dump = [&](const std::string& name, const kn::Tensor& tensor) { write(folder / name, [&] { kn::write_npy(folder / name, tensor); }); };
+        const auto dump = [&](const std::string& name, const kn::Tensor& tensor) {
+            write(folder / name, [&] { kn::write_npy(folder / name, tensor); });
+        };
         dump("text_embeddings.npy", result.text_embeddings);
-        for (std::size_t i = 0; i < result.latents.size(); i++) dump(fmt::format("latents_after_step_{:02}.npy", i), result.latents[i]);
+        for (std::size_t i = 0; i < result.latents.size(); i++)
+            dump(fmt::format("latents_after_step_{:02}.npy", i), result.latents[i]);
         dump("image.npy", result.image);
     }
     written.keep_all();

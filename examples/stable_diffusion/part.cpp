@@ -21,7 +21,8 @@ fs::path model_file(const fs::path& folder, const std::string& name) {
 kn::NetworkOptions with_link_target(const fs::path& file, kn::NetworkOptions options) {
     std::error_code error;
     const fs::path target = fs::canonical(file, error);
-    if (!error && fs::is_symlink(file, error)) options.load.external_roots.push_back(target.parent_path());
+    if (!error && fs::is_symlink(file, error))
+        options.load.external_roots.push_back(target.parent_path());
     return options;
 }
 
@@ -37,9 +38,12 @@ bool holds(const kn::Constraint& constraint, const kn::Bindings& dims) {
     const kn::Dim a = constraint.a.substitute(dims), b = constraint.b.substitute(dims);
     if (!a.is_constant() || !b.is_constant()) return true;
     switch (constraint.kind) {
-        case kn::Constraint::Kind::Equal: return a.value() == b.value();
-        case kn::Constraint::Kind::Broadcast: return a.value() == b.value() || a.value() == 1 || b.value() == 1;
-        case kn::Constraint::Kind::NotNegative: return a.value() >= 0;
+        case kn::Constraint::Kind::Equal:
+            return a.value() == b.value();
+        case kn::Constraint::Kind::Broadcast:
+            return a.value() == b.value() || a.value() == 1 || b.value() == 1;
+        case kn::Constraint::Kind::NotNegative:
+            return a.value() >= 0;
     }
     return true;
 }
@@ -47,9 +51,7 @@ bool holds(const kn::Constraint& constraint, const kn::Bindings& dims) {
 }  // namespace
 
 Part::Part(const fs::path& folder, const std::string& name, kn::NetworkOptions options)
-    : name_(name),
-      file_(model_file(folder, name)),
-      network_(load(file_, std::move(options))) {
+    : name_(name), file_(model_file(folder, name)), network_(load(file_, std::move(options))) {
     if (network_.info().inputs.empty() || network_.info().outputs.empty())
         throw std::runtime_error(file_.string() + ": has no inputs or no outputs");
 }
@@ -60,7 +62,8 @@ const kn::OnnxInfo::Port* Part::input(const std::string& name) const {
     return found == inputs.end() ? nullptr : &*found;
 }
 
-std::optional<std::int64_t> Part::fixed_dim(const kn::OnnxInfo::Port& port, std::size_t axis) const {
+std::optional<std::int64_t> Part::fixed_dim(const kn::OnnxInfo::Port& port,
+                                            std::size_t axis) const {
     if (!port.shape || port.shape->rank() <= axis) return {};
     return (*port.shape)[axis].constant();
 }
@@ -75,7 +78,8 @@ Tensors Part::run_whole(const Tensors& inputs) {
     const std::vector<kn::Tensor> outputs = network_.run(converted);
     Tensors out;
     for (std::size_t i = 0; i < outputs.size(); i++)
-        out[output_names()[i]] = outputs[i].dtype() == kn::DType::F32 ? outputs[i] : outputs[i].cast(kn::DType::F32);
+        out[output_names()[i]] =
+            outputs[i].dtype() == kn::DType::F32 ? outputs[i] : outputs[i].cast(kn::DType::F32);
     return out;
 }
 
@@ -90,15 +94,18 @@ Tensors Part::run(const Tensors& inputs, const std::string& batch_input) {
         Tensors portion;
         for (const auto& [name, tensor] : inputs) {
             const kn::OnnxInfo::Port* port = input(name);
-            if (!port || fixed_dim(*port, 0) != fixed || tensor.rank() == 0 || tensor.shape()[0] != batch) {
+            if (!port || fixed_dim(*port, 0) != fixed || tensor.rank() == 0 ||
+                tensor.shape()[0] != batch) {
                 portion[name] = tensor;
                 continue;
             }
             std::vector<kn::Tensor> filled = {rows(tensor, from, to)};
-            for (std::int64_t k = to - from; k < *fixed; k++) filled.push_back(rows(tensor, to - 1, to));
+            for (std::int64_t k = to - from; k < *fixed; k++)
+                filled.push_back(rows(tensor, to - 1, to));
             portion[name] = concat_rows(filled);
         }
-        for (auto& [name, tensor] : run_whole(portion)) parts[name].push_back(rows(tensor, 0, to - from));
+        for (auto& [name, tensor] : run_whole(portion))
+            parts[name].push_back(rows(tensor, 0, to - from));
     }
     Tensors out;
     for (const auto& [name, tensors] : parts) out[name] = concat_rows(tensors);
@@ -127,7 +134,8 @@ bool Part::takes(const std::string& name, const kn::Ints& sizes) const {
     try {
         const std::optional<kn::Bindings> dims = bindings(name, sizes);
         if (!dims) return false;
-        return std::ranges::all_of(network_.graph().constraints(), [&](const kn::Constraint& c) { return holds(c, *dims); });
+        return std::ranges::all_of(network_.graph().constraints(),
+                                   [&](const kn::Constraint& c) { return holds(c, *dims); });
     } catch (const kn::NeedsValues&) {
         return true;  // nothing is known before it runs
     } catch (const kn::GraphError&) {
@@ -163,10 +171,13 @@ std::size_t Part::parameters() const {
 
 kn::Tensor rows(const kn::Tensor& tensor, std::int64_t from, std::int64_t to) {
     kn::Ints shape = tensor.shape();
-    const std::size_t row = tensor.byte_size() / static_cast<std::size_t>(std::max<std::int64_t>(shape.at(0), 1));
+    const std::size_t row =
+        tensor.byte_size() / static_cast<std::size_t>(std::max<std::int64_t>(shape.at(0), 1));
     shape[0] = to - from;
-    return kn::Tensor::from_bytes(tensor.dtype(), shape,
-                                  tensor.bytes().subspan(static_cast<std::size_t>(from) * row, static_cast<std::size_t>(to - from) * row));
+    return kn::Tensor::from_bytes(
+        tensor.dtype(), shape,
+        tensor.bytes().subspan(static_cast<std::size_t>(from) * row,
+                               static_cast<std::size_t>(to - from) * row));
 }
 
 kn::Tensor concat_rows(const std::vector<kn::Tensor>& tensors) {

@@ -29,8 +29,9 @@ class Part {
     std::optional<std::int64_t> fixed_dim(const kn::OnnxInfo::Port& port, std::size_t axis) const;
     const std::vector<std::string>& output_names() const { return network_.output_names(); }
 
-    /// Inputs as f32 or i64; they are converted to the declared types. Where the export fixed the batch,
-    /// the rows go through in portions of it. Outputs are f32, of the batch that `batch_input` has.
+    /// Inputs as f32 or i64; they are converted to the declared types. Where the export fixed the
+    /// batch, the rows go through in portions of it. Outputs are f32, of the batch that
+    /// `batch_input` has.
     Tensors run(const Tensors& inputs, const std::string& batch_input);
 
     /// Whether the network takes this input with these sizes, as far as its graph says.

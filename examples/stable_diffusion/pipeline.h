@@ -26,7 +26,8 @@ struct Request {
     std::int64_t height = 512;
     std::optional<common::Image> init;  ///< start from this picture, of width x height
     double strength = 0.8;              ///< how much of it may change, 0 to 1
-    std::optional<kn::Tensor> noise;    ///< f32 [pictures, c, h, w] in place of the seed's first numbers
+    std::optional<kn::Tensor>
+        noise;  ///< f32 [pictures, c, h, w] in place of the seed's first numbers
 };
 
 /// Seconds.
@@ -37,11 +38,12 @@ struct Times {
 };
 
 struct Result {
-    kn::Tensor text_embeddings;        ///< what the UNet saw: negative rows first where guidance is above 1
-    std::vector<kn::Tensor> latents;   ///< after each step, if asked for
-    kn::Tensor image;                  ///< f32 [pictures, 3, H, W], before clamping
-    std::size_t steps = 0;             ///< evaluations of the UNet
-    std::size_t device_bytes = 0;      ///< that the steps held on the device by themselves
+    kn::Tensor
+        text_embeddings;  ///< what the UNet saw: negative rows first where guidance is above 1
+    std::vector<kn::Tensor> latents;  ///< after each step, if asked for
+    kn::Tensor image;                 ///< f32 [pictures, 3, H, W], before clamping
+    std::size_t steps = 0;            ///< evaluations of the UNet
+    std::size_t device_bytes = 0;     ///< that the steps held on the device by themselves
     Times times;
 };
 
@@ -57,12 +59,13 @@ struct Watcher {
 /// How many pictures a request makes.
 std::int64_t picture_count(const Request& request);
 
-/// Everything about the request that can be wrong before the work starts. Throws std::runtime_error.
+/// Everything about the request that can be wrong before the work starts. Throws
+/// std::runtime_error.
 void check(const Model& model, const Request& request);
 
-/// Pictures of a prompt stand together. The random numbers of one generator: first those of the VAE's
-/// sample (from a picture), then the start noise, then what the scheduler asks for, each for all
-/// pictures at once. Throws std::runtime_error, kn::Error.
+/// Pictures of a prompt stand together. The random numbers of one generator: first those of the
+/// VAE's sample (from a picture), then the start noise, then what the scheduler asks for, each for
+/// all pictures at once. Throws std::runtime_error, kn::Error.
 Result generate(Model& model, const Request& request, const Watcher& watcher);
 
 /// Picture `index` of f32 [n, 3, H, W], clamped to -1..1.

@@ -28,7 +28,9 @@ enum Number : std::size_t {
     Last,
 };
 
-std::size_t slot_index(Source source) { return static_cast<std::size_t>(source) - static_cast<std::size_t>(Source::Slot0); }
+std::size_t slot_index(Source source) {
+    return static_cast<std::size_t>(source) - static_cast<std::size_t>(Source::Slot0);
+}
 
 }  // namespace
 
@@ -47,17 +49,20 @@ StepLayout layout_of(const diffusion::Schedule& schedule) {
         out.noise = out.noise || step.uses_noise();
         for (const diffusion::Term& term : step.next) {
             out.saved = out.saved || term.source == Source::Saved;
-            if (term.source >= Source::Slot0) out.slots = std::max(out.slots, slot_index(term.source) + 1);
+            if (term.source >= Source::Slot0)
+                out.slots = std::max(out.slots, slot_index(term.source) + 1);
         }
     }
     return out;
 }
 
 bool fits_step_graph(const diffusion::Schedule& schedule) {
-    return std::ranges::none_of(schedule.steps, [](const diffusion::Step& step) { return step.threshold; });
+    return std::ranges::none_of(schedule.steps,
+                                [](const diffusion::Step& step) { return step.threshold; });
 }
 
-std::vector<float> step_numbers(const diffusion::Schedule& schedule, const StepLayout& layout, std::size_t i, double guidance) {
+std::vector<float> step_numbers(const diffusion::Schedule& schedule, const StepLayout& layout,
+                                std::size_t i, double guidance) {
     const diffusion::Step& step = schedule.steps[i];
     std::vector<double> out(layout.numbers(), 0.0);
     out[Timestep] = step.timestep;
@@ -69,39 +74,57 @@ std::vector<float> step_numbers(const diffusion::Schedule& schedule, const StepL
     out[SaveSample] = step.save_sample;
     for (const diffusion::Term& term : step.next) {
         switch (term.source) {
-            case Source::Sample: out[OfSample] += term.weight; break;
-            case Source::Saved: out[OfSaved] += term.weight; break;
-            case Source::Output: out[OfOutput] += term.weight; break;
-            case Source::Converted: out[OfConverted] += term.weight; break;
-            case Source::Noise: out[OfNoise] += term.weight; break;
+            case Source::Sample:
+                out[OfSample] += term.weight;
+                break;
+            case Source::Saved:
+                out[OfSaved] += term.weight;
+                break;
+            case Source::Output:
+                out[OfOutput] += term.weight;
+                break;
+            case Source::Converted:
+                out[OfConverted] += term.weight;
+                break;
+            case Source::Noise:
+                out[OfNoise] += term.weight;
+                break;
             case Source::Slot0:
             case Source::Slot1:
             case Source::Slot2:
             case Source::Slot3:
             case Source::Slot4:
-            case Source::Slot5: out[Last + slot_index(term.source)] += term.weight; break;
+            case Source::Slot5:
+                out[Last + slot_index(term.source)] += term.weight;
+                break;
         }
     }
     if (step.store && *step.store < layout.slots) out[Last + layout.slots + *step.store] = 1;
     return {out.begin(), out.end()};
 }
 
-kn::Graph make_step_graph(const kn::Graph& unet, const std::string& sample_name, const StepLayout& layout, bool guided) {
+kn::Graph make_step_graph(const kn::Graph& unet, const std::string& sample_name,
+                          const StepLayout& layout, bool guided) {
     using kn::Var;
     const auto sample_value = unet.find_input(sample_name);
-    if (!sample_value) throw kn::GraphError("the UNet has no input '" + kn::printable(sample_name) + "'");
+    if (!sample_value)
+        throw kn::GraphError("the UNet has no input '" + kn::printable(sample_name) + "'");
     kn::Shape shape = unet.shape(*sample_value);
     if (guided) shape[0] = kn::floor_div(shape[0], 2);
     kn::Graph graph;
     std::vector<Var> state;
-    for (const std::string& name : layout.state()) state.push_back(graph.input(name, kn::DType::F32, shape));
+    for (const std::string& name : layout.state())
+        state.push_back(graph.input(name, kn::DType::F32, shape));
     const Var x = state[0];
-    const Var numbers = graph.input("numbers", kn::DType::F32, {static_cast<std::int64_t>(layout.numbers())});
+    const Var numbers =
+        graph.input("numbers", kn::DType::F32, {static_cast<std::int64_t>(layout.numbers())});
     const auto number = [&](std::size_t i) {
         const auto at = static_cast<std::int64_t>(i);
         return kn::reshape(kn::slice(numbers, 0, at, at + 1), kn::Shape{});
     };
-    const auto is_set = [&](std::size_t i) { return kn::greater(number(i), kn::scalar(graph, kn::DType::F32, 0.5)); };
+    const auto is_set = [&](std::size_t i) {
+        return kn::greater(number(i), kn::scalar(graph, kn::DType::F32, 0.5));
+    };
 
     const Var scaled = x * number(InputScale);
     std::vector<Var> inputs;
@@ -110,9 +133,11 @@ kn::Graph make_step_graph(const kn::Graph& unet, const std::string& sample_name,
         if (input.name == sample_name)
             inputs.push_back(kn::cast(guided ? kn::concat({scaled, scaled}, 0) : scaled, dtype));
         else if (input.name == "timestep")
-            inputs.push_back(kn::broadcast_to(kn::cast(number(Timestep), dtype), unet.shape(input.value)));
+            inputs.push_back(
+                kn::broadcast_to(kn::cast(number(Timestep), dtype), unet.shape(input.value)));
         else
-            inputs.push_back(kn::cast(graph.input(input.name, kn::DType::F32, unet.shape(input.value)), dtype));
+            inputs.push_back(
+                kn::cast(graph.input(input.name, kn::DType::F32, unet.shape(input.value)), dtype));
     }
     Var e = kn::cast(kn::call(unet, inputs).at(0), kn::DType::F32);
     if (guided) {

@@ -1,5 +1,5 @@
-// One denoising step as a graph: both halves of the UNet, guidance and the scheduler's sums, so that a
-// device runs all of it at once.
+// One denoising step as a graph: both halves of the UNet, guidance and the scheduler's sums, so
+// that a device runs all of it at once.
 //
 //     sd::StepLayout layout = sd::layout_of(schedule);
 //     kn::Graph step = sd::make_step_graph(unet, "sample", layout, true);
@@ -34,10 +34,12 @@ StepLayout layout_of(const diffusion::Schedule& schedule);
 bool fits_step_graph(const diffusion::Schedule& schedule);
 
 /// What is different about step `i`: the input "numbers".
-std::vector<float> step_numbers(const diffusion::Schedule& schedule, const StepLayout& layout, std::size_t i, double guidance);
+std::vector<float> step_numbers(const diffusion::Schedule& schedule, const StepLayout& layout,
+                                std::size_t i, double guidance);
 
-/// `unet` is static; its input `sample_name` has two rows for each of the sample's where `guided`, the
-/// first half without the prompt. Throws kn::GraphError.
-kn::Graph make_step_graph(const kn::Graph& unet, const std::string& sample_name, const StepLayout& layout, bool guided);
+/// `unet` is static; its input `sample_name` has two rows for each of the sample's where `guided`,
+/// the first half without the prompt. Throws kn::GraphError.
+kn::Graph make_step_graph(const kn::Graph& unet, const std::string& sample_name,
+                          const StepLayout& layout, bool guided);
 
 }  // namespace sd

@@ -1,4 +1,5 @@
-// The denoising loop's state and its steps: on the host with any device's networks, or all on a GPU.
+// The denoising loop's state and its steps: on the host with any device's networks, or all on a
+// GPU.
 //
 //     auto stepper = sd::make_stepper(model, schedule, conditions, shape, guidance);
 //     stepper->start(x);
@@ -40,8 +41,8 @@ struct Loop {
 /// e = e0 + guidance (e1 - e0) and the scheduler's sums on the host.
 std::unique_ptr<Stepper> make_host_stepper(const Loop& loop);
 /// Latents, conditions and the scheduler's state stay on the GPU; each step is one replay of a CUDA
-/// graph. Null where the loop asks for something that only the host does, in a build without CUDA, and, with
-/// a warning, where the step as a whole has no plan.
+/// graph. Null where the loop asks for something that only the host does, in a build without CUDA,
+/// and, with a warning, where the step as a whole has no plan.
 std::unique_ptr<Stepper> make_device_stepper(const Loop& loop);
 
 inline std::unique_ptr<Stepper> make_stepper(const Loop& loop) {

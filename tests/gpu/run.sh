@@ -101,6 +101,8 @@ declare -A run=(
     [memcheck_eval]='KN_PARITY_SMALL=1 sanitize test_cuda_eval memcheck "*Parity*" --leak-check full'
     [racecheck_eval]='KN_PARITY_SMALL=1 sanitize test_cuda_eval racecheck "*Parity*"'
     [llama]='llama'
+    [stable_diffusion]='python3 "$here/../stable_diffusion/on_device.py" "$bin/stable_diffusion" "$here/../../examples/stable_diffusion/tiny/model"'
+    [sd15]='python3 "$here/../bench/sd15.py" --program "$bin/stable_diffusion" --out "$out/sd15"'
     [peers_first]='peers tower-256-f16 resnet50-128-f16 bert-8-f16 resnet50-1-f16'
     [peers_f16]='peers "*-f16"'
     [peers_tf32]='peers "*-tf32"'
@@ -108,7 +110,7 @@ declare -A run=(
 )
 order=(cuda_sys cuda_sys_twice cuda_sys_threads dump_device memcheck_{core,matmul,cudnn} initcheck_{core,matmul,cudnn} racecheck_{core,matmul,cudnn}
        devices cuda_eval zoo_{f32,f16,tf32,bf16} node_{f32,f16,tf32,bf16} compare_{f32,f16} peers_first memcheck_eval racecheck_eval
-       soak huge llama peers_{f16,tf32,f32})
+       soak huge llama stable_diffusion sd15 peers_{f16,tf32,f32})
 
 if [ -n "${listing:-}" ]; then printf '%s\n' "${order[@]}"; exit 0; fi
 export -f sanitize node_suite verify llama compare_zoo peers device_facts

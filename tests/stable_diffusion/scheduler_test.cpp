@@ -41,9 +41,11 @@ double near(double wanted) { return 1e-4 * std::max(1.0, std::abs(wanted)); }
 void check(const Json& row) {
     const Schedule schedule = schedule_of(row);
     ASSERT_EQ(schedule.steps.size(), row["timesteps"].size());
-    EXPECT_NEAR(schedule.init_noise_sigma, row["init_noise_sigma"].get<double>(), near(schedule.init_noise_sigma));
+    EXPECT_NEAR(schedule.init_noise_sigma, row["init_noise_sigma"].get<double>(),
+                near(schedule.init_noise_sigma));
     EXPECT_NEAR(schedule.start_original, row["add_noise"][0].get<double>(), 1e-5);
-    EXPECT_NEAR(schedule.start_noise, row["add_noise"][1].get<double>(), near(schedule.start_noise));
+    EXPECT_NEAR(schedule.start_noise, row["add_noise"][1].get<double>(),
+                near(schedule.start_noise));
     Sampler sampler(schedule);
     std::vector<float> x = noise(0);
     std::size_t draws = 0;
@@ -52,11 +54,13 @@ void check(const Json& row) {
         const double timestep = row["timesteps"][k].get<double>();
         ASSERT_NEAR(schedule.steps[k].timestep, timestep, near(timestep));
         ASSERT_NEAR(schedule.steps[k].input_scale, row["scales"][k].get<double>(), 1e-5);
-        sampler.step(k, output(k), x, [&](std::span<float> to) { std::ranges::copy(noise(++draws), to.begin()); });
+        sampler.step(k, output(k), x,
+                     [&](std::span<float> to) { std::ranges::copy(noise(++draws), to.begin()); });
         for (std::size_t i = 0; i < x.size(); i++) {
             const Json& recorded = row["samples"][k][i];
             if (!recorded.is_number()) return;  // NaN: diffusers divides by zero here
-            ASSERT_NEAR(x[i], recorded.get<double>(), near(recorded.get<double>())) << "element " << i;
+            ASSERT_NEAR(x[i], recorded.get<double>(), near(recorded.get<double>()))
+                << "element " << i;
         }
     }
 }
@@ -67,8 +71,8 @@ TEST(Scheduler, EveryStepIsAsInDiffusers) {
     const Json rows = Json::parse(text);
     ASSERT_GT(rows.size(), 100u);
     for (const Json& row : rows) {
-        SCOPED_TRACE(row["name"].dump() + ", " + row["steps"].dump() + " steps, " + row["skipped"].dump() +
-                     " skipped: " + row["config"].dump());
+        SCOPED_TRACE(row["name"].dump() + ", " + row["steps"].dump() + " steps, " +
+                     row["skipped"].dump() + " skipped: " + row["config"].dump());
         if (row.contains("error"))
             EXPECT_THROW(schedule_of(row), std::runtime_error);
         else
@@ -90,11 +94,14 @@ TEST(Scheduler, RefusalsNameWhatIsWrong) {
     using testing::HasSubstr;
     EXPECT_THAT(message("[", {}, 5), HasSubstr("file.json: is not a JSON object"));
     EXPECT_THAT(message("{}", {}, 5), HasSubstr("_class_name"));
-    EXPECT_THAT(message(R"({"_class_name": "UniPCMultistepScheduler"})", {}, 5), HasSubstr("UniPCMultistepScheduler"));
+    EXPECT_THAT(message(R"({"_class_name": "UniPCMultistepScheduler"})", {}, 5),
+                HasSubstr("UniPCMultistepScheduler"));
     EXPECT_THAT(message("{}", "heun", 5), HasSubstr("'heun'"));
-    EXPECT_THAT(message(R"({"beta_schedule": "cosine"})", "ddim", 5), HasSubstr("beta_schedule 'cosine'"));
+    EXPECT_THAT(message(R"({"beta_schedule": "cosine"})", "ddim", 5),
+                HasSubstr("beta_schedule 'cosine'"));
     EXPECT_THAT(message(R"({"prediction_type": 3})", "ddim", 5), HasSubstr("prediction_type"));
-    EXPECT_THAT(message(R"({"num_train_timesteps": 1e30})", "ddim", 5), HasSubstr("num_train_timesteps"));
+    EXPECT_THAT(message(R"({"num_train_timesteps": 1e30})", "ddim", 5),
+                HasSubstr("num_train_timesteps"));
     EXPECT_THAT(message(R"({"trained_betas": [0.1]})", "ddim", 5), HasSubstr("trained_betas"));
     EXPECT_THAT(message("{}", "ddim", 0), HasSubstr("from 1 to 1000"));
     EXPECT_THAT(message("{}", "ddim", 1001), HasSubstr("from 1 to 1000"));

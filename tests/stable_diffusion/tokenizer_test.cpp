@@ -1,4 +1,5 @@
-// The tokenizer, the generator and Unicode against recorded numbers of transformers, PyTorch and Python.
+// The tokenizer, the generator and Unicode against recorded numbers of transformers, PyTorch and
+// Python.
 #include <cmath>
 #include <fstream>
 
@@ -19,7 +20,8 @@ TEST(ClipTokenizer, IdsAreThoseOfTransformers) {
     const ClipTokenizer tokenizer(KN_TINY_SD "/tokenizer");
     ASSERT_GE(recorded["cases"].size(), 20u);
     for (const auto& row : recorded["cases"])
-        EXPECT_EQ(tokenizer.encode(row["text"].get<std::string>()).ids, row["ids"].get<std::vector<std::int64_t>>())
+        EXPECT_EQ(tokenizer.encode(row["text"].get<std::string>()).ids,
+                  row["ids"].get<std::vector<std::int64_t>>())
             << row["text"];
 }
 

@@ -37,8 +37,9 @@ Method method_of(const std::string& name) {
     if (name == "euler-a") return Method::EulerAncestral;
     if (name == "dpm++" || name == "dpm++-karras") return Method::DpmSolver;
     if (name == "lcm") return Method::Lcm;
-    throw std::runtime_error("there is no scheduler '" + name +
-                             "': pndm, ddim, euler, euler-a, dpm++, dpm++-karras and lcm are known");
+    throw std::runtime_error(
+        "there is no scheduler '" + name +
+        "': pndm, ddim, euler, euler-a, dpm++, dpm++-karras and lcm are known");
 }
 
 // Python writes bare infinities and NaN, which JSON lacks: they become strings.
@@ -105,7 +106,8 @@ class Reader {
                  " to " + std::to_string(most));
         value = static_cast<int>(number);
     }
-    void read(const char* key, std::string& value, std::initializer_list<std::string_view> known) const {
+    void read(const char* key, std::string& value,
+              std::initializer_list<std::string_view> known) const {
         if (has(key)) {
             if (!json_[key].is_string()) fail(std::string(key) + " must be a string");
             value = json_[key].get<std::string>();
@@ -181,7 +183,8 @@ Config read_fields(const Reader& reader, Method method) {
     reader.read("steps_offset", config.steps_offset, -100000, 100000);
     reader.read("set_alpha_to_one", config.set_alpha_to_one);
     reader.read("skip_prk_steps", config.skip_prk_steps);
-    if (method != Method::Pndm) reader.read("rescale_betas_zero_snr", config.rescale_betas_zero_snr);
+    if (method != Method::Pndm)
+        reader.read("rescale_betas_zero_snr", config.rescale_betas_zero_snr);
     if (method == Method::Ddim || method == Method::Lcm) {
         reader.read("clip_sample", config.clip_sample);
         reader.read("clip_sample_range", config.clip_sample_range);
@@ -265,7 +268,8 @@ Config parse_config(const std::string& text, const std::optional<std::string>& n
         reader.fail("use_karras_sigmas and use_exponential_sigmas exclude each other");
     if (method == Method::DpmSolver && !config.algorithm_type.ends_with("++") &&
         config.final_sigmas_type == "zero")
-        reader.fail("algorithm_type " + config.algorithm_type + " needs final_sigmas_type sigma_min");
+        reader.fail("algorithm_type " + config.algorithm_type +
+                    " needs final_sigmas_type sigma_min");
     if (config.solver_order == 3 && config.algorithm_type == "sde-dpmsolver")
         reader.fail("algorithm_type sde-dpmsolver has no solver_order 3");
     return config;

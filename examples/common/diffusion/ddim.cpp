@@ -64,7 +64,8 @@ Schedule lcm_schedule(const Config& config, int steps, std::size_t first) {
     std::vector<std::int64_t> timesteps;
     const double stride = static_cast<double>(config.original_steps) / steps;
     for (int i = 0; i < steps; i++)
-        timesteps.push_back((config.original_steps - static_cast<int>(std::floor(i * stride))) * ratio - 1);
+        timesteps.push_back(
+            (config.original_steps - static_cast<int>(std::floor(i * stride))) * ratio - 1);
     Schedule out;
     for (std::size_t i = first; i < timesteps.size(); i++) {
         const double alpha = tables.alpha(timesteps[i]);

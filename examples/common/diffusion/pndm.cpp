@@ -53,7 +53,8 @@ class Pndm {
   private:
     void plan_runge_kutta() {
         if (ascending_.size() < 4)
-            throw std::runtime_error("PNDM with its Runge-Kutta steps (skip_prk_steps false) needs 4 steps or more");
+            throw std::runtime_error(
+                "PNDM with its Runge-Kutta steps (skip_prk_steps false) needs 4 steps or more");
         std::vector<std::int64_t> halves;
         for (std::size_t i = ascending_.size() - 4; i < ascending_.size(); i++) {
             halves.push_back(ascending_[i]);
@@ -67,8 +68,8 @@ class Pndm {
         timesteps_.insert(timesteps_.end(), ascending_.rbegin() + 3, ascending_.rend());
     }
 
-    // Formula (9) of the paper, from `timestep` to `previous`: base * sample_weight + eps * output_weight.
-    // eps is the weighted sum of the sources in `outputs`.
+    // Formula (9) of the paper, from `timestep` to `previous`: base * sample_weight + eps *
+    // output_weight. eps is the weighted sum of the sources in `outputs`.
     void transfer(Step& step, std::int64_t timestep, std::int64_t previous, Source base,
                   const std::vector<Term>& outputs) const {
         const double alpha = tables_.alpha(timestep);
@@ -76,18 +77,20 @@ class Pndm {
         const double beta = 1 - alpha;
         const double beta_previous = 1 - alpha_previous;
         double base_weight = std::sqrt(alpha_previous / alpha);
-        double output_weight = -(alpha_previous - alpha) /
-                               (alpha * std::sqrt(beta_previous) + std::sqrt(alpha * beta * alpha_previous));
+        double output_weight =
+            -(alpha_previous - alpha) /
+            (alpha * std::sqrt(beta_previous) + std::sqrt(alpha * beta * alpha_previous));
         if (config_.prediction_type == "v_prediction") {
             base_weight += output_weight * std::sqrt(beta);
             output_weight *= std::sqrt(alpha);
         }
         step.next.push_back({base, base_weight});
-        for (const Term& term : outputs) step.next.push_back({term.source, term.weight * output_weight});
+        for (const Term& term : outputs)
+            step.next.push_back({term.source, term.weight * output_weight});
     }
 
-    // Outputs that later steps use go into slots 0 to 3 in turn; slots 4 and 5 hold those within one
-    // Runge-Kutta step.
+    // Outputs that later steps use go into slots 0 to 3 in turn; slots 4 and 5 hold those within
+    // one Runge-Kutta step.
     void keep(Step& step) {
         step.store = kept_ % 4;
         kept_++;
@@ -103,17 +106,25 @@ class Pndm {
                 keep(step);
                 step.save_sample = true;
                 break;
-            case 1: step.store = 4; break;
-            case 2: step.store = 5; break;
+            case 1:
+                step.store = 4;
+                break;
+            case 2:
+                step.store = 5;
+                break;
             default:
-                outputs = {{kept(0), 1.0 / 6}, {slot(4), 1.0 / 3}, {slot(5), 1.0 / 3}, {Source::Output, 1.0 / 6}};
+                outputs = {{kept(0), 1.0 / 6},
+                           {slot(4), 1.0 / 3},
+                           {slot(5), 1.0 / 3},
+                           {Source::Output, 1.0 / 6}};
         }
         transfer(step, from, previous, Source::Saved, outputs);
     }
 
     void multistep(std::int64_t timestep, Step& step) {
         if (!config_.skip_prk_steps && kept_ < 3)
-            throw std::runtime_error("PNDM's Runge-Kutta steps cannot be cut short: use a higher strength");
+            throw std::runtime_error(
+                "PNDM's Runge-Kutta steps cannot be cut short: use a higher strength");
         std::int64_t previous = timestep - ratio_;
         const bool second = counter_ == 1;
         if (second) {
@@ -135,7 +146,10 @@ class Pndm {
         } else if (kept_ == 3) {
             outputs = {{kept(0), 23.0 / 12}, {kept(1), -16.0 / 12}, {kept(2), 5.0 / 12}};
         } else {
-            outputs = {{kept(0), 55.0 / 24}, {kept(1), -59.0 / 24}, {kept(2), 37.0 / 24}, {kept(3), -9.0 / 24}};
+            outputs = {{kept(0), 55.0 / 24},
+                       {kept(1), -59.0 / 24},
+                       {kept(2), 37.0 / 24},
+                       {kept(3), -9.0 / 24}};
         }
         transfer(step, timestep, previous, base, outputs);
     }

@@ -32,8 +32,10 @@ void Sampler::threshold(std::vector<float>& values) const {
         const double at = schedule_.threshold_ratio * static_cast<double>(size - 1);
         const auto low = static_cast<std::size_t>(at);
         const std::size_t high = std::min(low + 1, size - 1);
-        const double quantile = sorted[low] + (at - static_cast<double>(low)) * (static_cast<double>(sorted[high]) - sorted[low]);
-        const auto limit = static_cast<float>(std::min(std::max(quantile, 1.0), schedule_.threshold_max));
+        const double quantile = sorted[low] + (at - static_cast<double>(low)) *
+                                                  (static_cast<double>(sorted[high]) - sorted[low]);
+        const auto limit =
+            static_cast<float>(std::min(std::max(quantile, 1.0), schedule_.threshold_max));
         for (float& v : part) v = std::clamp(v, -limit, limit) / limit;
     }
 }
@@ -44,7 +46,8 @@ void Sampler::step(std::size_t i, std::span<const float> output, std::vector<flo
     const std::size_t size = sample.size();
     std::vector<float> converted(size);
     for (std::size_t k = 0; k < size; k++)
-        converted[k] = static_cast<float>(step.from_sample * sample[k] + step.from_output * output[k]);
+        converted[k] =
+            static_cast<float>(step.from_sample * sample[k] + step.from_output * output[k]);
     if (step.threshold) threshold(converted);
     if (step.clamp)
         for (float& v : converted)
@@ -60,18 +63,30 @@ void Sampler::step(std::size_t i, std::span<const float> output, std::vector<flo
     for (const Term& term : step.next) {
         const float* from = nullptr;
         switch (term.source) {
-            case Source::Sample: from = sample.data(); break;
-            case Source::Saved: from = saved_.data(); break;
-            case Source::Output: from = output.data(); break;
-            case Source::Converted: from = converted.data(); break;
-            case Source::Noise: from = fresh.data(); break;
+            case Source::Sample:
+                from = sample.data();
+                break;
+            case Source::Saved:
+                from = saved_.data();
+                break;
+            case Source::Output:
+                from = output.data();
+                break;
+            case Source::Converted:
+                from = converted.data();
+                break;
+            case Source::Noise:
+                from = fresh.data();
+                break;
             case Source::Slot0:
             case Source::Slot1:
             case Source::Slot2:
             case Source::Slot3:
             case Source::Slot4:
             case Source::Slot5:
-                from = slots_[static_cast<std::size_t>(term.source) - static_cast<std::size_t>(Source::Slot0)].data();
+                from = slots_[static_cast<std::size_t>(term.source) -
+                              static_cast<std::size_t>(Source::Slot0)]
+                           .data();
                 break;
         }
         for (std::size_t k = 0; k < size; k++) sum[k] += term.weight * from[k];

@@ -1,4 +1,5 @@
-// Samplers of diffusion models: the steps from noise to a picture's latents, after Hugging Face's diffusers.
+// Samplers of diffusion models: the steps from noise to a picture's latents, after Hugging Face's
+// diffusers.
 //
 //     using namespace diffusion;
 //     Config config = read_config("scheduler/scheduler_config.json");
@@ -34,7 +35,7 @@ struct Config {
     std::string beta_schedule = "linear";  ///< linear, scaled_linear or squaredcos_cap_v2
     std::vector<float> trained_betas;
     bool rescale_betas_zero_snr = false;
-    std::string prediction_type = "epsilon";  ///< epsilon, v_prediction or sample
+    std::string prediction_type = "epsilon";   ///< epsilon, v_prediction or sample
     std::string timestep_spacing = "leading";  ///< leading, linspace or trailing
     int steps_offset = 0;
     bool set_alpha_to_one = false;
@@ -65,9 +66,9 @@ struct Config {
 /// Names for `name` below: pndm ddim euler euler-a dpm++ dpm++-karras lcm.
 std::span<const std::string_view> method_names();
 
-/// Reads a file as diffusers writes it. With `name` the betas and all that the other class knows too
-/// stay, and the class changes, as from_config does. Throws std::runtime_error that names the file
-/// and what is wrong or not supported.
+/// Reads a file as diffusers writes it. With `name` the betas and all that the other class knows
+/// too stay, and the class changes, as from_config does. Throws std::runtime_error that names the
+/// file and what is wrong or not supported.
 Config read_config(const std::filesystem::path& file, const std::optional<std::string>& name = {});
 /// The same from the file's text; `source` names it in messages.
 Config parse_config(const std::string& text, const std::optional<std::string>& name,
@@ -75,7 +76,19 @@ Config parse_config(const std::string& text, const std::optional<std::string>& n
 
 /// What a term of a step's sum is multiplied with. Slot0 and those behind it are earlier converted
 /// outputs.
-enum class Source { Sample, Saved, Output, Converted, Noise, Slot0, Slot1, Slot2, Slot3, Slot4, Slot5 };
+enum class Source {
+    Sample,
+    Saved,
+    Output,
+    Converted,
+    Noise,
+    Slot0,
+    Slot1,
+    Slot2,
+    Slot3,
+    Slot4,
+    Slot5
+};
 inline constexpr std::size_t slot_count = 6;
 Source slot(std::size_t index);
 
@@ -89,13 +102,13 @@ struct Step {
     double input_scale = 1;  ///< the network sees the sample times this
     double from_sample = 0;  ///< converted = from_sample * sample + from_output * output,
     double from_output = 1;
-    std::optional<double> clamp;             ///< then clamped to +- this,
-    bool threshold = false;                  ///< or by dynamic thresholding (Imagen),
-    std::optional<std::size_t> store;        ///< then kept in this slot
-    bool save_sample = false;                ///< the sample is kept as Saved before it changes
-    std::vector<Term> next;                  ///< the next sample is the sum of these
-    double original_sample = 1;  ///< the original that this step expects, to look at:
-    double original_output = 0;  ///< original_sample * sample + original_output * output
+    std::optional<double> clamp;       ///< then clamped to +- this,
+    bool threshold = false;            ///< or by dynamic thresholding (Imagen),
+    std::optional<std::size_t> store;  ///< then kept in this slot
+    bool save_sample = false;          ///< the sample is kept as Saved before it changes
+    std::vector<Term> next;            ///< the next sample is the sum of these
+    double original_sample = 1;        ///< the original that this step expects, to look at:
+    double original_output = 0;        ///< original_sample * sample + original_output * output
     bool uses_noise() const;
 };
 

@@ -27,14 +27,16 @@ std::vector<double> respaced(const Config& config, double highest, double lowest
         for (const double ramp : linspace(0, 1, static_cast<std::size_t>(steps)))
             out.push_back(std::pow(from + ramp * (to - from), rho));
     } else {
-        for (const double log : linspace(std::log(highest), std::log(lowest), static_cast<std::size_t>(steps)))
+        for (const double log :
+             linspace(std::log(highest), std::log(lowest), static_cast<std::size_t>(steps)))
             out.push_back(std::exp(log));
     }
     return out;
 }
 
 void finish(const Config& config, const Tables& tables, Levels& levels) {
-    levels.sigmas.push_back(config.final_sigmas_type == "sigma_min" ? static_cast<double>(tables.sigmas[0]) : 0.0);
+    levels.sigmas.push_back(
+        config.final_sigmas_type == "sigma_min" ? static_cast<double>(tables.sigmas[0]) : 0.0);
     for (double& sigma : levels.sigmas) sigma = static_cast<double>(static_cast<float>(sigma));
 }
 
@@ -48,7 +50,8 @@ Levels euler_levels(const Config& config, const Tables& tables, int steps) {
     }
     if (config.interpolation_type == "log_linear") {
         out.sigmas.clear();
-        const double highest = std::log(tables.sigmas.back()), lowest = std::log(tables.sigmas.front());
+        const double highest = std::log(tables.sigmas.back()),
+                     lowest = std::log(tables.sigmas.front());
         for (const double log : linspace(highest, lowest, static_cast<std::size_t>(steps) + 1))
             out.sigmas.push_back(std::exp(log));
     }
@@ -56,7 +59,8 @@ Levels euler_levels(const Config& config, const Tables& tables, int steps) {
         out.sigmas = respaced(config, out.sigmas.front(), out.sigmas.back(), steps);
         out.timesteps.clear();
         for (const double sigma : out.sigmas)
-            out.timesteps.push_back(static_cast<double>(static_cast<float>(tables.timestep_of(sigma))));
+            out.timesteps.push_back(
+                static_cast<double>(static_cast<float>(tables.timestep_of(sigma))));
     }
     finish(config, tables, out);
     if (config.continuous_timesteps && config.prediction_type == "v_prediction")
@@ -71,7 +75,8 @@ int clipped_train_steps(const Config& config, const Tables& tables) {
     for (std::size_t i = tables.sigmas.size(); i-- > 0; last--) {
         const float alpha = std::sqrt(tables.alphas_cumprod[i]);
         const float sigma = std::sqrt(1.0f - tables.alphas_cumprod[i]);
-        if (static_cast<double>(std::log(alpha) - std::log(sigma)) >= config.lambda_min_clipped) break;
+        if (static_cast<double>(std::log(alpha) - std::log(sigma)) >= config.lambda_min_clipped)
+            break;
     }
     return last;
 }
@@ -87,7 +92,8 @@ Levels dpm_levels(const Config& config, const Tables& tables, int steps) {
             plain.sigma_min = plain.sigma_max = std::nullopt;
             out.sigmas = respaced(plain, highest, lowest, steps);
         }
-        const bool whole = (config.karras_sigmas || config.lu_lambdas) && config.beta_schedule != "squaredcos_cap_v2";
+        const bool whole = (config.karras_sigmas || config.lu_lambdas) &&
+                           config.beta_schedule != "squaredcos_cap_v2";
         for (const double sigma : out.sigmas) {
             const double t = tables.timestep_of(sigma);
             out.timesteps.push_back(whole ? round_even(t) : std::trunc(t));
@@ -95,11 +101,13 @@ Levels dpm_levels(const Config& config, const Tables& tables, int steps) {
     } else {
         const int last = clipped_train_steps(config, tables);
         if (config.timestep_spacing == "linspace") {
-            const std::vector<double> up = linspace(0, last - 1, static_cast<std::size_t>(steps) + 1);
+            const std::vector<double> up =
+                linspace(0, last - 1, static_cast<std::size_t>(steps) + 1);
             for (std::size_t i = up.size(); i-- > 1;) out.timesteps.push_back(round_even(up[i]));
         } else if (config.timestep_spacing == "leading") {
             const int ratio = last / (steps + 1);
-            for (int i = steps; i > 0; i--) out.timesteps.push_back(i * ratio + config.steps_offset);
+            for (int i = steps; i > 0; i--)
+                out.timesteps.push_back(i * ratio + config.steps_offset);
         } else {
             const double step = -static_cast<double>(config.train_steps) / steps;
             for (const double t : arange(last, 0, step)) out.timesteps.push_back(round_even(t) - 1);
@@ -144,8 +152,10 @@ class DpmSolver {
             step.store = i % 3;
             const bool last = i + 1 == count, before_last = i + 2 == count;
             const bool few = config_.lower_order_final && count < 15;
-            std::size_t order = std::min<std::size_t>(static_cast<std::size_t>(config_.solver_order), i - first + 1);
-            if (last && (config_.euler_at_final || few || config_.final_sigmas_type == "zero")) order = 1;
+            std::size_t order = std::min<std::size_t>(
+                static_cast<std::size_t>(config_.solver_order), i - first + 1);
+            if (last && (config_.euler_at_final || few || config_.final_sigmas_type == "zero"))
+                order = 1;
             if (before_last && few) order = std::min<std::size_t>(order, 2);
             update(i, order, step);
             out.steps.push_back(std::move(step));
@@ -172,13 +182,13 @@ class DpmSolver {
         }
     }
 
-    // x' = scale * x + factors[0] * D0 + factors[1] * D1 + factors[2] * D2 + fresh * noise, where D0 is
-    // the newest prediction and D1, D2 are divided differences.
+    // x' = scale * x + factors[0] * D0 + factors[1] * D1 + factors[2] * D2 + fresh * noise, where
+    // D0 is the newest prediction and D1, D2 are divided differences.
     void update(std::size_t i, std::size_t order, Step& step) const {
         const Level now(levels_.sigmas[i]), next(levels_.sigmas[i + 1]);
         const double h = next.lambda - now.lambda;
-        // The exponential that weights predictions: of -h for the original, of h for the noise, with
-        // twice the exponent where noise is added.
+        // The exponential that weights predictions: of -h for the original, of h for the noise,
+        // with twice the exponent where noise is added.
         const double exponent = sde_ && plus_ ? -2 * h : plus_ ? -h : h;
         const double grow = std::expm1(exponent);
         const double unit = plus_ ? next.alpha : next.sigma * (sde_ ? 2 : 1);
@@ -201,7 +211,8 @@ class DpmSolver {
         return -unit * (rest + (sde_ && plus_ ? 0.5 : -0.5));  // the sign as in diffusers
     }
 
-    void add_differences(std::size_t i, std::size_t order, const double (&factors)[3], double h, Step& step) const {
+    void add_differences(std::size_t i, std::size_t order, const double (&factors)[3], double h,
+                         Step& step) const {
         double weights[3] = {factors[0], 0, 0};
         const auto lambda = [&](std::size_t k) { return Level(levels_.sigmas[k]).lambda; };
         if (order == 2) {
@@ -211,14 +222,16 @@ class DpmSolver {
         } else if (order == 3) {
             const double r0 = (lambda(i) - lambda(i - 1)) / h;
             const double r1 = (lambda(i - 1) - lambda(i - 2)) / h;
-            // D1 = d0 + r0 / (r0 + r1) (d0 - d1), D2 = (d0 - d1) / (r0 + r1), d0 = (m0 - m1) / r0, d1 = (m1 - m2) / r1
+            // D1 = d0 + r0 / (r0 + r1) (d0 - d1), D2 = (d0 - d1) / (r0 + r1), d0 = (m0 - m1) / r0,
+            // d1 = (m1 - m2) / r1
             const double of_d0 = factors[1] * (1 + r0 / (r0 + r1)) + factors[2] / (r0 + r1);
             const double of_d1 = -factors[1] * r0 / (r0 + r1) - factors[2] / (r0 + r1);
             weights[0] += of_d0 / r0;
             weights[1] += -of_d0 / r0 + of_d1 / r1;
             weights[2] -= of_d1 / r1;
         }
-        for (std::size_t k = 0; k < order; k++) step.next.push_back({slot((i - k) % 3), weights[k]});
+        for (std::size_t k = 0; k < order; k++)
+            step.next.push_back({slot((i - k) % 3), weights[k]});
     }
 
     const Config& config_;

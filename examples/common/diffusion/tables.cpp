@@ -77,9 +77,10 @@ Tables::Tables(const Config& config) {
 double Tables::alpha(std::int64_t timestep) const {
     if (timestep == -1) return alphas_cumprod.back();
     if (timestep < 0 || static_cast<std::size_t>(timestep) >= alphas_cumprod.size())
-        throw std::runtime_error("with these steps and this steps_offset the scheduler needs timestep " +
-                                 std::to_string(timestep) + ", but training had " +
-                                 std::to_string(alphas_cumprod.size()));
+        throw std::runtime_error(
+            "with these steps and this steps_offset the scheduler needs timestep " +
+            std::to_string(timestep) + ", but training had " +
+            std::to_string(alphas_cumprod.size()));
     return alphas_cumprod[static_cast<std::size_t>(timestep)];
 }
 
@@ -126,7 +127,8 @@ std::vector<double> spaced_timesteps(const Config& config, int steps, bool fract
     std::vector<double> out;
     if (config.timestep_spacing == "linspace") {
         out = linspace(0, config.train_steps - 1, count);
-        for (double& t : out) t = fractional ? static_cast<double>(static_cast<float>(t)) : round_even(t);
+        for (double& t : out)
+            t = fractional ? static_cast<double>(static_cast<float>(t)) : round_even(t);
         std::ranges::reverse(out);
     } else if (config.timestep_spacing == "leading") {
         const int ratio = config.train_steps / steps;
@@ -147,16 +149,26 @@ Linear original_of(const Config& config, double alpha, double sigma) {
 Schedule make_schedule(const Config& config, int steps, std::size_t skipped) {
     if (steps < 1 || steps > config.train_steps)
         throw std::runtime_error("the number of steps must be from 1 to " +
-                                 std::to_string(config.train_steps) + " (the training steps), not " +
-                                 std::to_string(steps));
+                                 std::to_string(config.train_steps) +
+                                 " (the training steps), not " + std::to_string(steps));
     Schedule out;
     switch (config.method) {
-        case Method::Pndm: out = pndm_schedule(config, steps, skipped); break;
-        case Method::Ddim: out = ddim_schedule(config, steps, skipped); break;
+        case Method::Pndm:
+            out = pndm_schedule(config, steps, skipped);
+            break;
+        case Method::Ddim:
+            out = ddim_schedule(config, steps, skipped);
+            break;
         case Method::Euler:
-        case Method::EulerAncestral: out = euler_schedule(config, steps, skipped); break;
-        case Method::DpmSolver: out = dpm_solver_schedule(config, steps, skipped); break;
-        case Method::Lcm: out = lcm_schedule(config, steps, skipped); break;
+        case Method::EulerAncestral:
+            out = euler_schedule(config, steps, skipped);
+            break;
+        case Method::DpmSolver:
+            out = dpm_solver_schedule(config, steps, skipped);
+            break;
+        case Method::Lcm:
+            out = lcm_schedule(config, steps, skipped);
+            break;
     }
     out.threshold_ratio = config.thresholding_ratio;
     out.threshold_max = config.sample_max_value;

@@ -17,7 +17,9 @@ struct Tables {
     /// std::runtime_error for a timestep that the training did not have.
     double alpha(std::int64_t timestep) const;
     /// At the timestep that follows; final_alpha below 0.
-    double next_alpha(std::int64_t timestep) const { return timestep < 0 ? final_alpha : alpha(timestep); }
+    double next_alpha(std::int64_t timestep) const {
+        return timestep < 0 ? final_alpha : alpha(timestep);
+    }
     /// sigmas at a fractional position, clamped to the ends.
     double sigma(double timestep) const;
     /// The position at which sigma() gives this value, by logarithms.
