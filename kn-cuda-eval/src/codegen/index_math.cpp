@@ -287,11 +287,27 @@ Index IndexMath::split(const std::string& number, const Ints& extents) {
             --axis;
             continue;
         }
-        auto parts = try_divide(rest, extent);
+        // One axis, or several at once where only their product divides.
+        std::optional<std::pair<Linear, Linear>> parts;
+        std::size_t first = axis;
+        std::int64_t together = 1;
+        while (!parts && first > 0) {
+            together *= extents[--first];
+            if (first == 0) break;
+            parts = try_divide(rest, together);
+        }
         if (!parts) break;
-        result[axis - 1] = text(parts->second);
+        if (first + 1 == axis) {
+            result[axis - 1] = text(parts->second);
+        } else {
+            const Ints run(extents.begin() + static_cast<std::ptrdiff_t>(first),
+                           extents.begin() + static_cast<std::ptrdiff_t>(axis));
+            const Index digits = split(text(parts->second), run);
+            std::copy(digits.begin(), digits.end(),
+                      result.begin() + static_cast<std::ptrdiff_t>(first));
+        }
         rest = parts->first;
-        --axis;
+        axis = first;
     }
     if (axis == 0) return result;
     // No more without divisions. First what all terms share, so that the rest has short numbers.

@@ -531,7 +531,7 @@ Form choose(std::int64_t rows, std::int64_t length, bool columns, int vector, in
         if (form.threads == 1) form.threads = length > 32 ? 4 : 1;
         return form;
     }
-    const bool wide = length % 4 == 0;
+    const bool wide = vector >= 4;  // otherwise neighbours go to neighbouring threads
     if (length <= 1024) {
         form.kind = Form::Kind::Warp;
         form.threads = power_of_two((length + 3) / 4, 1, 32);
@@ -551,7 +551,7 @@ Form choose(std::int64_t rows, std::int64_t length, bool columns, int vector, in
         if (wide) {
             int chunk = 4;
             while (chunk < own) chunk *= 2;
-            while (chunk > 4 && length % chunk != 0) chunk /= 2;
+            while (chunk > vector && length % chunk != 0) chunk /= 2;
             form.elements = chunk;
             if (std::int64_t{chunk} * form.threads < length) {
                 form.chunks = false;
