@@ -14,6 +14,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr std::int64_t largest_side = 1 << 14;
+
 fs::path checked_folder(const fs::path& folder) {
     std::error_code error;
     if (!fs::is_directory(folder, error))
@@ -177,6 +179,9 @@ std::int64_t Model::granularity() const {
 }
 
 void Model::check_size(std::int64_t width, std::int64_t height) const {
+    if (std::max(width, height) > largest_side)
+        throw std::runtime_error("the picture must not be wider or higher than " +
+                                 std::to_string(largest_side));
     if (width > 0 && height > 0 && width % scale_ == 0 && height % scale_ == 0 &&
         takes_latents(width / scale_, height / scale_))
         return;

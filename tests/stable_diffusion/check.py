@@ -128,7 +128,7 @@ def bad_input(folder):
     np.save(folder / "nan.npy", noise)
     (folder / "text.npy").write_text("hello")
     cases = [
-        (["--width", 100], 1, "multiples of 32"), (["--height", 144], 1, "multiples of 32"), (["--width", -32], 1, "multiples of 32"),
+        (["--width", 100], 1, "multiples of 32"), (["--height", 144], 1, "multiples of 32"), (["--width", -32], 1, "multiples of 32"), (["--height", 320000], 1, "16384"),
         (["--steps", 0], 1, "from 1 to 1000"), (["--steps", 1001], 1, "from 1 to 1000"), (["--steps", "x"], 2, "--steps"),
         (["--scheduler", "lcm", "--steps", 51], 1, "at most 50"), (["--scheduler", "none"], 2, "none"),
         (["--noise", folder / "nan.npy"], 1, "NaN"), (["--noise", folder / "shape.npy"], 1, "the noise is f32[1, 3, 16, 16]"),
