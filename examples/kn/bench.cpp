@@ -44,6 +44,7 @@ void print_bench(const BenchArgs& args, const BenchResult& r) {
                           {"precision", args.model.precision},
                           {"runs", args.runs}};
     if (r.prepare_ms) out["prepare_ms"] = *r.prepare_ms;
+    for (const auto& [name, value] : r.details) out[name] = value;
     std::ofstream json(args.json);
     json << out.dump(1) << "\n";
     if (!json.flush()) throw UsageError(printable(args.json) + ": cannot be written");

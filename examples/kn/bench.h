@@ -1,6 +1,7 @@
 // What bench measures, on whatever device.
 #pragma once
 
+#include <map>
 #include <optional>
 
 #include "model.h"
@@ -17,6 +18,7 @@ struct BenchResult {
     std::optional<double> prepare_ms;  // of a GPU: compiling, tuning, uploading
     std::size_t peak_bytes = 0;
     std::string device;
+    std::map<std::string, double> details;  // further figures of the JSON
 };
 /// A line on stdout, and the JSON file if one is asked for.
 void print_bench(const BenchArgs& args, const BenchResult& result);

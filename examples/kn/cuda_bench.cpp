@@ -20,6 +20,14 @@ int bench_cuda(const BenchArgs& args, const Device& device) {
     executor.run(model.inputs);
     result.prepare_ms = ms_since(start);
     result.setup_ms = process_age_ms();
+    const cuda::ExecutorSetup setup = executor.setup();
+    const auto count = [](std::size_t n) { return static_cast<double>(n); };
+    result.details = {{"steps", count(plan->steps.size())},
+                      {"kernels_compiled", count(setup.kernels_compiled)},
+                      {"kernels_from_cache", count(setup.kernels_from_cache)},
+                      {"plans_built", count(setup.plans_built)},
+                      {"problems_tuned", count(setup.problems_tuned)},
+                      {"problems_from_cache", count(setup.problems_from_cache)}};
 
     const cuda::Stream stream(gpu);
     const DeviceTensors inputs(stream, model.inputs);

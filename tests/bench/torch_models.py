@@ -96,7 +96,7 @@ class LlamaLayer(nn.Module):
         self.down = nn.Linear(hidden, width, bias=False)
         self.norm1, self.norm2 = RmsNorm(width), RmsNorm(width)
 
-    def forward(self, x, cosines, sines):
+    def forward(self, x, cosines, sines, mask):
         batch, length, width = x.shape
 
         def split(y, heads):
@@ -113,7 +113,12 @@ class LlamaLayer(nn.Module):
 
         y = self.norm1(x)
         q, k = rotate(split(self.q(y), self.heads)), rotate(split(self.k(y), self.kv_heads))
-        y = F.scaled_dot_product_attention(q, repeat(k), repeat(split(self.v(y), self.kv_heads)), is_causal=True)
+        k, v = repeat(k), repeat(split(self.v(y), self.kv_heads))
+        # The exporter writes is_causal as a float32 mask, which would turn half the layer to float32.
+        if torch.onnx.is_in_onnx_export():
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.o(y.transpose(1, 2).reshape(batch, length, width))
         y = self.norm2(x)
         return x + self.down(F.silu(self.gate(y)) * self.up(y))
@@ -132,11 +137,12 @@ class Llama(nn.Module):
         angles = torch.cat((angles, angles), -1)
         self.register_buffer("cosines", angles.cos())
         self.register_buffer("sines", angles.sin())
+        self.register_buffer("mask", torch.full((length, length), -math.inf).triu(1))
 
     def forward(self, ids):
         x = self.words(ids)
         for layer in self.layers:
-            x = layer(x, self.cosines, self.sines)
+            x = layer(x, self.cosines, self.sines, self.mask)
         return F.linear(self.norm(x), self.words.weight)
 
 
