@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <limits>
 #include <map>
-#include <mutex>
 #include <thread>
 
 #include <fmt/core.h>
@@ -17,16 +17,12 @@ namespace {
 
 constexpr const char* choice_kinds[] = {"choice-none", "choice-fast", "choice-full"};
 
-int candidates_for(Tune tune, bool cudnn) {
-    switch (tune) {
-        case Tune::None:
-            return 1;
-        case Tune::Fast:
-            return cudnn ? 4 : 6;
-        case Tune::Full:
-            return cudnn ? 16 : 32;
-    }
-    return 1;
+int matmul_candidates(Tune tune) { return tune == Tune::None ? 1 : tune == Tune::Fast ? 8 : 32; }
+// Those that have to be compiled take 0.2 to 2 s each.
+std::size_t cudnn_candidates(Tune tune, bool runtime_compiled) {
+    if (tune == Tune::None) return 1;
+    if (tune == Tune::Fast) return runtime_compiled ? 4 : 8;
+    return runtime_compiled ? 16 : 32;
 }
 int repeats_for(Tune tune) { return tune == Tune::Full ? 15 : 5; }
 
@@ -49,11 +45,23 @@ void store_choice(const TuneSetup& setup, const std::string& key, const std::str
                 reason);
 }
 
-CudnnLimits limits_of(const Step& step) {
+// All that cuDNN offers for a step; but those kernels that it would have to compile only where
+// there are no others, or where time does not matter.
+std::vector<CudnnCandidate> candidates_of(const Step& step, const DeviceProperties& device,
+                                          Tune tune) {
+    const auto& work = std::get<CudnnWork>(step.work);
     CudnnLimits limits;
     limits.max_workspace = workspace_bytes(step);
-    limits.tensor_cores = std::get<CudnnWork>(step.work).tensor_cores;
-    return limits;
+    limits.tensor_cores = work.tensor_cores;
+    if (tune != Tune::Full) {
+        limits.runtime_compiled = false;
+        try {
+            return list_candidates(work.problem, device, limits);
+        } catch (const CudnnUnsupported&) {
+            limits.runtime_compiled = true;
+        }
+    }
+    return list_candidates(work.problem, device, limits);
 }
 
 // Runs body(0) ... body(count - 1) on as many threads as there are processors.
@@ -75,6 +83,8 @@ struct Problem {
     std::vector<std::string> names;                        // cuDNN: candidates not tried yet
     std::size_t wanted = 1;                                // how many of them to try
     std::vector<std::pair<std::string, CudnnPlan>> plans;  // built, the best guess first
+    std::optional<CudnnPlan> stored;                       // from the cache
+    bool was_tuned = false;                                // in an earlier process
     bool chosen = false;
     std::string reason;  // why one did not build
 };
@@ -102,7 +112,7 @@ class Chooser {
             (matmul ? matmuls : cudnns)[key].steps.push_back(i);
         }
         for (const auto& [key, problem] : matmuls) choose_matmul(key, problem);
-        for (auto& [key, problem] : cudnns) load_stored(key, problem);
+        load_stored(cudnns);
         build(cudnns);
         for (auto& [key, problem] : cudnns)
             if (!problem.chosen) choose_cudnn(key, problem);
@@ -144,7 +154,7 @@ class Chooser {
                 return use(algo);
             }
         }
-        const auto algos = matmul->candidates(candidates_for(setup_.tune, false), workspace);
+        const auto algos = matmul->candidates(matmul_candidates(setup_.tune), workspace);
         if (algos.empty())
             no_algorithm(ErrorSource::CublasLt, to_text(work.desc, slots.c >= 0), "");
         std::size_t best = 0;
@@ -164,7 +174,7 @@ class Chooser {
     // The stored form of a plan is tied to the problem, the kind of GPU and the version of cuDNN:
     // all of them are in the key.
     std::optional<CudnnPlan> load(const std::string& key, const CudnnProblem& problem,
-                                  const std::string& name) {
+                                  const std::string& name) const {
         const auto text = setup_.cache->get("plan", key + " " + name);
         if (!text) return std::nullopt;
         try {
@@ -176,26 +186,43 @@ class Chooser {
         }
     }
 
-    void load_stored(const std::string& key, Problem& problem) {
+    // What the cache has, else the names to try.
+    void find(const std::string& key, Problem& problem) const {
         const Step& step = first_step(problem);
         const auto& work = std::get<CudnnWork>(step.work);
         if (const auto name = stored_choice(setup_, key)) {
-            if (auto plan = load(key, work.problem, *name)) {
-                counts_.plans_from_cache++;
-                counts_.problems_from_cache++;
-                return use(problem, *plan);
-            }
+            problem.was_tuned = true;
+            problem.stored = load(key, work.problem, *name);
+            if (problem.stored) return;
             problem.names = {*name};
-        } else {
-            problem.wanted = static_cast<std::size_t>(candidates_for(setup_.tune, true));
         }
-        const auto candidates = list_candidates(work.problem, device_, limits_of(step));
+        const auto candidates = candidates_of(step, device_, setup_.tune);
+        if (problem.names.empty() && !candidates.empty())
+            problem.wanted = cudnn_candidates(setup_.tune, candidates[0].runtime_compiled);
         append_names(problem.names, candidates, true);
         append_names(problem.names, candidates, false);
-        if (setup_.tune != Tune::None || !setup_.cache || problem.names.empty()) return;
-        if (auto plan = load(key, work.problem, problem.names[0])) {
+        if (setup_.tune == Tune::None && setup_.cache && !problem.names.empty())
+            problem.stored = load(key, work.problem, problem.names[0]);
+    }
+
+    void load_stored(std::map<std::string, Problem>& problems) {
+        std::vector<std::pair<const std::string, Problem>*> all;
+        for (auto& entry : problems) all.push_back(&entry);
+        std::vector<std::exception_ptr> errors(all.size());
+        in_parallel(all.size(), [&](std::size_t i) {
+            try {
+                find(all[i]->first, all[i]->second);
+            } catch (...) {
+                errors[i] = std::current_exception();
+            }
+        });
+        for (const std::exception_ptr& error : errors)
+            if (error) std::rethrow_exception(error);
+        for (auto& [key, problem] : problems) {
+            if (!problem.stored) continue;
             counts_.plans_from_cache++;
-            use(problem, *plan);
+            counts_.problems_from_cache += problem.was_tuned;
+            use(problem, *problem.stored);
         }
     }
 

@@ -9,6 +9,7 @@
 
 #include "executor/algorithms.h"
 #include "executor/kernels.h"
+#include "executor/overlap.h"
 #include "executor/strided_copy.h"
 
 namespace kn::cuda {
@@ -168,13 +169,18 @@ std::size_t Executor::State::constant_bytes() const {
 
 void Executor::State::prepare() {
     DiskCache* cache = options.cache ? DiskCache::shared() : nullptr;
-    std::vector<PlanKernel> sources = plan->kernels;
+    const bool overlap =
+        options.overlap != Overlap::None && can_overlap(device().properties().compute());
+    std::vector<PlanKernel> sources;
+    for (const PlanKernel& kernel : plan->kernels)
+        sources.push_back(overlap ? with_wait(kernel) : kernel);
     for (PlanKernel& kernel : cuda::copy_kernels()) sources.push_back(std::move(kernel));
     auto kernels = load_kernels(device(), sources, cache, setup);
     copy_kernels.assign(kernels.begin() + static_cast<std::ptrdiff_t>(plan->kernels.size()),
                         kernels.end());
     std::map<const Kernel*, std::size_t> allowed;
-    for (const Step& step : plan->steps) {
+    for (std::size_t i = 0; i < plan->steps.size(); i++) {
+        const Step& step = plan->steps[i];
         Launch& launch = launches.emplace_back();
         launch.operands = operand_addresses(step);
         launch.has_workspace = has_workspace(step);
@@ -185,6 +191,7 @@ void Executor::State::prepare() {
             config.grid = work->grid;
             config.block = work->block;
             config.shared_bytes = work->shared_bytes;
+            config.overlap_previous = overlap && may_overlap(*plan, i, options.overlap);
             launch.work = KernelLaunch{kernel, config, work->scalars};
             std::size_t& most = allowed[kernel.get()];
             if (work->shared_bytes > device().properties().shared_per_block &&

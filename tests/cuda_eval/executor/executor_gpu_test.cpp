@@ -166,6 +166,35 @@ TEST(GpuExecutor, NeitherAllocatesNorCompilesInRun) {
     EXPECT_EQ(after.graphs_captured, before.graphs_captured);
 }
 
+// Kernels that start early must still see all that those before them wrote, and not overwrite what
+// those still read.
+TEST(GpuExecutor, KeepsOrderWhereKernelsOverlap) {
+    KN_REQUIRE_GPU();
+    constexpr std::size_t count = 40;
+    for (const std::int64_t n : {1000, 3000001}) {
+        const auto plan =
+            std::make_shared<const Plan>(test::rotate_plan(Device(0).properties(), n, count));
+        Tensor x(DType::I32, {n});
+        auto values = x.mutable_data<std::int32_t>();
+        std::iota(values.begin(), values.end(), 0);
+        for (const bool use_graph : {true, false})
+            for (const Overlap overlap : {Overlap::None, Overlap::Own, Overlap::All}) {
+                Executor executor(plan, Device(0), {.use_graph = use_graph, .overlap = overlap});
+                for (int round = 0; round < 3; round++) {
+                    const auto y = executor.run({x}).at(0);
+                    for (std::int64_t i = 0; i < n; i++) {
+                        std::int64_t at = i;
+                        for (std::size_t k = 0; k < count; k++) at = (at * 7 + 1) % n;
+                        ASSERT_EQ(y.data<std::int32_t>()[static_cast<std::size_t>(i)],
+                                  at + static_cast<std::int64_t>(count))
+                            << "element " << i << " of " << n << ", graph " << use_graph
+                            << ", overlap " << static_cast<int>(overlap);
+                    }
+                }
+            }
+    }
+}
+
 TEST(GpuExecutor, SharesWeightsAndKernels) {
     KN_REQUIRE_GPU();
     const auto plan = affine(2);
@@ -228,7 +257,7 @@ TEST(GpuExecutor, SaysHowMuchMemoryIsMissing) {
             EXPECT_NE(std::string(error.what()).find("are free"), std::string::npos)
                 << error.what();
         }
-    EXPECT_EQ(device.memory().free, free);
+    EXPECT_GE(device.memory().free, free);
     const Tensor x = filled(1, 1);
     expect_affine(Executor(fits, device).run({x}), x, 2);
 }

@@ -82,4 +82,48 @@ inline cuda::Plan affine_plan(const cuda::DeviceProperties& device, std::int64_t
     return plan;
 }
 
+inline constexpr const char* rotate_source = R"(
+extern "C" __global__ void kn_rotate(const int* x, int* y, long long n) {
+    long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    if (i < n) y[i] = x[(i * 7 + 1) % n] + 1;
+})";
+
+/// `count` steps over i32[size], each of which reads what all blocks of the one before it wrote,
+/// and writes what the one before that read: y[i] = x[index(i)] + count.
+inline cuda::Plan rotate_plan(const cuda::DeviceProperties& device, std::int64_t size,
+                              std::size_t count) {
+    using Kind = cuda::Buffer::Kind;
+    Graph graph;
+    const Var x = graph.input("x", DType::I32, {size});
+    const Var y = -x;
+    graph.output("y", y);
+    cuda::Plan plan;
+    plan.graph = std::make_shared<const Graph>(std::move(graph));
+    plan.device = device;
+    const auto bytes = static_cast<std::size_t>(size) * 4;
+    plan.buffers = {buffer(Kind::Input, bytes, 0, "x"), buffer(Kind::Output, bytes, 0, "y"),
+                    buffer(Kind::Arena, bytes, 0, "even"), buffer(Kind::Arena, bytes, 0, "odd")};
+    plan.arena_bytes = 2 * ((bytes + 255) / 256 * 256);
+    plan.buffers[3].offset = plan.arena_bytes / 2;
+    plan.kernels = {{"kn_rotate", rotate_source, {}}};
+    const auto ref = [&](std::size_t b) {
+        return row_major(static_cast<std::uint32_t>(b), DType::I32, {size});
+    };
+    for (std::size_t i = 0; i < count; i++) {
+        cuda::Step s;
+        s.name = "rotate";
+        cuda::KernelWork work;
+        work.grid.x = static_cast<unsigned>((size + 127) / 128);
+        work.block.x = 128;
+        work.scalars = {size};
+        s.work = work;
+        s.operands = {{ref(i == 0 ? 0 : 2 + i % 2), cuda::Access::Read, "x"},
+                      {ref(i + 1 == count ? 1 : 2 + (i + 1) % 2), cuda::Access::Write, "y"}};
+        plan.steps.push_back(s);
+    }
+    plan.inputs = {ref(0)};
+    plan.outputs = {ref(1)};
+    return plan;
+}
+
 }  // namespace kn::test

@@ -12,6 +12,7 @@
 #include "executor/constants.h"
 #include "executor/kernels.h"
 #include "executor/launch.h"
+#include "executor/overlap.h"
 #include "executor/state.h"
 #include "executor/strided.h"
 #include "hand_plans.h"
@@ -224,6 +225,32 @@ TEST(CompileKernels, SharesPrograms) {
     EXPECT_EQ(compiled[0].name, compiled[5].name);
     EXPECT_NE(compiled[6].image, compiled[0].image);
     EXPECT_TRUE(compiled[6].name.starts_with("kn_other_"));
+}
+
+TEST(Overlap, PutsTheWaitFirst) {
+    const PlanKernel kernel{"kn_k",
+                            "// kn_k is\n#define KERNEL(a) a\nKN_KERNEL __launch_bounds__(32)\n "
+                            "kn_k (int (&a)(int), float* b)\n{ b[0] = 1; }",
+                            {}};
+    const std::string source = with_wait(kernel).source;
+    EXPECT_NE(source.find("float* b)\n{\n    asm volatile(\"griddepcontrol.wait;"),
+              std::string::npos)
+        << source;
+    EXPECT_GT(source.find("b[0] = 1"), source.find("launch_dependents"));
+    EXPECT_THROW(with_wait({"kn_other", kernel.source, {}}), InternalError);
+    EXPECT_EQ(compile_kernels({with_wait({"kn_affine", test::affine_source, {}})}, {}).size(), 1u);
+    const Plan plan = test::affine_plan(test::h200(), 100, counting({100}));
+    EXPECT_FALSE(may_overlap(plan, 0, Overlap::All));
+    EXPECT_FALSE(may_overlap(plan, 1, Overlap::None));
+    EXPECT_TRUE(may_overlap(plan, 1, Overlap::Own));
+    Plan other = plan;
+    other.steps[0].work = MatMulWork{};
+    EXPECT_FALSE(may_overlap(other, 1, Overlap::Own));
+    EXPECT_TRUE(may_overlap(other, 1, Overlap::All));
+    other.steps[0].work = ClearWork{};
+    EXPECT_FALSE(may_overlap(other, 1, Overlap::All));
+    other.steps[1].work = MatMulWork{};
+    EXPECT_FALSE(may_overlap(other, 1, Overlap::All));
 }
 
 TEST(CompileKernels, NamesTheKernelAtFault) {

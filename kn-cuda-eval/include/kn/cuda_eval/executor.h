@@ -21,22 +21,32 @@ namespace kn::cuda {
 
 using Tune = Tuning;
 
+/// Which kernels of ours may start before the one in front of them has ended (sm_90 and newer).
+enum class Overlap {
+    None,
+    Own,  ///< those behind kernels of ours
+    All,  ///< those behind libraries' kernels too
+};
+
 struct ExecutorOptions {
-    Tune tune = Tune::Fast;  ///< time the libraries' candidates on the device
-    bool use_graph = true;   ///< capture the steps into a CUDA graph
-    bool cache = true;       ///< kernels and tuned algorithms on disk ($XDG_CACHE_HOME/kn)
+    Tune tune = Tune::Fast;               ///< time the libraries' candidates on the device
+    bool use_graph = true;                ///< capture the steps into a CUDA graph
+    /// Measured on an H200: 5 % faster for some chains of small kernels, 10 % slower for others.
+    Overlap overlap = Overlap::None;
+    bool cache = true;  ///< kernels and tuned algorithms on disk ($XDG_CACHE_HOME/kn)
 };
 
 /// What making an executor took; `run` changes none of it but graphs_captured.
 struct ExecutorSetup {
-    std::size_t kernels_compiled = 0;    ///< by NVRTC
-    std::size_t kernels_from_cache = 0;  ///< from disk; those that another executor had are in neither
-    std::size_t plans_built = 0;         ///< cuDNN plans, those tried for their speed included
+    std::size_t kernels_compiled = 0;  ///< by NVRTC
+    std::size_t kernels_from_cache =
+        0;                        ///< from disk; those that another executor had are in neither
+    std::size_t plans_built = 0;  ///< cuDNN plans, those tried for their speed included
     std::size_t plans_from_cache = 0;
-    std::size_t problems_tuned = 0;      ///< library problems whose candidates were timed
+    std::size_t problems_tuned = 0;  ///< library problems whose candidates were timed
     std::size_t problems_from_cache = 0;
     std::size_t graphs_captured = 0;
-    std::size_t allocations = 0;         ///< of device and pinned memory
+    std::size_t allocations = 0;  ///< of device and pinned memory
     double ms = 0;
 };
 
