@@ -273,7 +273,8 @@ class UNet(nn.Module):
         self.register_buffer("frequencies", frequencies)
 
     def forward(self, x, step, context):
-        angles = step[:, None] * self.frequencies[None]
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        angles = step[:, None].to(wide) * self.frequencies[None].to(wide)
         time = self.time2(F.silu(self.time1(torch.cat((angles.cos(), angles.sin()), -1).to(x.dtype))))
         x = self.enter(x)
         skips, shrink, grow = [x], iter(self.shrink), iter(self.grow)
