@@ -98,20 +98,20 @@ class Grouping {
     std::vector<Decision> decisions_;
 };
 
-/// One idea each, in src/rules/<family>.cpp. Rules run in the order of the table over all live
-/// values, last value first (so that the end of a pattern, which sees all of it, is met before its
-/// parts), until one has grouped the value; what no library rule takes is grouped by the last ones:
-/// special, rows, pointwise. When a rule meets a value, all its users have been met, so is_stored
-/// says whether one of them wants it in memory; a rule may also store it by itself (because it is
-/// dear and has many users). A value that is neither grouped nor stored in the end is inlined.
-/// Not offered to rules: inputs, constants, op::Result (the rule of its source makes it an output),
+/// One idea each, in src/rules/<family>.cpp. Rules run in two phases: first what gets a step of a
+/// library or a kernel of its own, then everything else (rows, pointwise), which so knows what is
+/// in memory. A phase offers all live values, last value first (so that the end of a pattern, which
+/// sees all of it, is met before its parts), to its rules in the order of the table until one has
+/// grouped the value; all users of a value are met before it. A rule may store a value by itself
+/// (because it is dear and has many users). A value that is neither grouped nor stored in the end is
+/// inlined. Not offered: inputs, constants, op::Result (the rule of its source makes it an output),
 /// values that are grouped already, and those without elements.
 struct Rule {
     PlannerRule info;
     /// Tries to make a group with `value` as the last value of the pattern.
     void (*apply)(Grouping& grouping, Value value);
 };
-const std::vector<Rule>& rule_table();
+const std::vector<std::vector<Rule>>& rule_phases();
 
 /// Offers all live values to the rules.
 void apply_rules(Grouping& grouping);

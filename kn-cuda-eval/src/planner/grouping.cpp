@@ -92,13 +92,14 @@ void Grouping::decide(const std::string& rule, bool taken, Value where, const st
 void apply_rules(Grouping& grouping) {
     const Graph& graph = grouping.graph();
     const auto& disabled = grouping.options().disabled_rules;
-    for (auto it = grouping.live().rbegin(); it != grouping.live().rend(); ++it) {
-        if (graph.get_if<op::Result>(*it)) continue;
-        for (const Rule& rule : rule_table()) {
-            if (grouping.is_grouped(*it)) break;
-            if (!disabled.count(std::string(rule.info.name))) rule.apply(grouping, *it);
+    for (const std::vector<Rule>& phase : rule_phases())
+        for (auto it = grouping.live().rbegin(); it != grouping.live().rend(); ++it) {
+            if (graph.get_if<op::Result>(*it)) continue;
+            for (const Rule& rule : phase) {
+                if (grouping.is_grouped(*it)) break;
+                if (!disabled.count(std::string(rule.info.name))) rule.apply(grouping, *it);
+            }
         }
-    }
 }
 
 std::vector<Value> reads_of(const Grouping& grouping, const Group& group) {

@@ -3,21 +3,23 @@
 
 namespace kn::cuda {
 
-const std::vector<Rule>& rule_table() {
-    static const std::vector<Rule> table = [] {
+const std::vector<std::vector<Rule>>& rule_phases() {
+    const auto joined = [](std::initializer_list<std::vector<Rule>> families) {
         std::vector<Rule> all;
-        for (const auto& family :
-             {output_rules(), depthwise_rules(), tensor_product_rules(), conv_rules(),
-              matmul_rules(), attention_rules(), special_rules(), rows_rules(), pointwise_rules()})
-            all.insert(all.end(), family.begin(), family.end());
+        for (const auto& family : families) all.insert(all.end(), family.begin(), family.end());
         return all;
-    }();
-    return table;
+    };
+    static const std::vector<std::vector<Rule>> phases = {
+        joined({output_rules(), depthwise_rules(), tensor_product_rules(), conv_rules(),
+                matmul_rules(), attention_rules(), special_rules()}),
+        joined({rows_rules(), pointwise_rules()})};
+    return phases;
 }
 
 std::vector<PlannerRule> planner_rules() {
     std::vector<PlannerRule> out = preparations();
-    for (const Rule& rule : rule_table()) out.push_back(rule.info);
+    for (const auto& phase : rule_phases())
+        for (const Rule& rule : phase) out.push_back(rule.info);
     return out;
 }
 
