@@ -1,4 +1,5 @@
 // Every network of the zoo planned for an H200 in every precision, and every kernel compiled.
+#include <dlfcn.h>
 #include <fmt/core.h>
 
 #include <map>
@@ -52,6 +53,14 @@ void expect_sound(const Plan& plan) {
         for (const Operand& operand : step.operands)
             if (operand.access != Access::Read) written.insert(operand.tensor.buffer);
     }
+    for (const Step& step : plan.steps)
+        if (const auto* cudnn = std::get_if<CudnnWork>(&step.work)) {
+            const auto described = operands(cudnn->problem);
+            for (std::size_t i = 0; i < described.size(); i++) {
+                EXPECT_EQ(described[i].tensor.dims, step.operands.at(i).tensor.shape);
+                EXPECT_EQ(described[i].tensor.strides, step.operands.at(i).tensor.strides);
+            }
+        }
     for (const TensorRef& output : plan.outputs)
         EXPECT_TRUE(plan.buffers[output.buffer].bytes == 0 || written.count(output.buffer));
 }
@@ -96,24 +105,30 @@ class Kernels {
     std::map<std::vector<std::string>, std::vector<std::pair<std::string, std::string>>> groups_;
 };
 
-// KN_ZOO=NAME plans the cases whose name contains NAME alone.
-TEST(Zoo, IsPlannedInEveryPrecisionAndItsKernelsCompile) {
+// Calls `use` with every case's graph; KN_ZOO=NAME: of the cases whose name contains NAME alone.
+void for_each_case(const std::function<void(const std::string&, const Graph&)>& use) {
     const char* only = std::getenv("KN_ZOO");
-    Kernels kernels;
-    std::size_t planned = 0, refused = 0;
-    std::map<std::string, std::size_t> steps;
     for (const auto& folder : zoo_cases()) {
         const std::string name = folder.filename().string();
         if (only && name.find(only) == std::string::npos) continue;
         std::shared_ptr<const Graph> graph;
         ASSERT_NO_THROW(graph = case_graph(folder)) << name;
-        if (!graph) continue;
-        for (const Precision precision :
-             {Precision::F32, Precision::TF32, Precision::F16, Precision::BF16}) {
+        if (graph) use(name, *graph);
+    }
+}
+
+class Zoo : public testing::TestWithParam<std::vector<Precision>> {};
+
+TEST_P(Zoo, IsPlannedAndItsKernelsCompile) {
+    Kernels kernels;
+    std::size_t planned = 0, refused = 0;
+    std::map<std::string, std::size_t> steps;
+    for_each_case([&](const std::string& name, const Graph& graph) {
+        for (const Precision precision : GetParam()) {
             const std::string where = name + " " + name_of(precision);
             SCOPED_TRACE(where);
             try {
-                const Plan plan = cuda::plan(*graph, h200(), {.precision = precision});
+                const Plan plan = cuda::plan(graph, h200(), {.precision = precision});
                 expect_sound(plan);
                 kernels.add(plan, where);
                 planned++;
@@ -126,12 +141,46 @@ TEST(Zoo, IsPlannedInEveryPrecisionAndItsKernelsCompile) {
                 ADD_FAILURE() << error.what();
             }
         }
-    }
+    });
     kernels.compile_all();
     fmt::print("{} planned, {} refused, {} kernels compiled; steps:", planned, refused,
                kernels.size());
     for (const auto& [name, count] : steps) fmt::print(" {} {}", count, name);
     fmt::print("\n");
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, Zoo,
+                         testing::Values(std::vector{Precision::F32, Precision::TF32},
+                                         std::vector{Precision::F16}, std::vector{Precision::BF16}),
+                         [](const auto& info) { return name_of(info.param.front()); });
+
+// Attention kernels are compiled at run time, so that cuDNN names them only where a driver is.
+TEST(ZooAttention, IsWhatCudnnTakes) {
+    if (!dlopen("libcuda.so.1", RTLD_LAZY))
+        GTEST_SKIP() << "there is no libcuda.so.1; the test fake_driver runs this with a fake one";
+    std::set<std::string> seen;
+    for_each_case([&](const std::string& name, const Graph& graph) {
+        SCOPED_TRACE(name);
+        Plan plan;
+        try {
+            plan = cuda::plan(graph, h200(), {.precision = Precision::F16});
+        } catch (const GraphError&) {
+            return;  // the test above says whether that may be
+        }
+        for (const Step& step : plan.steps) {
+            const auto* cudnn = std::get_if<CudnnWork>(&step.work);
+            if (!cudnn || !std::holds_alternative<SdpaDesc>(cudnn->problem)) continue;
+            if (!seen.insert(to_text(cudnn->problem)).second) continue;
+            CudnnLimits limits;
+            limits.max_workspace = 0;
+            for (const Operand& operand : step.operands)
+                if (operand.access == Access::Scratch)
+                    limits.max_workspace = plan.buffers[operand.tensor.buffer].bytes;
+            EXPECT_NO_THROW(list_candidates(cudnn->problem, plan.device, limits))
+                << to_text(cudnn->problem);
+        }
+    });
+    fmt::print("{} problems\n", seen.size());
 }
 
 }  // namespace
