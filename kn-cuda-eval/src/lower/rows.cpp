@@ -531,7 +531,9 @@ Form choose(std::int64_t rows, std::int64_t length, bool columns, int vector, in
         if (form.threads == 1) form.threads = length > 32 ? 4 : 1;
         return form;
     }
-    const bool wide = vector >= 4;  // otherwise neighbours go to neighbouring threads
+    // Otherwise neighbours go to neighbouring threads. (The vector is the result's; the reduced rows
+    // may have another length.)
+    const bool wide = vector >= 4 && length % vector == 0;
     if (length <= 1024) {
         form.kind = Form::Kind::Warp;
         form.threads = power_of_two((length + 3) / 4, 1, 32);
