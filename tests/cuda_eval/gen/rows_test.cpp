@@ -62,6 +62,16 @@ TEST(RowsFusion, SoftmaxOfParts) {
     EXPECT_EQ(expect_same(g).steps.size(), 1u);
 }
 
+// The result's axis suits vectors, the reduced one does not.
+TEST(RowsFusion, ReducedRowsOfAnotherLength) {
+    Graph g;
+    const Var mask = g.input("mask", DType::F32, {4, 18});
+    const Var x = g.input("x", DType::F32, {2, 3, 4, 8});
+    const Var sums = reduce(ReduceOp::Max, mask, {1}, true);
+    g.output("y", x * broadcast_to(reshape(sums, {1, 1, 4, 1}), {2, 3, 4, 8}));
+    expect_same(g);
+}
+
 TEST(RowsFusion, OfTransposedOperand) {
     Graph g;
     const Var x = g.input("x", DType::F32, {50, 60});
