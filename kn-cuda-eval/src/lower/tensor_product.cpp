@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 
 #include <fmt/core.h>
 
@@ -36,16 +37,20 @@ struct Tiles {
 
 // Measured on an H200 with large products; two blocks on a multiprocessor hide each other's
 // barriers.
-constexpr Tiles tile_table[] = {
+constexpr Tiles split_tiles[] = {
     {256, 64, 3, 1, 1.05},
     {128, 64, 3, 2, 1.0},
     {128, 128, 3, 1, 1.0},
 };
+constexpr Tiles plain_tiles[] = {
+    {128, 128, 3, 2, 1.0},
+    {128, 64, 3, 2, 0.7},
+};
 
-Tiles choose_tiles(const Sizes& sizes, int sm_count) {
-    Tiles best = tile_table[0];
+Tiles choose_tiles(std::span<const Tiles> table, const Sizes& sizes, int sm_count) {
+    Tiles best = table[0];
     double best_time = std::numeric_limits<double>::infinity();
-    for (const Tiles& tiles : tile_table) {
+    for (const Tiles& tiles : table) {
         const std::int64_t count = ((sizes.m + tiles.rows - 1) / tiles.rows) *
                                    ((sizes.n + tiles.columns - 1) / tiles.columns);
         const std::int64_t most = (count + sm_count - 1) / sm_count;  // on one multiprocessor
@@ -68,6 +73,13 @@ bool is_plain(const op::Conv& conv, const Ints& w) {
            std::ranges::all_of(conv.strides, [](std::int64_t s) { return s == 1; });
 }
 
+TensorProduct::Arithmetic arithmetic_of(const PlanOptions& options, DType dtype) {
+    if (dtype == DType::F16) return TensorProduct::Arithmetic::F16;
+    if (dtype == DType::BF16) return TensorProduct::Arithmetic::BF16;
+    return options.precision == Precision::TF32 ? TensorProduct::Arithmetic::TF32
+                                                : TensorProduct::Arithmetic::Split;
+}
+
 std::optional<std::string> why_no_form(const Graph& graph, Value product) {
     const auto operands = inputs_of(graph[product].operation);
     if (constant_parts(graph, operands[1]).empty()) return "the second operand is no weight";
@@ -80,7 +92,8 @@ std::optional<std::string> why_no_form(const Graph& graph, Value product) {
     }
     if (w.size() != 4) return "it has not two spatial axes";
     if (conv->groups != 1) return "it has groups";
-    const std::int64_t multiple = is_plain(*conv, w) ? 4 : 32;
+    const auto bytes = static_cast<std::int64_t>(size_of(graph.dtype(product)));
+    const std::int64_t multiple = (is_plain(*conv, w) ? 16 : 128) / bytes;
     if (w[1] % multiple != 0)
         return fmt::format("{} channels are no multiple of {}", w[1], multiple);
     return std::nullopt;
@@ -96,8 +109,11 @@ class Lowering {
 
     void run() {
         const Sizes sizes = sizes_of(graph_, group_.anchor);
-        const Tiles tiles = choose_tiles(sizes, placement_.plan().device.sm_count);
-        product_.arithmetic = TensorProduct::Arithmetic::Split;
+        const DType dtype = graph_.dtype(group_.anchor);
+        product_.arithmetic = arithmetic_of(placement_.plan().options, dtype);
+        const bool split = product_.arithmetic == TensorProduct::Arithmetic::Split;
+        const Tiles tiles = choose_tiles(split ? std::span<const Tiles>(split_tiles) : plain_tiles,
+                                         sizes, placement_.plan().device.sm_count);
         product_.m = sizes.m;
         product_.n = sizes.n;
         product_.k = sizes.k;
@@ -108,8 +124,7 @@ class Lowering {
         product_.blocks = tiles.blocks;
         const TensorRef x = conv_ ? image() : rows();
         const AxisOrder order = conv_ ? AxisOrder{0, 2, 3, 1} : AxisOrder{1, 0};
-        const TensorRef w =
-            placement_.constant(group_.roles.at(conv_ ? "w" : "b"), DType::F32, order);
+        const TensorRef w = placement_.constant(group_.roles.at(conv_ ? "w" : "b"), dtype, order);
         if (const auto why = product_.why_not()) throw GraphError("tensor core product: " + *why);
         emit(x, w);
     }
@@ -119,11 +134,13 @@ class Lowering {
         return alignment_of(placement_.plan(), tensor) >= 16;
     }
 
+    std::int64_t chunk() const { return 16 / product_.element_bytes(); }
+
     // x [m, k] with rows contiguous.
     TensorRef rows() {
         const Value a = group_.roles.at("a");
         if (const auto view = placement_.view(a); view && view->strides[1] == 1 &&
-                                                  view->strides[0] % 4 == 0 &&
+                                                  view->strides[0] % chunk() == 0 &&
                                                   view->strides[0] > 0 && aligned(*view)) {
             product_.row_stride = view->strides[0];
             return *view;
@@ -136,8 +153,9 @@ class Lowering {
     TensorRef image() {
         const Value value = group_.roles.at("x");
         const auto fits = [&](const TensorRef& x) {
-            return x.strides[1] == 1 && x.strides[0] % 4 == 0 && x.strides[2] % 4 == 0 &&
-                   x.strides[3] % 4 == 0 && x.strides[3] > 0 && aligned(x);
+            return x.strides[1] == 1 && x.strides[0] % chunk() == 0 &&
+                   x.strides[2] % chunk() == 0 && x.strides[3] % chunk() == 0 && x.strides[3] > 0 &&
+                   aligned(x);
         };
         auto view = placement_.view(value);
         const TensorRef x = view && fits(*view) ? *view : placement_.copy_of(value, {0, 2, 3, 1});
@@ -190,12 +208,14 @@ class Lowering {
         emitter.computes(group_.outputs);
         const std::string px = draft.operands.pointer(x, Access::Read, "x");
         const std::string pw = draft.operands.pointer(w, Access::Read, "w");
+        const char* const element = product_.element_bytes() == 2 ? "unsigned short" : "float";
         const int width = product_.tile_columns / lanes;
         code.line(
             fmt::format("const long long row0 = (long long)blockIdx.x * {};", product_.tile_rows));
-        code.line(
-            fmt::format("const float* const tile = kn_product_tile({}, {}, row0, blockIdx.y * {});",
-                        px, pw, product_.tile_columns));
+        code.line(fmt::format(
+            "const float* const tile = kn_product_tile((const {0}*){1}, (const {0}*){2}, row0, "
+            "blockIdx.y * {3});",
+            element, px, pw, product_.tile_columns));
         code.open(fmt::format("for (int i = threadIdx.x; i < {}; i += {})",
                               product_.tile_rows * width, product_.threads()));
         code.line(fmt::format("const float* const from = tile + i / {0} * {1} + i % {0} * {2};",
@@ -254,8 +274,11 @@ class Lowering {
 std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value product) {
     const Graph& graph = grouping.graph();
     if (grouping.device().compute() != 90) return "the device is none of Hopper's";
-    if (grouping.options().precision != Precision::F32 || graph.dtype(product) != DType::F32)
-        return "the libraries do this type well";
+    const DType dtype = graph.dtype(product);
+    const bool matmul = graph.get_if<op::MatMul>(product) != nullptr;
+    const bool exact = dtype == DType::F32 && grouping.options().precision == Precision::F32;
+    if (matmul && !exact) return "cuBLASLt does this type well";
+    if (dtype != DType::F32 && !is_half(dtype)) return "it is of another type";
     if (const auto why = why_no_form(graph, product)) return why;
     const Sizes sizes = sizes_of(graph, product);
     const std::int64_t tiles = ((sizes.m + 127) / 128) * ((sizes.n + 63) / 64);

@@ -68,8 +68,10 @@ void tensor_product(Grouping& grouping, Value value) {
         const auto* broadcast = graph.get_if<op::Broadcast>(other);
         grouping.demand(broadcast ? broadcast->x : other);
     }
+    const bool exact =
+        graph.dtype(found.main) == DType::F32 && grouping.options().precision == Precision::F32;
     group.reason = std::string(conv ? "convolution" : "product") +
-                   " in float32 by three TF32 products, with " +
+                   (exact ? " in float32 by three TF32 products, with " : " with ") +
                    std::to_string(found.swallowed.size()) + " operations behind it";
     grouping.decide(group.rule, true, value, group.reason);
     grouping.add(std::move(group), found.swallowed);
@@ -79,7 +81,7 @@ void tensor_product(Grouping& grouping, Value value) {
 
 std::vector<Rule> tensor_product_rules() {
     return {{{"tensor core product",
-              "A float32 product or convolution by a weight, with all elementwise operations "
+              "A convolution or float32 product by a weight, with all elementwise operations "
               "behind it, on Hopper's tensor cores "
               "without loss of accuracy"},
              tensor_product}};

@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
-#include <kn/cuda_eval/plan.h>
+#include <kn/cuda_eval/executor.h>
 #include <kn/graph/builder.h>
+#include <kn/graph/cpu.h>
+#include <kn/graph/precision.h>
 #include <kn/graph/random.h>
+#include <kn/testing/compare.h>
 
 #include "codegen/emit.h"
 #include "executor/kernels.h"
@@ -53,8 +56,12 @@ TEST(TensorProductPlan, AConvolutionWithResidualAndActivation) {
     const Var w = weight(graph, {64, 64, 3, 3});
     const Var y = conv(x, w, weight(graph, {64}), {.pads = {1, 1, 1, 1}});
     graph.output("y", silu(conv(relu(y), w, {}, {.pads = {1, 1, 1, 1}}) + y));
-    const Plan plan = cuda::plan(graph, h200());
-    EXPECT_NE(product_step(plan), nullptr) << plan.to_string();
+    for (const Precision precision : {Precision::F32, Precision::TF32, Precision::F16}) {
+        PlanOptions options;
+        options.precision = precision;
+        const Plan plan = cuda::plan(graph, h200(), options);
+        EXPECT_NE(product_step(plan), nullptr) << plan.to_string();
+    }
 }
 
 TEST(TensorProductPlan, StridedWindowsAndSmallImages) {
@@ -76,6 +83,59 @@ TEST(TensorProductPlan, RefusedWhereTheLibrariesAreBetter) {
     PlanOptions options;
     options.precision = Precision::F16;
     EXPECT_EQ(product_step(cuda::plan(graph, h200(), options)), nullptr);
+}
+
+struct Bound {
+    Precision precision;
+    double of_peak;  ///< float32: some roundings; others: those of the inputs' type, summed over k
+};
+constexpr Bound bounds[] = {{Precision::F32, 1e-6},
+                            {Precision::TF32, 2e-3},
+                            {Precision::F16, 3e-3},
+                            {Precision::BF16, 2e-2}};
+
+/// On the GPU in every precision, against the CPU in double.
+void expect_right(const Graph& graph) {
+    if (device_count() == 0) GTEST_SKIP() << why_unavailable();
+    const std::vector<Tensor> inputs = random_inputs(graph);
+    const auto expected = cpu::run(to_precision(graph, DType::F64), inputs);
+    for (const Bound& bound : bounds) {
+        PlanOptions options;
+        options.precision = bound.precision;
+        const auto plan =
+            std::make_shared<const Plan>(cuda::plan(graph, Device(0).properties(), options));
+        if (bound.precision == Precision::F32) EXPECT_NE(product_step(*plan), nullptr);
+        const auto got = Executor(plan, Device(0)).run(inputs);
+        const auto difference = testing::compare(got.at(0), expected.at(0).cast(DType::F32),
+                                                 {.rtol = 0, .atol_of_peak = bound.of_peak});
+        EXPECT_TRUE(difference.equal)
+            << name_of(bound.precision) << ": " << difference.message << "\n"
+            << plan->to_string();
+    }
+}
+
+TEST(GpuTensorProduct, RowsThatDoNotFillATile) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({1003, 748}));
+    graph.output("y", gelu(linear(x, weight(graph, {748, 1030}), weight(graph, {1030}))));
+    expect_right(graph);
+}
+
+TEST(GpuTensorProduct, WindowsWithPaddingStrideAndDilation) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({17, 64, 37, 29}));
+    const Var y = conv(x, weight(graph, {136, 64, 3, 3}), weight(graph, {136}),
+                       {.strides = {2, 1}, .dilations = {1, 2}, .pads = {1, 2, 0, 1}});
+    graph.output("y", relu(y) * 0.5);
+    expect_right(graph);
+}
+
+TEST(GpuTensorProduct, ResidualsAndOneByOne) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({9, 64, 40, 40}));
+    const Var y = conv(x, weight(graph, {64, 64, 1, 1}), weight(graph, {64}), {});
+    graph.output("y", silu(y + x));
+    expect_right(graph);
 }
 
 }  // namespace
