@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 
-ALLOWED = ("control flow runs on the CPU only", "its result decides sizes")
+ALLOWED = ("control flow runs on the CPU only", "its result decides sizes", "a constant operand would do")
 LOST = ("context is gone", "context died", "illegal memory access", "device lost", "unspecified launch failure", "misaligned address")
 
 
@@ -80,6 +80,10 @@ def main():
     if args.json:
         args.json.write_text(json.dumps({name: {"status": s, "text": t} for name, (s, t) in sorted(got.items())}, indent=1))
 
+    # The bound is for networks of float32: others round by themselves.
+    index = args.folder / "index.json"
+    tolerances = {name: case.get("tolerance", {}) for name, case in json.loads(index.read_text()).items()} if index.exists() else {}
+    exact = {name for name in got if tolerances.get(name, {}).get("atol_of_peak", 0) <= (args.peak or 0)}
     bad, reasons = [], {}
     for name, (status, text) in sorted(got.items()):
         if status == "FAIL" and name in lossy:
@@ -92,7 +96,7 @@ def main():
                 if reason and not reason.startswith("no GPU plan"):
                     reason = re.sub(r"\(from [^)]*\)", "", reason)
                     reasons.setdefault(reason, []).append(name)
-        elif args.peak is not None:
+        elif args.peak is not None and name in exact:
             peak = float(re.search(r"max_rel_to_peak (\S+)", text)[1])
             if peak > args.peak:
                 bad.append(f"ABOVE {args.peak} {name} {text}")

@@ -27,7 +27,8 @@ double flops_per_clock(const Step& step) {
         if (is_half(dtype)) return 4096;
         return cudnn->tensor_cores ? 2048 : 256;
     }
-    return 256;
+    const auto* kernel = std::get_if<KernelWork>(&step.work);
+    return kernel ? kernel->flops_per_clock : 256;
 }
 
 }  // namespace
