@@ -18,10 +18,7 @@ bool needs_wide(const Placement& placement) {
 }  // namespace
 
 Emitter::Emitter(const Placement& placement, Code& code, KernelOperands& operands)
-    : placement_(placement),
-      code_(code),
-      operands_(operands),
-      math_(code, needs_wide(placement)) {
+    : placement_(placement), code_(code), operands_(operands), math_(code, needs_wide(placement)) {
     memo_.emplace_back();
     levels_.push_back(code.level());
 }
@@ -143,6 +140,13 @@ void Emitter::assign_in_branch(const std::string& variable, const std::string& e
                          : fmt::format("{} ? {} : {}", condition, expression, variable));
 }
 
+namespace {
+
+/// Accesses are as wide as their alignment, so they have a power of two of elements.
+bool whole_vectors(int lanes) { return lanes > 1 && (lanes & (lanes - 1)) == 0; }
+
+}  // namespace
+
 std::string Emitter::load(const TensorRef& tensor, const Index& index, const std::string& role) {
     const std::string pointer = operands_.pointer(tensor, Access::Read, role);
     const std::string offset = math_.dot(index, tensor.strides);
@@ -150,16 +154,18 @@ std::string Emitter::load(const TensorRef& tensor, const Index& index, const std
     loads_.push_back({checked_size(tensor.shape), offset, size_of(tensor.dtype)});
     const std::string guard = math_.depends(offset) ? guard_ : "";
     const auto part = math_.part(offset, "j");
-    const bool vector = lanes_ > 1 && part && part->factor == 1 &&
+    const bool vector = whole_vectors(lanes_) && part && part->factor == 1 &&
                         part->granularity % lanes_ == 0 && tensor.offset % lanes_ == 0 &&
                         !varies(guard);
     if (!vector) {
         const std::string read = fmt::format("kn_widen({}[{}])", pointer, offset);
-        return define(type, guard.empty() ? read : fmt::format("{} ? {} : ({})0", guard, read, type));
+        return define(type,
+                      guard.empty() ? read : fmt::format("{} ? {} : ({})0", guard, read, type));
     }
     const std::string name = code_.fresh("u");
     const std::string vector_type = fmt::format("kn_vector<{}, {}>", element, lanes_);
-    const std::string read = fmt::format("*(const {}*)({} + ({}))", vector_type, pointer, part->rest);
+    const std::string read =
+        fmt::format("*(const {}*)({} + ({}))", vector_type, pointer, part->rest);
     if (guard.empty()) {
         code_.line(fmt::format("const {} {} = {};", vector_type, name, read));
     } else {
@@ -181,7 +187,7 @@ void Emitter::store(const TensorRef& tensor, const Index& index, const std::stri
         is_half(tensor.dtype) ? fmt::format("kn_cast<{}>({})", type, variable) : variable;
     const auto part = math_.part(offset, "j");
     const std::string guard = guard_.empty() ? "" : fmt::format("if ({}) ", guard_);
-    if (lanes_ > 1 && varies(offset) && part && part->factor == 1 &&
+    if (whole_vectors(lanes_) && varies(offset) && part && part->factor == 1 &&
         part->granularity % lanes_ == 0 && tensor.offset % lanes_ == 0 && !varies(guard)) {
         const std::string vector = code_.fresh("u");
         code_.line(fmt::format("kn_vector<{}, {}> {};", type, lanes_, vector));

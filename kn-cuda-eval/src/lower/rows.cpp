@@ -289,7 +289,7 @@ class RowKernel {
     std::string reduced(Value value, const Index& index) {
         if (value == probed_) {
             probed_index_ = index;
-            return "0";
+            return literal(placement_.graph().dtype(value), 0);
         }
         const auto key = std::pair(value.index, statistics_index(value, index));
         if (auto found = results_.find(key); found != results_.end())

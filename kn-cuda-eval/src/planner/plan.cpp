@@ -8,8 +8,8 @@
 #include "codegen/emit.h"
 #include "planner/memory.h"
 #include "planner/placement.h"
-#include "rules/rules.h"
 #include "planner/prepare.h"
+#include "rules/rules.h"
 
 namespace kn::cuda {
 
@@ -39,6 +39,10 @@ class Problems {
 };
 
 void check_static(const Graph& graph, Problems& problems) {
+    for (const Value& value : graph.live())
+        if (const auto why = why_not_special(graph, value))
+            problems.add(describe(graph, value) + ": " + *why);
+    problems.throw_if_any();
     std::set<std::string> unbound;
     for (const Value& value : graph.live())
         for (const std::string& symbol : symbols_of(graph[value])) {
@@ -50,10 +54,6 @@ void check_static(const Graph& graph, Problems& problems) {
         names += (names.empty() ? "" : ", ") + printable(symbol);
     if (!names.empty())
         throw GraphError("a plan needs numbers for these sizes (bind them): " + names);
-    for (const Value& value : graph.live())
-        if (const auto why = why_not_special(graph, value))
-            problems.add(describe(graph, value) + ": " + *why);
-    problems.throw_if_any();
 }
 
 // Values that would have to be computed inside a kernel and cannot be.

@@ -6,7 +6,10 @@
 
 #include <kn/cuda_sys/device.h>
 
+#include "codegen/emit.h"
 #include "cuda_eval/parity/parity.h"
+#include "cuda_eval/plan/support.h"
+#include "executor/kernels.h"
 
 namespace kn::test {
 namespace {
@@ -214,6 +217,19 @@ TEST_P(ParityRandom, Graphs) {
         const Builder builder(recipe, built);
         ADD_FAILURE() << "KN_PARITY_SEEDS=" << seed << ":" << seed + 1 << ", cut down to " << recipe.steps.size()
                       << " operations: " << failure(recipe) << "\n" << built.graph.to_string();
+    }
+}
+
+// What the host's compiler takes need not be what NVRTC takes: graphs whose kernels it once refused.
+TEST_P(ParityRandom, KernelsCompile) {
+    for (const std::uint64_t seed : {9, 82, 130}) {
+        Recipe recipe{GetParam(), {}};
+        Random random(seed + 1000);
+        for (int i = 0; i < 14; i++) recipe.steps.push_back(random.bits());
+        Built built;
+        const Builder builder(recipe, built);
+        const cuda::Plan plan = cuda::plan(built.graph, h200());
+        EXPECT_NO_THROW(cuda::compile_kernels(plan.kernels, {.arch = "sm_90", .prelude = cuda::kernel_prelude()})) << "seed " << seed;
     }
 }
 
