@@ -28,6 +28,9 @@ function(kn_add_library suffix)
     set_target_properties(${target} PROPERTIES
         EXPORT_NAME ${suffix}
         DEFINE_SYMBOL ""
+        # Installed libraries find each other, and CUDA's where they were found.
+        INSTALL_RPATH $ORIGIN
+        INSTALL_RPATH_USE_LINK_PATH ON
         VERSION ${PROJECT_VERSION}
         SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
     set_property(GLOBAL APPEND PROPERTY KN_LIBRARIES ${target})
