@@ -23,6 +23,7 @@ try:
     from PIL import Image
     from transformers import CLIPTokenizer
     import variants
+    from make_schedules import CLASSES
 except ImportError as error:
     print("skipped:", error)
     sys.exit(77)
@@ -30,16 +31,6 @@ except ImportError as error:
 warnings.filterwarnings("ignore")
 diffusers.logging.set_verbosity_error()
 TOLERANCE = 2e-3
-
-NAMES = {
-    "pndm": ("PNDMScheduler", {}),
-    "ddim": ("DDIMScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
-    "dpm++": ("DPMSolverMultistepScheduler", {}),
-    "dpm++-karras": ("DPMSolverMultistepScheduler", dict(use_karras_sigmas=True)),
-    "lcm": ("LCMScheduler", {}),
-}
 RED, TWO = "a red ring on a white background", "a small yellow heart above a blue cross on a black background"
 CASES = {
     "euler_a": dict(prompts=[RED, TWO], scheduler="euler-a", steps=6, seed=5, guidance=3.0, width=160, negative="a green moon"),
@@ -110,7 +101,7 @@ class Reference:
     def scheduler(self, case):
         config = json.loads((self.model / "scheduler/scheduler_config.json").read_text()) | case.get("config", {})
         name = case.get("scheduler")
-        class_name, options = NAMES[name] if name else (config["_class_name"], {})
+        class_name, options = CLASSES[name] if name else (config["_class_name"], {})
         if class_name == "DDIMScheduler":
             options = dict(clip_sample=config.get("clip_sample", False))
         return getattr(diffusers, class_name).from_config(config, **options)

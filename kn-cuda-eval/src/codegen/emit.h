@@ -21,6 +21,8 @@ namespace kn::cuda {
 /// (float for half types).
 std::string c_type(DType dtype);
 std::string compute_type(DType dtype);
+/// The prelude's struct that joins elements; a mean is a sum, divided later.
+std::string reduce_type(ReduceOp op);
 /// Element `i` of a tensor as an exact C literal of the compute type.
 std::string literal(const Tensor& tensor, std::int64_t i);
 std::string literal(DType dtype, double value);

@@ -62,6 +62,8 @@ bool is_step(BinaryOp op) {
     }
 }
 
+}  // namespace
+
 std::string reduce_type(ReduceOp op) {
     switch (op) {
         case ReduceOp::Sum:
@@ -76,8 +78,6 @@ std::string reduce_type(ReduceOp op) {
     }
     return {};
 }
-
-}  // namespace
 
 std::string Emitter::rounded(Value x, const Index& index) {
     std::string variable = value(x, index);

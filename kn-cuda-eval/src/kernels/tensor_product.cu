@@ -45,7 +45,7 @@ __device__ __forceinline__ unsigned kn_low(float x) {
     return low;
 }
 
-// The rows of x that a thread copies: each KN_BM / 32 * 2 apart. A row outside the matrix has a negative first line.
+// The rows of x that a thread copies, kn_threads / 8 apart. A window outside the matrix begins far above the image.
 struct kn_rows {
     static constexpr int count = KN_BM * 8 / kn_threads;
     const KN_ELEMENT* base[count];
@@ -130,7 +130,7 @@ struct kn_weights {
 };
 
 #if KN_SPLIT
-// Four rows of eight k values of a warp's 16 rows, as registers of one k step.
+// A warp's 16 rows of eight k values, as registers of one k step.
 __device__ __forceinline__ void kn_load_rows(unsigned (&a)[4], unsigned tile, int row0, int step) {
     const int lane = threadIdx.x % 32, matrix = lane / 8;
     const unsigned address = tile + kn_swizzled(row0 + (matrix & 1) * 8 + lane % 8, 2 * step + (matrix >> 1));

@@ -365,7 +365,7 @@ class RowKernel {
         const std::int64_t count = reduced_count(graph(), value);
         if (const auto* o = std::get_if<op::Reduce>(&operation)) {
             const std::string total =
-                reduce(op_name(o->op), type, count, [&](const std::string& k) {
+                reduce(reduce_type(o->op), type, count, [&](const std::string& k) {
                     return emitter_.value(x, inner_index(x, o->axes, index, k, false));
                 });
             if (o->op == ReduceOp::Mean)
@@ -467,21 +467,6 @@ class RowKernel {
             return emitter_.define(type, fmt::format("{} {} {}", top, apply, statistics[1]));
         }
         return statistics[0];
-    }
-
-    static std::string op_name(ReduceOp op) {
-        switch (op) {
-            case ReduceOp::Sum:
-            case ReduceOp::Mean:
-                return "kn_op_sum";
-            case ReduceOp::Prod:
-                return "kn_op_prod";
-            case ReduceOp::Max:
-                return "kn_op_max";
-            case ReduceOp::Min:
-                return "kn_op_min";
-        }
-        return {};
     }
 
     KernelDraft finish() {

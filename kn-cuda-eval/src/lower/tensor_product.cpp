@@ -54,7 +54,7 @@ Tiles choose_tiles(std::span<const Tiles> table, const Sizes& sizes, int sm_coun
         const std::int64_t count = ((sizes.m + tiles.rows - 1) / tiles.rows) *
                                    ((sizes.n + tiles.columns - 1) / tiles.columns);
         const std::int64_t most = (count + sm_count - 1) / sm_count;  // on one multiprocessor
-        // A block alone does not fill a multiprocessor that could hold two.
+        // A block alone does not fill a multiprocessor that could hold two (an estimate).
         const double alone = most < tiles.blocks ? 1.6 : 1.0;
         const double time =
             static_cast<double>(most * tiles.rows * tiles.columns) / tiles.speed * alone;
@@ -105,7 +105,8 @@ class Lowering {
         : placement_(placement),
           group_(group),
           graph_(placement.graph()),
-          conv_(graph_.get_if<op::Conv>(group.anchor)) {}
+          conv_(graph_.get_if<op::Conv>(group.anchor)),
+          plain_(conv_ && is_plain(*conv_, graph_.shape(conv_->w).to_ints())) {}
 
     void run() {
         const Sizes sizes = sizes_of(graph_, group_.anchor);
@@ -160,13 +161,19 @@ class Lowering {
         return placement_.copy_of(a, {0, 1});
     }
 
+    // Whether all pixels are one step apart, so that they are rows.
+    static bool is_dense(const TensorRef& x) {
+        return x.strides[2] == x.shape[3] * x.strides[3] &&
+               (x.shape[0] == 1 || x.strides[0] == x.shape[2] * x.strides[2]);
+    }
+
     // x [N, C, H, W] with channels contiguous.
     TensorRef image() {
         const Value value = group_.roles.at("x");
         const auto fits = [&](const TensorRef& x) {
             return x.strides[1] == 1 && x.strides[0] % chunk() == 0 &&
                    x.strides[2] % chunk() == 0 && x.strides[3] % chunk() == 0 && x.strides[3] > 0 &&
-                   aligned(x);
+                   aligned(x) && (!plain_ || is_dense(x));
         };
         auto view = placement_.view(value);
         const TensorRef x = view && fits(*view) ? *view : placement_.copy_of(value, {0, 2, 3, 1});
@@ -177,9 +184,7 @@ class Lowering {
     void set_windows(const TensorRef& x) {
         const Ints w = graph_.shape(group_.roles.at("w")).to_ints();
         const Ints y = graph_.shape(group_.anchor).to_ints();
-        const bool dense = x.strides[2] == x.shape[3] * x.strides[3] &&
-                           (x.shape[0] == 1 || x.strides[0] == x.shape[2] * x.strides[2]);
-        if (is_plain(*conv_, w) && dense) {
+        if (plain_) {
             product_.row_stride = x.strides[3];
             return;
         }
@@ -279,6 +284,7 @@ class Lowering {
     const Group& group_;
     const Graph& graph_;
     const op::Conv* conv_;
+    bool plain_;
     TensorProduct product_;
 };
 

@@ -1,17 +1,13 @@
 #include "planner/lift_reshapes.h"
 
+#include <algorithm>
 #include <unordered_set>
+
+#include "planner/elementwise.h"
 
 namespace kn::cuda {
 
 namespace {
-
-bool is_elementwise(const Operation& operation) {
-    return std::holds_alternative<op::Unary>(operation) ||
-           std::holds_alternative<op::Binary>(operation) ||
-           std::holds_alternative<op::Select>(operation) ||
-           std::holds_alternative<op::Cast>(operation);
-}
 
 class Lifter {
   public:
@@ -74,12 +70,11 @@ class Lifter {
         const auto product = product_operand(value);
         if (!product) {
             const Value made = out_.add(operation);
-            const bool in_place = is_elementwise(operation) && [&] {
-                for (const Value& input : inputs_of(operation))
-                    if (products_.count(input.index)) return true;
-                return false;
-            }();
-            if (out_.get_if<op::MatMul>(made) || in_place) products_.insert(made.index);
+            const bool follows = is_elementwise(operation) &&
+                                 std::ranges::any_of(inputs_of(operation), [&](const Value& input) {
+                                     return products_.count(input.index) != 0;
+                                 });
+            if (out_.get_if<op::MatMul>(made) || follows) products_.insert(made.index);
             return made;
         }
         const Shape shape = out_.shape(product->x);

@@ -3,6 +3,7 @@
 #include <map>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace kn::cuda {
 
@@ -36,7 +37,7 @@ class Merger {
         for (const Value& value : source.live())
             for (const Value& input : inputs_of(source[value].operation))
                 users_[input.index].push_back(value);
-        for (const NamedValue& output : source.outputs()) outputs_[output.value.index] = true;
+        for (const NamedValue& output : source.outputs()) outputs_.insert(output.value.index);
         find_groups();
     }
 
@@ -169,7 +170,7 @@ class Merger {
     const Graph& source_;
     Graph target_;
     std::vector<std::vector<Value>> users_;
-    std::unordered_map<std::uint32_t, bool> outputs_;
+    std::unordered_set<std::uint32_t> outputs_;
     std::vector<std::vector<Product>> groups_;
     std::unordered_map<std::uint32_t, std::size_t> group_of_;
     ValueMap map_;

@@ -113,8 +113,8 @@ bool is_interpolation(const Operation& operation) {
 }
 
 Graph prepare(const Graph& graph, const PlanOptions& options) {
-    Graph out = with_library_masks(
-        decompose(with_precision(graph, options.precision), is_interpolation));
+    Graph out =
+        with_library_masks(decompose(with_precision(graph, options.precision), is_interpolation));
     for (const Preparation& preparation : table)
         if (!options.disabled_rules.count(std::string(preparation.info.name)))
             out = preparation.apply(out);

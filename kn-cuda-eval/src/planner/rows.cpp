@@ -93,9 +93,8 @@ class Analyser {
         result.leaves = leaves_;
         if (found_.empty()) return result;
         // The longest reduction says what a row is.
-        const auto best = std::max_element(found_.begin(), found_.end(), [](auto& a, auto& b) {
-            return a.count < b.count;
-        });
+        const auto best = std::max_element(found_.begin(), found_.end(),
+                                           [](auto& a, auto& b) { return a.count < b.count; });
         const std::vector<RowAnalysis::Axis> axes = digits(*best);
         const std::set<std::size_t> rows = covered(axes, best->depends);
         std::int64_t length = 1;
@@ -213,12 +212,14 @@ class Analyser {
                     inner.push_back(tags[next++]);
                 }
             }
-            if (is_long_reduction(graph_, value)) found_.push_back({value, all_of(kept), count, reduced});
+            if (is_long_reduction(graph_, value))
+                found_.push_back({value, all_of(kept), count, reduced});
             visit(x, inner);
             if (keeps) visit(x, tags);
             return;
         }
-        for (std::size_t i = 0; i < inputs_of(operation).size(); ++i) descend(value, operation, i, tags);
+        for (std::size_t i = 0; i < inputs_of(operation).size(); ++i)
+            descend(value, operation, i, tags);
     }
 
     void descend(Value value, const Operation& operation, std::size_t which, const Tags& tags) {
@@ -253,7 +254,8 @@ class Analyser {
                 if (extents[i] == 1) inner[i] = {};
             return visit(x, inner);
         }
-        if (std::holds_alternative<op::Reshape>(operation)) return visit(x, reshaped(value, x, tags));
+        if (std::holds_alternative<op::Reshape>(operation))
+            return visit(x, reshaped(value, x, tags));
         if (const auto* window = std::get_if<op::Window>(&operation)) {
             Tags inner(tags.begin(), tags.begin() + static_cast<std::ptrdiff_t>(rank));
             for (std::size_t j = 0; j < window->axes.size(); ++j) {

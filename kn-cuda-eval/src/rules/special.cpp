@@ -1,4 +1,5 @@
 #include "codegen/emit.h"
+#include "planner/elementwise.h"
 #include "rules/rules.h"
 
 namespace kn::cuda {
@@ -37,13 +38,6 @@ void own_kernel(Grouping& grouping, Value value) {
     group.rule = "own-kernel";
     group.reason = std::string(name_of(operation)) + " has a kernel of its own";
     grouping.add(std::move(group));
-}
-
-bool is_elementwise(const Operation& operation) {
-    return std::holds_alternative<op::Unary>(operation) ||
-           std::holds_alternative<op::Binary>(operation) ||
-           std::holds_alternative<op::Select>(operation) ||
-           std::holds_alternative<op::Cast>(operation);
 }
 
 /// What an elementwise tree over one convolution consists of.

@@ -1,6 +1,6 @@
 #include "lower/tensor_product.h"
 
-#include "planner/merge_products.h"
+#include "planner/elementwise.h"
 #include "rules/rules.h"
 
 namespace kn::cuda {
@@ -13,13 +13,6 @@ struct Found {
         swallowed;  ///< between the end and the product, both left out but for the product
     std::vector<Value> others;  ///< further operands of the elementwise operations
 };
-
-bool is_elementwise(const Operation& operation) {
-    return std::holds_alternative<op::Unary>(operation) ||
-           std::holds_alternative<op::Binary>(operation) ||
-           std::holds_alternative<op::Select>(operation) ||
-           std::holds_alternative<op::Cast>(operation);
-}
 
 // Goes up from the end through elementwise operations whose results nobody else reads.
 bool find_product(const Grouping& grouping, Value value, int depth, Found& found) {

@@ -5,8 +5,8 @@ namespace kn::optimizer {
 
 namespace {
 
-/// Whether adding this number to a score leaves nothing of it in the softmax, whatever the other
-/// scores of a finite network are.
+/// A score that has this or less added weighs nothing in a float32 softmax, unless the scores of
+/// one row are tens of thousands apart.
 constexpr double hidden = -3e4;
 
 /// What a constant mask does: 1 shows a position, 0 hides it, -1 neither.

@@ -74,6 +74,18 @@ TEST(TensorProductPlan, StridedWindowsAndSmallImages) {
     EXPECT_NE(product_step(plan), nullptr) << plan.to_string();
 }
 
+// 72 channels are rows of a dense image, but fill no slab of windows: a crop has to be copied
+// first.
+TEST(TensorProductPlan, OneByOneOfACrop) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({64, 30, 30, 72}));
+    const Var crop = slice(permute(relu(x), {0, 3, 1, 2}), 3, 2, 28);
+    graph.output("y", conv(crop, weight(graph, {64, 72, 1, 1}), {}, {}));
+    graph.output("z", relu(x));
+    const Plan plan = cuda::plan(graph, h200());
+    EXPECT_NE(product_step(plan), nullptr) << plan.to_string();
+}
+
 TEST(TensorProductPlan, RefusedWhereTheLibrariesAreBetter) {
     Graph graph;
     const Var x = graph.input("x", DType::F32, Shape::of({8, 768}));
