@@ -87,7 +87,10 @@ std::string IndexMath::define(const std::string& text, std::int64_t extent) {
     const std::string key = fmt::format("{} in {}", text, extent);
     for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope)
         if (auto found = scope->names.find(key); found != scope->names.end()) return found->second;
-    const std::size_t scope = scope_of(text);
+    // What is in the range here only, inside a branch, does not hold outside.
+    const auto bounds = range(text);
+    const bool only_here = bounds && (bounds->first < 0 || bounds->second >= extent);
+    const std::size_t scope = only_here ? scopes_.size() - 1 : scope_of(text);
     const std::string plain = code_.fresh("i");
     const bool outside = scope + 1 < scopes_.size();
     if (outside) code_.enter(scopes_[scope].level);

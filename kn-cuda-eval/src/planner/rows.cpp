@@ -17,10 +17,11 @@ struct Piece {
 constexpr int kInner = 1000;
 
 /// What the index along one axis of a value consists of: these digits, outermost first, or
-/// (not exact) some function of them.
+/// (not exact) some function of them, which (not sure) is an index of the value for some only.
 struct Tag {
     std::vector<Piece> pieces;
     bool exact = true;
+    bool sure = true;
     auto operator<=>(const Tag&) const = default;
 };
 using Tags = std::vector<Tag>;
@@ -28,8 +29,10 @@ using Tags = std::vector<Tag>;
 Tag all_of(const Tags& tags) {
     Tag result;
     result.exact = false;
-    for (const Tag& tag : tags)
+    for (const Tag& tag : tags) {
         result.pieces.insert(result.pieces.end(), tag.pieces.begin(), tag.pieces.end());
+        result.sure = result.sure && tag.sure;
+    }
     return result;
 }
 
@@ -110,13 +113,16 @@ class Analyser {
         }
         std::set<std::uint32_t> bad, seen;
         for (const Found& found : found_)
-            if (covered(axes, found.depends) != rows || inner_loop(found.depends))
+            if (covered(axes, found.depends) != rows || inner_loop(found.depends) ||
+                !found.depends.sure)
                 bad.insert(found.value.index);
         for (const Found& found : found_) {
-            const bool same_places = found.reduced.exact && found.count == length &&
+            const bool is_new = seen.insert(found.value.index).second;
+            const bool same_places = is_new && found.same_row && found.reduced.exact &&
+                                     found.count == length &&
                                      covered(axes, found.reduced) == along;
             if (!same_places) moved_.insert(found.value.index);
-            if (!seen.insert(found.value.index).second) continue;
+            if (!is_new) continue;
             (bad.count(found.value.index) ? result.others : result.reductions)
                 .push_back(found.value);
             if (!bad.count(found.value.index))
@@ -135,6 +141,7 @@ class Analyser {
         Tag depends;
         std::int64_t count;
         Tag reduced;  // Softmax, Norm: the index along the reduced axes; else not exact
+        bool same_row;  // read at one place of the other axes
     };
 
     static bool inner_loop(const Tag& tag) {
@@ -212,8 +219,9 @@ class Analyser {
                     inner.push_back(tags[next++]);
                 }
             }
+            const bool same_row = std::ranges::all_of(kept, &Tag::exact);
             if (is_long_reduction(graph_, value))
-                found_.push_back({value, all_of(kept), count, reduced});
+                found_.push_back({value, all_of(kept), count, reduced, same_row});
             visit(x, inner);
             if (keeps) visit(x, tags);
             return;
@@ -237,8 +245,11 @@ class Analyser {
             const auto* slice = std::get_if<op::Slice>(&operation);
             const Ints from = shape(x), to = shape(value);
             Tags inner = tags;
-            for (std::size_t i = 0; i < rank; ++i)
-                if (from[i] != to[i] || (slice && slice->steps[i] != 1)) inner[i].exact = false;
+            for (std::size_t i = 0; i < rank; ++i) {
+                if (from[i] == to[i] && (!slice || slice->steps[i] == 1)) continue;
+                inner[i].exact = false;
+                inner[i].sure = inner[i].sure && slice;
+            }
             return visit(x, inner);
         }
         if (const auto* permute = std::get_if<op::Permute>(&operation)) {

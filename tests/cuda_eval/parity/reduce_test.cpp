@@ -86,6 +86,26 @@ TEST_P(ParityRows, Norms) {
     p.check();
 }
 
+// The same rows read at several places of one result, and results of which only some elements have a row. A graph each: what has several
+// readers is stored.
+TEST_P(ParityRows, MovedResults) {
+    using Expression = std::function<Var(Var)>;
+    const Expression rows[] = {[](Var x) { return softmax(x, 3); }, [](Var x) { return softmax(x, 1); },
+                               [](Var x) { return normalize(NormKind::MeanSquare, x, {3}, 1e-3); },
+                               [](Var x) { return x - mean(x, {3}, true); }};
+    const Expression moves[] = {[](Var y) { return concat({y, gelu(y)}, 2); },
+                                [](Var y) { return concat({y * 2.0, flip(y, 3)}, 3); },
+                                [](Var y) { return y + flip(y, 0); },
+                                [](Var y) { return slice(y, 2, 0, 4) - slice(y, 2, 1, 5) * 0.5; },
+                                [](Var y) { return pad(y, {0, 0, 2, 0}, {0, 0, 1, 0}) + 1.0; }};
+    for (const Expression& row : rows)
+        for (const Expression& move : moves) {
+            Parity p;
+            p.output(move(row(p.input(GetParam(), {3, 4, 5, 21}))), Loses::Sum);
+            p.check();
+        }
+}
+
 TEST_P(ParityRows, Pools) {
     Parity p;
     const DType dtype = GetParam();
