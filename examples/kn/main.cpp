@@ -12,7 +12,7 @@ using namespace kn::tool;
 
 void add_model_flags(CLI::App& app, ModelFlags& flags) {
     app.add_option("--device", flags.device, "cpu, cuda, cuda:N or auto")->capture_default_str();
-    app.add_option("--precision", flags.precision, "f32, f64 (CPU), tf32 (GPU), f16 or bf16")->capture_default_str();
+    app.add_option("--precision", flags.precision, "f32, f64 (CPU), tf32, f16 or bf16")->capture_default_str();
     app.add_flag("--raw", flags.raw, "leave the optimizer out");
     app.add_option("--threads", flags.threads, "threads of the CPU; 0: all")->capture_default_str()->check(CLI::Range(0, 1024));
     app.add_option("--dim", flags.dims, "NAME=N: the value of a symbolic dim (repeatable)");

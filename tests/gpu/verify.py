@@ -4,7 +4,8 @@ what the CPU passes.
 
 Cases run in several processes. A process that dies or loses its device marks the case it was at as CRASH, and the rest goes on in a new one. The
 run fails if a case that passes on the CPU in f32 FAILs or CRASHes, or is UNSUPPORTED for another reason than control flow and sizes that the data
-decide. In a half precision, a FAIL that the CPU has too in that precision is the precision's, and only listed. --peak: in addition, the largest difference over the peak that a passing case may have.
+decide. A FAIL that the CPU has too in that precision (its halves and its TF32 are the same lowered graph) is the precision's, and only listed. --peak:
+in addition, the largest difference over the peak that a passing case may have.
 """
 import argparse
 import concurrent.futures
@@ -73,7 +74,7 @@ def main():
     on_cpu = verify(args.kn, ["--threads", "1"], cases, args.jobs, args.timeout)
     must = [case for case in cases if on_cpu[case.name][0] == "PASS"]
     lossy = set()
-    if args.precision in ("f16", "bf16"):  # what the precision itself costs, by the CPU's run of the same lowered graph
+    if args.precision != "f32":  # what the precision itself costs, by the CPU's run of the same lowered graph
         half = verify(args.kn, ["--threads", "1", "--precision", args.precision], must, args.jobs, args.timeout)
         lossy = {name for name, (status, _) in half.items() if status == "FAIL"}
     got = verify(args.kn, ["--device", args.device, "--precision", args.precision], must, args.jobs, args.timeout)

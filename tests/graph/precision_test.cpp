@@ -1,6 +1,8 @@
 // Which operations a lowered graph does in which type.
 #include <kn/graph/precision.h>
 
+#include <limits>
+
 #include <gtest/gtest.h>
 
 #include <kn/graph/builder.h>
@@ -62,6 +64,47 @@ TEST(Precision, DoubleIsDoubleInside) {
     EXPECT_EQ(types_of<op::Unary>(wide), std::vector{DType::F64});
     EXPECT_EQ(types_of<op::Binary>(wide), std::vector{DType::F64});
     EXPECT_EQ(wide.dtype(wide.inputs().at(0).value), DType::F32);
+}
+
+// 10 bits of mantissa, to the nearest, ties away from zero; the sum keeps what float32 keeps.
+TEST(Precision, Tf32RoundsOperandsOfProducts) {
+    const float unit = 0x1p-10f, infinity = std::numeric_limits<float>::infinity();
+    const std::vector<std::pair<float, float>> cases = {
+        {1 + unit, 1 + unit},      {1 + 0.49f * unit, 1},        {1 + 0.5f * unit, 1 + unit}, {-1 - 0.5f * unit, -1 - unit},
+        {0x1.fffffep127f, infinity}, {-infinity, -infinity},     {0x1.004p-130f, 0x1p-130f},  {0, 0}};
+    for (const auto& [given, expected] : cases) {
+        Graph graph;
+        const Var x = graph.input("x", DType::F32, Shape::of({1, 1}));
+        const Var y = graph.input("y", DType::F32, Shape::of({1, 1}));
+        graph.output("product", matmul(x, y));
+        graph.output("sum", x + y);
+        const auto got = cpu::run(to_tf32(graph), {Tensor::from_span<float>({1, 1}, std::vector{given}),
+                                                   Tensor::from_span<float>({1, 1}, std::vector{1.0f})});
+        EXPECT_EQ(got[0].at(0), expected) << given;
+        EXPECT_EQ(got[1].at(0), given + 1.0f) << given;
+    }
+}
+
+TEST(Precision, Tf32TakesAttentionApartAndLeavesOtherTypes) {
+    Graph graph;
+    const Var q = graph.input("q", DType::F32, {Dim::symbol("batch"), Dim(2), Dim(5), Dim(8)});
+    graph.output("y", graph.var(graph.add(op::Attention{q, q, q, std::nullopt, 0.3, CausalMask::None})));
+    const Var h = graph.input("h", DType::F16, Shape::of({3, 3}));
+    graph.output("z", matmul(h, h));
+    const Graph lowered = to_tf32(graph);
+    EXPECT_TRUE(types_of<op::Attention>(lowered).empty());
+    EXPECT_EQ(types_of<op::MatMul>(lowered), (std::vector{DType::F32, DType::F32, DType::F16}));
+    EXPECT_EQ(types_of<op::BitCast>(lowered).size(), 6u);  // of q, its transpose and the softmax, there and back
+    const std::vector<Tensor> inputs = {random(DType::F32, {4, 2, 5, 8}, 1), random(DType::F16, {3, 3}, 2)};
+    const auto exact = cpu::run(graph, inputs), got = cpu::run(lowered, inputs);
+    const auto difference = [&](std::size_t output) {
+        double most = 0;
+        for (std::int64_t i = 0; i < got[output].size(); ++i) most = std::max(most, std::abs(got[output].at(i) - exact[output].at(i)));
+        return most;
+    };
+    EXPECT_LT(difference(0), 2e-3);
+    EXPECT_GT(difference(0), 1e-6);
+    EXPECT_EQ(difference(1), 0);
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ Graph lower(Graph graph, const NetworkOptions& options) {
         case Precision::BF16:
             return to_precision(graph, DType::BF16);
         case Precision::TF32:
-            throw GraphError("the CPU has no TF32 arithmetic");
+            return to_tf32(graph);
     }
     return graph;
 }

@@ -13,7 +13,7 @@ namespace kn {
 enum class Precision {
     F32,   ///< float32 throughout
     F64,   ///< every float in double: the CPU's reference
-    TF32,  ///< float32 with matrix products in TF32: GPUs only
+    TF32,  ///< float32 with matrix products in TF32; the CPU imitates it, slower than float32
     F16,
     BF16,
 };

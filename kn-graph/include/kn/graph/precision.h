@@ -19,4 +19,8 @@ namespace kn {
 /// types.
 KN_API Graph to_precision(const Graph& graph, DType dtype);
 
+/// What a GPU computes in TF32, to be run on the CPU: float32 operands of MatMul, Conv, ConvTranspose and (decomposed) Attention are rounded to TF32's 10 bits
+/// of mantissa, to the nearest; sums and everything else are float32. Recurrent layers and bodies of If and Loop stay exact.
+KN_API Graph to_tf32(const Graph& graph);
+
 }  // namespace kn
