@@ -25,6 +25,13 @@ double process_age_ms() {
            1e3 * ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
+void print_setup(const std::vector<SetupLine>& lines) {
+    const double now_ms = process_age_ms();
+    fmt::print("{:>9} {:>9}  (ms; stretches overlap)\n", "begin", "length");
+    for (const SetupLine& line : lines)
+        fmt::print("{:>9} {:>9.1f}  {}\n", line.part ? "" : fmt::format("{:.1f}", now_ms - ms_since(line.begin)), line.ms, line.name);
+}
+
 void print_bench(const BenchArgs& args, const BenchResult& r) {
     const double median_ms = median(r.times_ms);
     const double min_ms = *std::ranges::min_element(r.times_ms);
@@ -32,6 +39,7 @@ void print_bench(const BenchArgs& args, const BenchResult& r) {
                "peak {:.1f} MB\n",
                median_ms, min_ms, r.times_ms.size(), r.setup_ms, r.setup.load_ms, r.setup.optimize_ms, r.setup.plan_ms,
                r.prepare_ms ? fmt::format(", prepare {:.1f}", *r.prepare_ms) : "", static_cast<double>(r.peak_bytes) / 1e6);
+    if (args.timings) print_setup(r.timings);
     if (args.json.empty()) return;
     nlohmann::json out = {{"median_ms", median_ms},
                           {"min_ms", min_ms},
@@ -45,6 +53,9 @@ void print_bench(const BenchArgs& args, const BenchResult& r) {
                           {"runs", args.runs}};
     if (r.prepare_ms) out["prepare_ms"] = *r.prepare_ms;
     for (const auto& [name, value] : r.details) out[name] = value;
+    const double now_ms = process_age_ms();
+    for (const SetupLine& line : r.timings)
+        out["timings"].push_back({{"name", line.name}, {"begin_ms", now_ms - ms_since(line.begin)}, {"ms", line.ms}, {"part", line.part}});
     std::ofstream json(args.json);
     json << out.dump(1) << "\n";
     if (!json.flush()) throw UsageError(printable(args.json) + ": cannot be written");

@@ -19,6 +19,7 @@ struct BenchResult {
     std::size_t peak_bytes = 0;
     std::string device;
     std::map<std::string, double> details;  // further figures of the JSON
+    std::vector<SetupLine> timings;         // of a GPU: where the setup went
 };
 /// A line on stdout, and the JSON file if one is asked for.
 void print_bench(const BenchArgs& args, const BenchResult& result);

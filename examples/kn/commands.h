@@ -64,6 +64,7 @@ struct BenchArgs {
     ModelFlags model;
     std::string path, json, tune = "fast";
     int runs = 30;
+    bool timings = false;
 };
 int bench(const BenchArgs& args);
 
@@ -84,6 +85,7 @@ struct ExplainArgs {
     std::string properties;  // "h200", or a file of dump_device; empty: the GPU that is here
     int repeats = 20;
     bool decisions = false;
+    bool timings = false;
 };
 int explain(const ExplainArgs& args);
 

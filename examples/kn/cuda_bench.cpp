@@ -7,17 +7,36 @@
 namespace kn::tool {
 
 int bench_cuda(const BenchArgs& args, const Device& device) {
-    const cuda::Device gpu = require_gpu(device);
-    const StaticModel model = static_model(args.path, args.model);
     BenchResult result;
+    const auto note = [&](const char* name, std::chrono::steady_clock::time_point begin) {
+        result.timings.push_back({name, begin, ms_since(begin)});
+    };
+    const auto add = [&](const std::vector<cuda::Phase>& phases) {
+        for (const cuda::Phase& p : phases) result.timings.push_back({p.name, p.begin, p.ms, p.part});
+    };
+    const auto entered = std::chrono::steady_clock::now();
+    const double age_ms = process_age_ms();
+    result.timings.push_back({"process started, libraries linked",
+                              entered - std::chrono::microseconds(static_cast<std::int64_t>(1e3 * age_ms)), age_ms});
+    const cuda::Device gpu = require_gpu(device);
+    gpu.properties();
+    note("driver, properties of the device", entered);
+    const StaticModel model = static_model(args.path, args.model);
+    result.timings.insert(result.timings.end(), model.timings.begin(), model.timings.end());
     result.setup.load_ms = model.load_ms;
     result.setup.optimize_ms = model.optimize_ms;
     auto start = std::chrono::steady_clock::now();
     const auto plan = make_plan(model, args.model, gpu.properties());
     result.setup.plan_ms = ms_since(start);
+    note("plan", start);
+    add(plan->phases);
     start = std::chrono::steady_clock::now();
     cuda::Executor executor(plan, gpu, {.tune = parse_tune(args.tune)});
+    note("executor", start);
+    const auto first = std::chrono::steady_clock::now();
     executor.run(model.inputs);
+    add(executor.setup().phases);
+    note("first answer", first);
     result.prepare_ms = ms_since(start);
     result.setup_ms = process_age_ms();
     const cuda::ExecutorSetup setup = executor.setup();

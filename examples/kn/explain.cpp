@@ -123,7 +123,11 @@ int explain(const ExplainArgs& args) {
                           "); --properties h200, or a file that dump_device wrote, plans for one that is elsewhere");
     const cuda::DeviceProperties properties = here ? require_gpu(device).properties() : read_properties(args.properties);
     const StaticModel model = static_model(args.path, args.model);
+    std::vector<SetupLine> timings = model.timings;
+    const auto start = std::chrono::steady_clock::now();
     const auto plan = make_plan(model, args.model, properties);
+    timings.push_back({"plan", start, ms_since(start)});
+    for (const cuda::Phase& p : plan->phases) timings.push_back({p.name, p.begin, p.ms, p.part});
     if (here) timing = measure(plan, require_gpu(device), model, args);
     std::vector<double> roofline;
     for (const cuda::Step& step : plan->steps) roofline.push_back(cuda::roofline_us(step, properties));
@@ -131,6 +135,7 @@ int explain(const ExplainArgs& args) {
     fmt::print("{} on {}\n", args.model.precision, properties.name);
     const Sums sums = print_steps(*plan, timing, roofline);
     print_sums(*plan, timing, sums);
+    if (args.timings) print_setup(timings);
     if (args.decisions)
         for (const cuda::Decision& d : plan->decisions)
             fmt::print("{} {} at {}: {}\n", d.taken ? "taken  " : "refused", d.rule, printable(d.where), d.reason);

@@ -70,6 +70,7 @@ int run_tool(int argc, char** argv) {
     bench_app->add_option("MODEL", bench_args.path, "an .onnx file or a case folder")->required();
     bench_app->add_option("--runs", bench_args.runs)->capture_default_str()->check(CLI::Range(1, 1000000));
     bench_app->add_option("--json", bench_args.json, "write the figures to this file");
+    bench_app->add_flag("--timings", bench_args.timings, "on a GPU: where the setup went");
     add_tune_flag(*bench_app, bench_args.tune);
     bench_app->callback([&] { status = bench(bench_args); });
 
@@ -94,6 +95,7 @@ int run_tool(int argc, char** argv) {
     explain_app->add_option("--properties", explain_args.properties,
                             "plan for a GPU that is not here: h200, or a file that dump_device wrote");
     explain_app->add_flag("--decisions", explain_args.decisions, "every fusion taken or refused, with the reason");
+    explain_app->add_flag("--timings", explain_args.timings, "what reading, optimising and planning took");
     explain_app->add_option("--repeats", explain_args.repeats, "of each step's time")->capture_default_str()->check(CLI::Range(1, 10000));
     explain_app->add_option("--json", explain_args.json, "write the steps to this file");
     add_tune_flag(*explain_app, explain_args.tune);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 
 namespace kn::tool {
 
@@ -102,7 +101,16 @@ Tensor random_input(const OnnxInfo::Port& port, const ModelFlags& flags, Random&
     if (!shape.is_static())
         throw UsageError("input '" + printable(port.name) + "' has shape " + shape.to_string() +
                          ": give its dims by --dim, or a file by --input");
-    return random_tensor(*port.dtype, shape.to_ints(), random);
+    // Of large tensors a part is random, and repeated: making millions of normal numbers takes longer than a GPU's set-up.
+    constexpr std::int64_t enough = 1 << 20;
+    Tensor all(*port.dtype, shape.to_ints());
+    if (all.size() <= enough) return random_tensor(*port.dtype, shape.to_ints(), random);
+    const Tensor some = random_tensor(*port.dtype, {enough}, random);
+    const auto from = some.bytes();
+    const auto to = all.mutable_bytes();
+    for (std::size_t at = 0; at < to.size(); at += from.size())
+        std::copy_n(from.data(), std::min(from.size(), to.size() - at), to.data() + at);
+    return all;
 }
 
 }  // namespace
@@ -139,21 +147,26 @@ std::map<std::string, Tensor> make_inputs(const OnnxInfo& info, const std::vecto
 StaticModel static_model(const std::string& path, const ModelFlags& flags, const std::vector<std::string>& given, int data_set,
                          std::uint64_t seed) {
     using Clock = std::chrono::steady_clock;
-    const auto ms_since = [](Clock::time_point start) {
-        return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    StaticModel out;
+    auto start = Clock::now();
+    const auto done_with = [&](const std::string& name) {
+        const double ms = ms_since(start);
+        out.timings.push_back({name, start, ms});
+        start = Clock::now();
+        return ms;
     };
     const fs::path file = model_file(path);
     const OnnxInfo info = read_onnx_info(file);
     std::vector<std::string> names;
     for (const OnnxInfo::Port& port : info.inputs)
         if (!std::ranges::count(info.defaulted_inputs, port.name)) names.push_back(port.name);
+    done_with("what the file says of inputs");
     const auto inputs = make_inputs(info, names, path, flags, given, data_set, seed);
+    done_with("inputs made up or read");
     LoadOptions load = network_options(flags).load;
     for (const std::string& name : info.defaulted_inputs)
         if (inputs.count(name)) load.override_defaults.push_back(name);
 
-    StaticModel out;
-    auto start = Clock::now();
     // Each round fixes the content of at least one input more.
     for (std::size_t round = 0;; round++) {
         try {
@@ -165,8 +178,7 @@ StaticModel static_model(const std::string& path, const ModelFlags& flags, const
                 if (const auto found = inputs.find(name); found != inputs.end()) load.values.insert(*found);
         }
     }
-    out.load_ms = ms_since(start);
-    start = Clock::now();
+    out.load_ms = done_with("file read");
     if (!flags.raw) out.graph = optimize(out.graph);
     std::vector<Ints> shapes;
     for (const NamedValue& input : out.graph.inputs()) {
@@ -177,7 +189,7 @@ StaticModel static_model(const std::string& path, const ModelFlags& flags, const
                              std::string(name_of(out.graph.dtype(input.value))));
     }
     out.graph = out.graph.bind(out.graph.infer_bindings(shapes));
-    out.optimize_ms = ms_since(start);
+    out.optimize_ms = done_with("optimised, bound to sizes");
     return out;
 }
 

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "commands.h"
+#include "timing.h"
 
 namespace kn::tool {
 
@@ -39,6 +40,7 @@ struct StaticModel {
     Graph graph;                 // optimised, unless --raw
     std::vector<Tensor> inputs;  // in the order of graph.inputs()
     double load_ms = 0, optimize_ms = 0;
+    std::vector<SetupLine> timings;
 };
 /// Inputs as make_inputs. Throws UsageError, OnnxError, GraphError.
 StaticModel static_model(const std::string& path, const ModelFlags& flags, const std::vector<std::string>& given = {},

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <string>
 #include <vector>
 
 namespace kn::tool {
@@ -17,6 +18,16 @@ inline double median(std::vector<double> values) {
     const std::size_t middle = values.size() / 2;
     return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
+
+/// A stretch of the setup; others may overlap it.
+struct SetupLine {
+    std::string name;
+    std::chrono::steady_clock::time_point begin;
+    double ms = 0;
+    bool part = false;  // of the line in front of it
+};
+/// A table of them, with begins counted from the process's start.
+void print_setup(const std::vector<SetupLine>& lines);
 
 /// Milliseconds from this process's start until now, by the kernel's own record of the start (its ticks are 10 ms).
 double process_age_ms();

@@ -1,14 +1,12 @@
 #include "executor/algorithms.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
 #include <limits>
 #include <map>
-#include <thread>
 
 #include <fmt/core.h>
 
+#include "executor/in_parallel.h"
 #include "executor/stopwatch.h"
 
 namespace kn::cuda {
@@ -64,19 +62,6 @@ std::vector<CudnnCandidate> candidates_of(const Step& step, const DeviceProperti
     return list_candidates(work.problem, device, limits);
 }
 
-// Runs body(0) ... body(count - 1) on as many threads as there are processors.
-void in_parallel(std::size_t count, const std::function<void(std::size_t)>& body) {
-    std::atomic<std::size_t> next{0};
-    const auto work = [&] {
-        for (std::size_t i; (i = next++) < count;) body(i);
-    };
-    std::vector<std::thread> threads;
-    const std::size_t processors = std::max(1u, std::thread::hardware_concurrency());
-    for (std::size_t i = 1; i < std::min(processors, count); i++) threads.emplace_back(work);
-    work();
-    for (std::thread& thread : threads) thread.join();
-}
-
 // All steps of one problem.
 struct Problem {
     std::vector<std::size_t> steps;
@@ -103,7 +88,7 @@ class Chooser {
           launches_(launches),
           counts_(counts) {}
 
-    void run() {
+    void run(PhaseLog& log) {
         std::map<std::string, Problem> matmuls, cudnns;
         for (std::size_t i = 0; i < plan_.steps.size(); i++) {
             const std::string key = choice_key(plan_.steps[i], device_);
@@ -111,11 +96,15 @@ class Chooser {
             const bool matmul = std::holds_alternative<MatMulWork>(plan_.steps[i].work);
             (matmul ? matmuls : cudnns)[key].steps.push_back(i);
         }
-        for (const auto& [key, problem] : matmuls) choose_matmul(key, problem);
-        load_stored(cudnns);
-        build(cudnns);
-        for (auto& [key, problem] : cudnns)
-            if (!problem.chosen) choose_cudnn(key, problem);
+        log.measure("cuBLASLt's algorithms", [&] {
+            for (const auto& [key, problem] : matmuls) choose_matmul(key, problem);
+        });
+        log.measure("cuDNN's plans: from cache, or candidates", [&] { load_stored(cudnns); });
+        log.measure("cuDNN's plans: built", [&] { build(cudnns); });
+        log.measure("cuDNN's plans: timed", [&] {
+            for (auto& [key, problem] : cudnns)
+                if (!problem.chosen) choose_cudnn(key, problem);
+        });
     }
 
   private:
@@ -208,16 +197,7 @@ class Chooser {
     void load_stored(std::map<std::string, Problem>& problems) {
         std::vector<std::pair<const std::string, Problem>*> all;
         for (auto& entry : problems) all.push_back(&entry);
-        std::vector<std::exception_ptr> errors(all.size());
-        in_parallel(all.size(), [&](std::size_t i) {
-            try {
-                find(all[i]->first, all[i]->second);
-            } catch (...) {
-                errors[i] = std::current_exception();
-            }
-        });
-        for (const std::exception_ptr& error : errors)
-            if (error) std::rethrow_exception(error);
+        in_parallel(all.size(), [&](std::size_t i) { find(all[i]->first, all[i]->second); });
         for (auto& [key, problem] : problems) {
             if (!problem.stored) continue;
             counts_.plans_from_cache++;
@@ -344,8 +324,8 @@ std::string choice_key(const Step& step, const DeviceProperties& device) {
 
 void choose_algorithms(const Plan& plan, const std::shared_ptr<const CublasLt>& lt,
                        const CudnnHandle& cudnn, StreamRef stream, const TuneSetup& setup,
-                       std::vector<Launch>& launches, ExecutorSetup& counts) {
-    Chooser(plan, lt, cudnn, stream, setup, launches, counts).run();
+                       std::vector<Launch>& launches, ExecutorSetup& counts, PhaseLog& log) {
+    Chooser(plan, lt, cudnn, stream, setup, launches, counts).run(log);
 }
 
 }  // namespace kn::cuda

@@ -9,6 +9,7 @@
 
 #include "cache/disk_cache.h"
 #include "executor/launch.h"
+#include "planner/phases.h"
 
 namespace kn::cuda {
 
@@ -29,6 +30,6 @@ struct TuneSetup {
 /// Throws Error where a library has no algorithm within the workspace.
 void choose_algorithms(const Plan& plan, const std::shared_ptr<const CublasLt>& lt,
                        const CudnnHandle& cudnn, StreamRef stream, const TuneSetup& setup,
-                       std::vector<Launch>& launches, ExecutorSetup& counts);
+                       std::vector<Launch>& launches, ExecutorSetup& counts, PhaseLog& log);
 
 }  // namespace kn::cuda

@@ -1,6 +1,7 @@
 #include "executor/kernels.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -9,6 +10,7 @@
 
 #include "cache/digest.h"
 #include "codegen/emit.h"
+#include "executor/in_parallel.h"
 
 namespace kn::cuda {
 
@@ -68,8 +70,63 @@ CompiledProgram compile_program(const std::vector<Unit>& units, const CompileSet
     CompileOptions options{.arch = target_of(*units[0].kernel, setup.arch),
                            .flags = units[0].kernel->flags};
     options.name = units.size() == 1 ? units[0].kernel->entry + ".cu" : "kernels.cu";
-    return compile(program_text(units, setup.prelude), options);
+    return cuda::compile(program_text(units, setup.prelude), options);
 }
+
+// What a kernel takes to compile, about: so many bytes of source, and something for having any.
+std::size_t effort(const Unit& unit, std::string_view prelude) {
+    constexpr std::size_t each = 1500;
+    return body_of(*unit.kernel, prelude).size() + each;
+}
+
+using Units = std::vector<Unit>;
+
+// The longest first, so that no thread begins one when the others are done.
+class Programs {
+  public:
+    Programs(const CompileSetup& setup, std::size_t threads) : setup_(setup), threads_(threads) {}
+
+    void add_alone(Unit unit) { alone_.push_back(std::move(unit)); }
+    void add(Unit unit) { waiting_[{unit.kernel->arch, unit.kernel->flags}].push_back(unit); }
+
+    /// Few kernels a program where there are threads for all programs; sharing the prelude pays
+    /// where there are not.
+    std::vector<Units> split() const {
+        std::vector<std::pair<std::size_t, Units>> programs;
+        std::size_t sum = 0;
+        for (const auto& [setting, units] : waiting_)
+            for (const Unit& unit : units) sum += effort(unit, setup_.prelude);
+        const std::size_t most = std::clamp(sum / (2 * threads_), least_effort, most_effort);
+        for (const Unit& unit : alone_)
+            programs.push_back({effort(unit, setup_.prelude), {unit}});
+        for (const auto& [setting, units] : waiting_) {
+            bool open = false;
+            for (const Unit& unit : units) {
+                const std::size_t own = effort(unit, setup_.prelude);
+                open = open && programs.back().first + own <= most &&
+                       programs.back().second.size() < setup_.kernels_a_program;
+                if (!open) programs.emplace_back();
+                open = true;
+                programs.back().first += own;
+                programs.back().second.push_back(unit);
+            }
+        }
+        std::ranges::stable_sort(programs, std::greater<>(),
+                                 &std::pair<std::size_t, Units>::first);
+        std::vector<Units> result;
+        for (auto& [bytes, units] : programs) result.push_back(std::move(units));
+        return result;
+    }
+
+  private:
+    static constexpr std::size_t least_effort = 8 << 10, most_effort = 32 << 10;
+    using Setting = std::pair<std::string, std::vector<std::string>>;  // target and flags
+
+    const CompileSetup& setup_;
+    std::size_t threads_;
+    Units alone_;
+    std::map<Setting, Units> waiting_;
+};
 
 class Compiler {
   public:
@@ -89,7 +146,9 @@ class Compiler {
         return CompiledKernel{name_in_program(*unit.kernel, unit.key), image, true};
     }
 
-    void compile_into(std::map<std::string, CompiledKernel>& done, const std::vector<Unit>& units) {
+    // In the order of the units. Thread-safe.
+    std::vector<CompiledKernel> compile(const Units& units) const {
+        std::vector<CompiledKernel> result;
         Image image;
         try {
             image = std::make_shared<const std::vector<std::byte>>(
@@ -97,19 +156,20 @@ class Compiler {
         } catch (const CompileError&) {
             if (units.size() == 1) throw;
             // One by one, so that the message shows the kernel at fault alone.
-            for (const Unit& unit : units) compile_into(done, {unit});
-            return;
+            for (const Unit& unit : units) result.push_back(compile({unit})[0]);
+            return result;
         }
         std::string keys;
         for (const Unit& unit : units) {
-            done[unit.key] = {name_in_program(*unit.kernel, unit.key), image, false};
+            result.push_back({name_in_program(*unit.kernel, unit.key), image, false});
             keys += unit.key;
         }
-        if (!setup_.cache) return;
+        if (!setup_.cache) return result;
         const std::string program = digest({keys});
         setup_.cache->put("cubin", program,
                           {reinterpret_cast<const char*>(image->data()), image->size()});
         for (const Unit& unit : units) setup_.cache->put("kernel", unit.key, program);
+        return result;
     }
 
   private:
@@ -133,8 +193,7 @@ std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kerne
                                             const CompileSetup& setup) {
     Compiler compiler(setup);
     std::map<std::string, CompiledKernel> done;
-    using Setting = std::pair<std::string, std::vector<std::string>>;  // target and flags
-    std::map<Setting, std::vector<Unit>> waiting;
+    Programs waiting(setup, processors());
     std::vector<std::string> keys;
     std::set<std::string> seen;
     for (const PlanKernel& kernel : kernels) {
@@ -144,17 +203,17 @@ std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kerne
         if (auto cached = compiler.from_cache(unit))
             done[key] = std::move(*cached);
         else if (can_share(kernel, setup.prelude))
-            waiting[{kernel.arch, kernel.flags}].push_back(unit);
+            waiting.add(unit);
         else
-            compiler.compile_into(done, {unit});
+            waiting.add_alone(unit);
     }
-    const std::size_t most = std::max<std::size_t>(setup.kernels_a_program, 1);
-    for (const auto& [setting, units] : waiting)
-        for (std::size_t i = 0; i < units.size(); i += most)
-            compiler.compile_into(
-                done,
-                {units.begin() + static_cast<std::ptrdiff_t>(i),
-                 units.begin() + static_cast<std::ptrdiff_t>(std::min(i + most, units.size()))});
+    const std::vector<Units> programs = waiting.split();
+    std::vector<std::vector<CompiledKernel>> compiled(programs.size());
+    in_parallel(programs.size(),
+                [&](std::size_t i) { compiled[i] = compiler.compile(programs[i]); });
+    for (std::size_t i = 0; i < programs.size(); i++)
+        for (std::size_t k = 0; k < programs[i].size(); k++)
+            done[programs[i][k].key] = std::move(compiled[i][k]);
     std::vector<CompiledKernel> result;
     for (const std::string& key : keys) result.push_back(done.at(key));
     return result;
@@ -162,7 +221,8 @@ std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kerne
 
 std::vector<std::shared_ptr<const Kernel>> load_kernels(Device device,
                                                         const std::vector<PlanKernel>& kernels,
-                                                        DiskCache* cache, ExecutorSetup& counts) {
+                                                        DiskCache* cache, ExecutorSetup& counts,
+                                                        PhaseLog& log) {
     const std::string arch = device.properties().arch();
     Registry& all = registry();
     const std::lock_guard lock(all.mutex);
@@ -183,20 +243,27 @@ std::vector<std::shared_ptr<const Kernel>> load_kernels(Device device,
     if (missing.empty()) return result;
 
     std::map<const void*, Library> libraries;
-    const auto load = [&](DiskCache* from) {
-        const auto compiled =
-            compile_kernels(missing, {.arch = arch, .prelude = kernel_prelude(), .cache = from});
+    const auto load_compiled = [&](const std::vector<CompiledKernel>& compiled) {
         for (std::size_t i = 0; i < compiled.size(); i++) {
             const auto& [key, index] = wanted[i];
             auto& kernel = fresh[key];
             if (!kernel) {
                 const Image& image = compiled[i].image;
-                const auto library = libraries.try_emplace(image.get(), Library(*image)).first;
+                auto library = libraries.find(image.get());
+                if (library == libraries.end())
+                    library = libraries.emplace(image.get(), Library(*image)).first;
                 kernel = std::make_shared<const Kernel>(library->second.kernel(compiled[i].name));
                 (compiled[i].from_cache ? counts.kernels_from_cache : counts.kernels_compiled)++;
             }
             result[index] = kernel;
         }
+    };
+    const auto load = [&](DiskCache* from) {
+        const auto compiled = log.measure("kernels: compiled, or from cache", [&] {
+            return compile_kernels(missing,
+                                   {.arch = arch, .prelude = kernel_prelude(), .cache = from});
+        });
+        log.measure("kernels: loaded", [&] { load_compiled(compiled); });
     };
     try {
         load(cache);

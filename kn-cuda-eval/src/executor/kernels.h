@@ -1,7 +1,7 @@
 // A plan's kernels, from source to loaded code.
 //
-// Many kernels go into one NVRTC program, which shares their prelude; each gets a name and a
-// namespace of its own there, so that no two can collide. On disk a kernel's key leads to the
+// Several small kernels go into one NVRTC program, which shares their prelude; each gets a name and
+// a namespace of its own there, so that no two can collide. Programs compile in parallel. On disk a kernel's key leads to the
 // program that holds it, so that a plan that shares some kernels with an earlier one compiles the
 // others only.
 #pragma once
@@ -15,6 +15,7 @@
 #include <kn/cuda_sys/library.h>
 
 #include "cache/disk_cache.h"
+#include "planner/phases.h"
 
 namespace kn::cuda {
 
@@ -28,10 +29,10 @@ struct CompileSetup {
     std::string arch = "sm_90";
     std::string_view prelude = {};  ///< text that sources may begin with
     DiskCache* cache = nullptr;     ///< null: none
-    std::size_t kernels_a_program = 24;
+    std::size_t kernels_a_program = 24;  ///< at most
 };
 
-/// Compiles what the cache does not have; needs no GPU. Equal sources are compiled once. Throws
+/// Compiles what the cache does not have, on all processors; needs no GPU. Equal sources are compiled once. Throws
 /// CompileError of the kernel at fault.
 std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kernels,
                                             const CompileSetup& setup);
@@ -39,6 +40,7 @@ std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kerne
 /// The same, loaded; kernels that a live caller has already loaded are shared. Thread-safe.
 std::vector<std::shared_ptr<const Kernel>> load_kernels(Device device,
                                                         const std::vector<PlanKernel>& kernels,
-                                                        DiskCache* cache, ExecutorSetup& counts);
+                                                        DiskCache* cache, ExecutorSetup& counts,
+                                                        PhaseLog& log);
 
 }  // namespace kn::cuda

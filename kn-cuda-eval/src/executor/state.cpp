@@ -111,9 +111,10 @@ Executor::State::State(std::shared_ptr<const Plan> the_plan, Device device,
                        const ExecutorOptions& the_options)
     : plan(not_null(std::move(the_plan))),
       options(the_options),
-      stream(checked(*plan, device)),
-      cudnn(device),
-      lt(shared_cublaslt(device)),
+      kernels(start_kernels(checked(*plan, device))),
+      stream(log.measure("context", [&] { return Stream(device); })),
+      cudnn(log.measure("cuDNN's handle", [&] { return CudnnHandle(device); })),
+      lt(log.measure("cuBLASLt's handle", [&] { return shared_cublaslt(device); })),
       done(device, Event::Timing::Off),
       arena(device, 0),
       staging(lay_out_staging(*plan)),
@@ -122,9 +123,13 @@ Executor::State::State(std::shared_ptr<const Plan> the_plan, Device device,
     const auto start = std::chrono::steady_clock::now();
     std::size_t weights = 0;
     try {
-        arena = DeviceMemory(device, plan->arena_bytes);
-        ports_memory = DeviceMemory(device, staging.bytes);
-        constants = upload_constants(stream, plan->constants, weights);
+        log.measure("device memory", [&] {
+            arena = DeviceMemory(device, plan->arena_bytes);
+            ports_memory = DeviceMemory(device, staging.bytes);
+        });
+        log.measure("weights", [&] {
+            constants = upload_constants(stream, plan->constants, weights);
+        });
     } catch (const OutOfMemory& error) {
         const MemoryInfo memory = device.memory();
         const std::size_t missing = error.requested_bytes();
@@ -136,7 +141,7 @@ Executor::State::State(std::shared_ptr<const Plan> the_plan, Device device,
                         needed, device.index(), plan->arena_bytes, staging.bytes,
                         plan->constant_bytes, missing, memory.free, memory.total));
     }
-    host_memory = HostMemory(staging.bytes);
+    log.measure("pinned memory", [&] { host_memory = HostMemory(staging.bytes); });
     setup.allocations = (arena.bytes() > 0) + (ports_memory.bytes() > 0) + (weights > 0) +
                         (host_memory.bytes() > 0);
     auto* ports = static_cast<std::byte*>(ports_memory.data());
@@ -146,6 +151,7 @@ Executor::State::State(std::shared_ptr<const Plan> the_plan, Device device,
     prepare();
     setup.ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    setup.phases = log.take();
 }
 
 Executor::State::~State() {
@@ -167,17 +173,27 @@ std::size_t Executor::State::constant_bytes() const {
     return sum;
 }
 
+bool Executor::State::overlaps(Device device) const {
+    return options.overlap != Overlap::None && can_overlap(device.properties().compute());
+}
+
+std::future<std::vector<std::shared_ptr<const Kernel>>> Executor::State::start_kernels(
+    Device device) {
+    return std::async(std::launch::async, [this, device] {
+        const bool overlap = overlaps(device);
+        std::vector<PlanKernel> sources;
+        for (const PlanKernel& kernel : plan->kernels)
+            sources.push_back(overlap ? with_wait(kernel) : kernel);
+        for (PlanKernel& kernel : cuda::copy_kernels()) sources.push_back(std::move(kernel));
+        return load_kernels(device, sources, cache(), setup, log);
+    });
+}
+
 void Executor::State::prepare() {
-    DiskCache* cache = options.cache ? DiskCache::shared() : nullptr;
-    const bool overlap =
-        options.overlap != Overlap::None && can_overlap(device().properties().compute());
-    std::vector<PlanKernel> sources;
-    for (const PlanKernel& kernel : plan->kernels)
-        sources.push_back(overlap ? with_wait(kernel) : kernel);
-    for (PlanKernel& kernel : cuda::copy_kernels()) sources.push_back(std::move(kernel));
-    auto kernels = load_kernels(device(), sources, cache, setup);
-    copy_kernels.assign(kernels.begin() + static_cast<std::ptrdiff_t>(plan->kernels.size()),
-                        kernels.end());
+    const bool overlap = overlaps(device());
+    const auto loaded = log.measure("waiting for kernels", [&] { return kernels.get(); });
+    copy_kernels.assign(loaded.begin() + static_cast<std::ptrdiff_t>(plan->kernels.size()),
+                        loaded.end());
     std::map<const Kernel*, std::size_t> allowed;
     for (std::size_t i = 0; i < plan->steps.size(); i++) {
         const Step& step = plan->steps[i];
@@ -186,7 +202,7 @@ void Executor::State::prepare() {
         launch.has_workspace = has_workspace(step);
         launch.workspace_bytes = workspace_bytes(step);
         if (const auto* work = std::get_if<KernelWork>(&step.work)) {
-            const auto& kernel = kernels.at(work->kernel);
+            const auto& kernel = loaded.at(work->kernel);
             LaunchConfig config;
             config.grid = work->grid;
             config.block = work->block;
@@ -205,11 +221,15 @@ void Executor::State::prepare() {
     // length out of range.
     fill_bytes_async(stream, arena.data(), 0, arena.bytes());
     fill_bytes_async(stream, ports_memory.data(), 0, ports_memory.bytes());
-    choose_algorithms(*plan, lt, cudnn, stream, {options.tune, cache, bases}, launches, setup);
+    choose_algorithms(*plan, lt, cudnn, stream, {options.tune, cache(), bases}, launches, setup,
+                      log);
     // Loads all code, and shows what is wrong with a step before it is hidden in a graph.
-    queue_steps(stream, bases);
-    stream.synchronize();
-    if (options.use_graph && !launches.empty()) staged_graph = capture_steps(bases);
+    log.measure("first run", [&] {
+        queue_steps(stream, bases);
+        stream.synchronize();
+    });
+    if (options.use_graph && !launches.empty())
+        staged_graph = log.measure("captured graph", [&] { return capture_steps(bases); });
     done.record(stream);
 }
 

@@ -1,6 +1,7 @@
 // What an Executor holds.
 #pragma once
 
+#include <future>
 #include <list>
 #include <mutex>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "cache/disk_cache.h"
 #include "executor/constants.h"
 #include "executor/launch.h"
+#include "planner/phases.h"
 
 namespace kn::cuda {
 
@@ -53,6 +55,8 @@ struct Executor::State {
     std::shared_ptr<const Plan> plan;
     ExecutorOptions options;
     ExecutorSetup setup;
+    PhaseLog log;
+    std::future<std::vector<std::shared_ptr<const Kernel>>> kernels;  ///< until prepared
     std::mutex mutex;
     Stream stream;
     CudnnHandle cudnn;
@@ -74,6 +78,10 @@ struct Executor::State {
     Device device() const { return stream.device(); }
     std::size_t constant_bytes() const;
 
+    /// The plan's, then copy_kernels: compiled and loaded by other threads.
+    std::future<std::vector<std::shared_ptr<const Kernel>>> start_kernels(Device device);
+    DiskCache* cache() const { return options.cache ? DiskCache::shared() : nullptr; }
+    bool overlaps(Device device) const;
     void prepare();
     void queue_steps(StreamRef on, std::span<std::byte* const> addresses);
     GraphExec capture_steps(std::span<std::byte* const> addresses);

@@ -1,8 +1,12 @@
 #include "lower/library.h"
 
 #include <algorithm>
+#include <charconv>
+#include <chrono>
 #include <mutex>
 #include <unordered_map>
+
+#include <kn/cuda_sys/device.h>
 
 namespace kn::cuda {
 
@@ -44,16 +48,17 @@ std::size_t alignment_of(const Plan& plan, const TensorRef& tensor) {
     return alignment;
 }
 
-CudnnSupport cudnn_support(const CudnnProblem& problem, const DeviceProperties& device,
-                           std::size_t max_workspace, bool tensor_cores) {
-    static std::mutex mutex;
-    static std::unordered_map<std::string, CudnnSupport> known;
-    const std::string key = to_text(problem) + "|" + to_json(device) + "|" +
-                            std::to_string(max_workspace) + "|" + std::to_string(tensor_cores);
-    {
-        const std::lock_guard lock(mutex);
-        if (const auto it = known.find(key); it != known.end()) return it->second;
-    }
+namespace {
+
+thread_local CudnnAnswers answers_so_far;
+
+std::string cudnn_version() {
+    const Versions& library = versions();
+    return std::to_string(library.cudnn) + " by frontend " + std::to_string(library.cudnn_frontend);
+}
+
+CudnnSupport ask_cudnn(const CudnnProblem& problem, const DeviceProperties& device,
+                       std::size_t max_workspace, bool tensor_cores) {
     CudnnSupport support;
     CudnnLimits limits;
     limits.max_workspace = max_workspace;
@@ -69,9 +74,60 @@ CudnnSupport cudnn_support(const CudnnProblem& problem, const DeviceProperties& 
     } catch (const Error& error) {
         support.reason = error.what();
     }
-    const std::lock_guard lock(mutex);
-    return known.try_emplace(key, support).first->second;
+    return support;
 }
+
+// "yes" and the workspace's bytes, or "no" and the reason.
+std::string to_text(const CudnnSupport& support) {
+    std::string text = support.supported ? "yes " : "no ";
+    return text += support.supported ? std::to_string(support.workspace_bytes) : support.reason;
+}
+
+std::optional<CudnnSupport> from_text(std::string_view text) {
+    CudnnSupport support;
+    if (text.starts_with("no ")) {
+        support.reason = text.substr(3);
+        return support;
+    }
+    if (!text.starts_with("yes ")) return std::nullopt;
+    support.supported = true;
+    const char* const end = text.data() + text.size();
+    const auto [last, error] = std::from_chars(text.data() + 4, end, support.workspace_bytes);
+    if (error != std::errc() || last != end) return std::nullopt;
+    return support;
+}
+
+}  // namespace
+
+CudnnSupport cudnn_support(const CudnnProblem& problem, const DeviceProperties& device,
+                           std::size_t max_workspace, bool tensor_cores, DiskCache* cache) {
+    static std::mutex mutex;
+    static std::unordered_map<std::string, CudnnSupport> known;
+    const std::string key = to_text(problem) + "|" + to_json(device) + "|" +
+                            std::to_string(max_workspace) + "|" + std::to_string(tensor_cores) +
+                            "|cudnn " + cudnn_version();
+    {
+        const std::lock_guard lock(mutex);
+        if (const auto it = known.find(key); it != known.end()) return it->second;
+    }
+    const auto start = std::chrono::steady_clock::now();
+    const auto text = cache ? cache->get("support", key) : std::nullopt;
+    std::optional<CudnnSupport> support = text ? from_text(*text) : std::nullopt;
+    if (support) {
+        answers_so_far.from_cache++;
+    } else {
+        support = ask_cudnn(problem, device, max_workspace, tensor_cores);
+        answers_so_far.asked++;
+        if (cache) cache->put("support", key, to_text(*support));
+    }
+    const std::chrono::duration<double, std::milli> passed =
+        std::chrono::steady_clock::now() - start;
+    answers_so_far.ms += passed.count();
+    const std::lock_guard lock(mutex);
+    return known.try_emplace(key, *support).first->second;
+}
+
+CudnnAnswers cudnn_answers() { return answers_so_far; }
 
 Operand workspace_operand(Placement& placement, std::size_t bytes) {
     return {placement.scratch(DType::U8, {static_cast<std::int64_t>(bytes)}, "workspace"),

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "cache/disk_cache.h"
 #include "planner/placement.h"
 
 namespace kn::cuda {
@@ -22,14 +23,23 @@ AxisOrder channels_last_order(std::size_t rank);
 std::size_t alignment_of(const Plan& plan, const TensorRef& tensor);
 
 /// Whether cuDNN has precompiled kernels for a problem on this device within the workspace; asked
-/// once for each problem in a process. Needs no GPU.
+/// once for each problem in a process, or never where the cache on disk has the answer. Needs no
+/// GPU.
 struct CudnnSupport {
     bool supported = false;
     std::string reason;               ///< why not
     std::size_t workspace_bytes = 0;  ///< the most of the candidates that may be tried
 };
 CudnnSupport cudnn_support(const CudnnProblem& problem, const DeviceProperties& device,
-                           std::size_t max_workspace, bool tensor_cores);
+                           std::size_t max_workspace, bool tensor_cores,
+                           DiskCache* cache = DiskCache::shared());
+
+/// What cudnn_support took on this thread so far.
+struct CudnnAnswers {
+    std::size_t asked = 0, from_cache = 0;  ///< the cache on disk
+    double ms = 0;
+};
+CudnnAnswers cudnn_answers();
 
 /// An unsigned byte tensor for a library's own use.
 Operand workspace_operand(Placement& placement, std::size_t bytes);

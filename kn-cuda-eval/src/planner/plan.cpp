@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <set>
 
+#include <fmt/core.h>
 #include <kn/graph/backend.h>
 
 #include "codegen/emit.h"
+#include "lower/library.h"
 #include "planner/memory.h"
+#include "planner/phases.h"
 #include "planner/placement.h"
 #include "planner/prepare.h"
 #include "rules/rules.h"
@@ -113,28 +116,41 @@ Plan plan(const Graph& source, const DeviceProperties& device, const PlanOptions
     Plan plan;
     plan.options = options;
     plan.device = device;
-    const auto graph = std::make_shared<const Graph>(prepare(source, options));
+    PhaseLog log;
+    const CudnnAnswers before = cudnn_answers();
+    const auto graph = log.measure("precision and rewrites of the graph", [&] {
+        return std::make_shared<const Graph>(prepare(source, options));
+    });
     plan.graph = graph;
 
     Grouping grouping(*graph, device, options);
-    apply_rules(grouping);
+    log.measure("rules", [&] { apply_rules(grouping); });
     add_uncomputable(grouping, problems);
     problems.throw_if_any();
 
     const auto groups = sorted_groups(grouping);
-    Placement placement(plan, grouping, choose_layouts(grouping));
-    for (const Group& group : groups) {
-        try {
-            lower_group(placement, group);
-        } catch (const GraphError& error) {
-            problems.add(describe(*graph, group.anchor) + ": " + error.what());
+    Placement placement(plan, grouping,
+                        log.measure("layouts", [&] { return choose_layouts(grouping); }));
+    log.measure("steps and kernels' source", [&] {
+        for (const Group& group : groups) {
+            try {
+                lower_group(placement, group);
+            } catch (const GraphError& error) {
+                problems.add(describe(*graph, group.anchor) + ": " + error.what());
+            }
         }
-    }
+    });
     problems.throw_if_any();
     for (const Value& value : grouping.live())
         if (placement.is_stored(value)) plan.stored.emplace_back(value, placement.stored(value));
     plan.decisions = grouping.decisions();
-    plan_memory(plan);
+    log.measure("memory", [&] { plan_memory(plan); });
+    plan.phases = log.take();
+    const CudnnAnswers answers = cudnn_answers();
+    plan.phases.push_back({fmt::format("of these, cuDNN's support checks ({} asked, {} from cache)",
+                                       answers.asked - before.asked,
+                                       answers.from_cache - before.from_cache),
+                           plan.phases.front().begin, answers.ms - before.ms, true});
     return plan;
 }
 

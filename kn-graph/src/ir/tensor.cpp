@@ -9,6 +9,7 @@
 #include <kn/graph/error.h>
 
 #include "ir/convert.h"
+#include "ir/split_over_threads.h"
 
 namespace kn {
 
@@ -116,8 +117,10 @@ Tensor Tensor::cast(DType dtype) const {
         with_type(dtype, [&]<class To>(To) {
             const auto source = data<From>();
             const auto target = result.mutable_data<To>();
-            for (std::size_t i = 0; i < source.size(); ++i)
-                target[i] = detail::convert<To>(source[i]);
+            detail::split_over_threads(source.size(), [&](std::size_t begin, std::size_t end) {
+                for (std::size_t i = begin; i < end; ++i)
+                    target[i] = detail::convert<To>(source[i]);
+            });
         });
     });
     return result;

@@ -48,6 +48,7 @@ struct ExecutorSetup {
     std::size_t graphs_captured = 0;
     std::size_t allocations = 0;  ///< of device and pinned memory
     double ms = 0;
+    std::vector<Phase> phases;
 };
 
 struct StepTime {

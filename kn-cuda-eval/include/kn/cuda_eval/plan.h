@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <kn/cuda_eval/export.h>
+#include <kn/cuda_eval/phase.h>
 #include <kn/cuda_sys/cublaslt.h>
 #include <kn/cuda_sys/cudnn.h>
 #include <kn/cuda_sys/device_properties.h>
@@ -155,6 +156,7 @@ struct KN_CUDA_EVAL_API Plan {
     std::vector<Decision> decisions;
     std::size_t arena_bytes = 0;
     std::size_t constant_bytes = 0;
+    std::vector<Phase> phases;  ///< of planning; in no text
 
     /// Steps with shapes, layouts, bytes, FLOPs, roofline time and reasons; buffers; decisions.
     std::string to_string() const;
