@@ -7,6 +7,7 @@
 #include <kn/cuda_sys/event.h>
 
 #include "cuda_model.h"
+#include "step_sums.h"
 #include "timing.h"
 
 namespace kn::tool {
@@ -82,10 +83,8 @@ void print_sums(const cuda::Plan& plan, const Timing& timing, const Sums& sums) 
         fmt::print("not measured: no GPU was asked\n");
         return;
     }
-    const double gap = timing.run_us - sums.measured_us;
-    fmt::print("steps measured alone: {:.1f} us, {:.0f} % of it roofline\nwhole run: {:.1f} us; {} {:.1f} us\n", sums.measured_us,
-               100 * sums.roofline_us / std::max(sums.measured_us, 1e-9), timing.run_us,
-               gap >= 0 ? "gaps between steps:" : "overlap of steps:", std::abs(gap));
+    fmt::print("roofline: {:.0f} % of the steps' time\n{}", 100 * sums.roofline_us / std::max(sums.measured_us, 1e-9),
+               to_text(add_up(timing.step_us, timing.run_us)));
 }
 
 void write_json(const std::string& path, const cuda::Plan& plan, const Timing& timing, const std::vector<double>& roofline) {
@@ -106,7 +105,13 @@ void write_json(const std::string& path, const cuda::Plan& plan, const Timing& t
                           {"arena_bytes", plan.arena_bytes},
                           {"constant_bytes", plan.constant_bytes},
                           {"steps", steps}};
-    if (!timing.step_us.empty()) out["run_us"] = timing.run_us;
+    if (!timing.step_us.empty()) {
+        const StepSums sums = add_up(timing.step_us, timing.run_us);
+        out["run_us"] = sums.run_us;
+        out["steps_us"] = sums.steps_us;
+        out["gaps_us"] = sums.gaps_us;
+        out["overlap_us"] = sums.overlap_us;
+    }
     std::ofstream file(path);
     file << out.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
     if (!file.flush()) throw UsageError(printable(path) + ": cannot be written");

@@ -42,6 +42,20 @@ node_suite() {  # the folder of ONNX's node cases, made here
     python3 -W ignore "$here/../onnx_suite/generate.py" "$scratch/node" >/dev/null && echo "$scratch/node"
 }
 verify() { python3 "$here/verify.py" "$bin/kn" "$1" --precision "$2" --json "$out/$row.json" "${@:3}"; }
+eval_suites() {  # in several processes at once, as most of the time goes into compiling; alone, what measures the device's memory
+    local log=$out/eval_suites.txt alone='Gpu*' all='*Gpu*:*Parity*' never='*GpuSoak*:*GpuHuge*' shards=$(($(nproc) > 8 ? 8 : $(nproc))) status=0 i
+    "$bin/test_cuda_eval" --gtest_brief=1 --gtest_filter="$alone:-$never" >"$log" 2>&1 || status=1
+    for ((i = 0; i < shards; i++)); do
+        GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$i \
+            "$bin/test_cuda_eval" --gtest_brief=1 --gtest_filter="$all:-$never:$alone" >"$out/shard$i.txt" 2>&1 &
+    done
+    for ((i = 0; i < shards; i++)); do wait -n || status=1; done
+    cat "$out"/shard*.txt >>"$log"; rm -f "$out"/shard*.txt
+    grep -v '^Running main\|^Note: This is test shard' "$log"
+    awk '/^\[  PASSED  \]/ { passed += $4 } /FAILED TEST/ { failed += $1 } END { print passed + 0 " PASSED, " failed + 0 " FAILED, in all processes" }' "$log"
+    rm -f "$log"
+    return $status
+}
 llama() {  # the same words as on the CPU, and the right ones
     [ -e "${KN_CACHE:-none}/llama/done" ] || { echo "not measured: no model in KN_CACHE/llama (examples/llama/export.py makes it)"; return 77; }
     local precision answer
@@ -84,7 +98,7 @@ declare -A run=(
     [racecheck_matmul]='sanitize test_cuda_sys racecheck "GpuMatmul.*"'
     [racecheck_cudnn]='sanitize test_cuda_sys racecheck "GpuCudnn.*"'
 
-    [cuda_eval]='"$bin/test_cuda_eval" --gtest_brief=1 --gtest_filter="*Gpu*:*Parity*:-*GpuSoak*:*GpuHuge*"'
+    [cuda_eval]='eval_suites'
     [devices]='"$bin/kn" devices'
     [zoo_f32]='verify "$KN_TEST_DATA/zoo" f32 --peak 1e-4'
     [zoo_tf32]='verify "$KN_TEST_DATA/zoo" tf32 --peak 5e-3'
@@ -113,7 +127,7 @@ order=(cuda_sys cuda_sys_twice cuda_sys_threads dump_device memcheck_{core,matmu
        soak huge llama stable_diffusion sd15 peers_{f16,tf32,f32})
 
 if [ -n "${listing:-}" ]; then printf '%s\n' "${order[@]}"; exit 0; fi
-export -f sanitize node_suite verify llama compare_zoo peers device_facts
+export -f sanitize node_suite eval_suites verify llama compare_zoo peers device_facts
 export bin out here scratch core
 failed=0
 begun=$(date +%s)

@@ -3,9 +3,11 @@
 #include "cache/disk_cache.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <fstream>
 
 #include "cache/digest.h"
@@ -147,6 +149,27 @@ TEST_F(DiskCacheTest, WorksWithoutAFolder) {
     DiskCache unwritable(folder_, large);
     unwritable.put("cubin", "key", "value");
     EXPECT_FALSE(unwritable.get("cubin", "key"));
+}
+
+// As on a full disk: what is written stops half way. In a process of its own, which may write files of 4000 bytes only.
+TEST_F(DiskCacheTest, KeepsNothingHalfWritten) {
+    DiskCache(folder_, large).put("cubin", "old", "value");
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const rlimit few{4000, 4000};
+        ::setrlimit(RLIMIT_FSIZE, &few);
+        ::signal(SIGXFSZ, SIG_IGN);
+        DiskCache cache(folder_, large);
+        cache.put("cubin", "old", std::string(100000, 'x'));
+        cache.put("cubin", "new", std::string(100000, 'x'));
+        cache.put("cubin", "small", "fits");
+        const bool good = cache.get("cubin", "old") == "value" && !cache.get("cubin", "new") && cache.get("cubin", "small") == "fits";
+        ::_exit(good ? 0 : 1);
+    }
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 2);
 }
 
 // Processes that write, read and evict the same few keys: each sees whole values or none.

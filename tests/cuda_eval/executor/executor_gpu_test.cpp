@@ -1,6 +1,7 @@
 // The executor on a GPU, with plans written by hand.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <numeric>
 #include <thread>
@@ -8,6 +9,7 @@
 #include <kn/cuda_eval/executor.h>
 #include <kn/cuda_sys/graph.h>
 #include <kn/cuda_sys/memory.h>
+#include <kn/cuda_sys/nvrtc.h>
 
 #include "hand_plans.h"
 
@@ -177,19 +179,22 @@ TEST(GpuExecutor, KeepsOrderWhereKernelsOverlap) {
         Tensor x(DType::I32, {n});
         auto values = x.mutable_data<std::int32_t>();
         std::iota(values.begin(), values.end(), 0);
+        std::vector<std::int32_t> expected;
+        for (std::int64_t i = 0; i < n; i++) {
+            std::int64_t at = i;
+            for (std::size_t k = 0; k < count; k++) at = (at * 7 + 1) % n;
+            expected.push_back(static_cast<std::int32_t>(at) + static_cast<std::int32_t>(count));
+        }
         for (const bool use_graph : {true, false})
             for (const Overlap overlap : {Overlap::None, Overlap::Own, Overlap::All}) {
                 Executor executor(plan, Device(0), {.use_graph = use_graph, .overlap = overlap});
                 for (int round = 0; round < 3; round++) {
                     const auto y = executor.run({x}).at(0);
-                    for (std::int64_t i = 0; i < n; i++) {
-                        std::int64_t at = i;
-                        for (std::size_t k = 0; k < count; k++) at = (at * 7 + 1) % n;
-                        ASSERT_EQ(y.data<std::int32_t>()[static_cast<std::size_t>(i)],
-                                  at + static_cast<std::int64_t>(count))
-                            << "element " << i << " of " << n << ", graph " << use_graph
-                            << ", overlap " << static_cast<int>(overlap);
-                    }
+                    const auto got = y.data<std::int32_t>();
+                    const auto wrong = std::ranges::mismatch(expected, got).in1;
+                    ASSERT_EQ(wrong, expected.end())
+                        << "element " << wrong - expected.begin() << " of " << n << ", graph "
+                        << use_graph << ", overlap " << static_cast<int>(overlap);
                 }
             }
     }
@@ -268,6 +273,43 @@ TEST(GpuExecutor, RefusesPlansForOtherDevices) {
     plan.device.compute_major = 5;
     EXPECT_THROW(Executor(std::make_shared<const Plan>(plan), Device(0)), Error);
     EXPECT_THROW(Executor(nullptr, Device(0)), Error);
+}
+
+// A kernel of the caller's that faults takes the context with it: in a process of its own.
+int lose_the_context() {
+    const Device device(0);
+    const auto fits = affine(2);
+    Executor executor(fits, device);
+    const Tensor x = filled(1, 1);
+    (void)executor.run({x});
+    const auto image = compile("extern \"C\" __global__ void f(int* p) { *p = 1; }",
+                               {.arch = device.properties().arch()})
+                           .image;
+    const Stream stream(device);
+    Library(image).kernel("f").launch(stream, {}, reinterpret_cast<int*>(8));
+    const auto says_so = [](const auto& body) {
+        try {
+            body();
+        } catch (const ContextLost&) {
+            return true;
+        }
+        return false;
+    };
+    try {
+        stream.synchronize();
+    } catch (const ContextLost&) {
+    }
+    return says_so([&] { (void)executor.run({x}); }) &&
+                   says_so([&] { (void)executor.run_stored({x}); }) &&
+                   says_so([&] { Executor(fits, device); })
+               ? 0
+               : 1;
+}
+
+TEST(GpuExecutorDeathTest, SaysThatTheDeviceIsLost) {
+    KN_REQUIRE_GPU();
+    testing::FLAGS_gtest_death_test_style = "threadsafe";
+    EXPECT_EXIT(std::exit(lose_the_context()), testing::ExitedWithCode(0), "");
 }
 
 }  // namespace
