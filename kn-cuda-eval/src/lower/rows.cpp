@@ -13,6 +13,8 @@
 
 #include "codegen/emit.h"
 #include "lower/lower.h"
+#include "lower/row_parts.h"
+#include "lower/row_values.h"
 #include "planner/rows.h"
 
 namespace kn::cuda {
@@ -427,9 +429,7 @@ class RowKernel {
             return mean.empty() ? fmt::format("{0} * {0}", v)
                                 : fmt::format("({0} - {1}) * ({0} - {1})", v, mean);
         });
-        code_.line(fmt::format("{0} = sqrt({0} / ({1}){2} + {3});", scale, type, count,
-                               literal(dtype == DType::F64 ? DType::F64 : DType::F32, o.epsilon)));
-        if (dtype != DType::F64) code_.line(fmt::format("{0} = ({1})1 / {0};", scale, type));
+        code_.line(fmt::format("{} = {};", scale, norm_scale(graph(), value, scale)));
         return {mean, scale};
     }
 
@@ -446,27 +446,9 @@ class RowKernel {
 
     std::string final_value(Value value, const Index& index,
                             const std::vector<std::string>& statistics) {
-        const Operation& operation = graph()[value].operation;
-        const std::string type = compute_type(graph().dtype(value));
-        if (const auto* softmax = std::get_if<op::Softmax>(&operation)) {
-            const std::string x = emitter_.value(softmax->x, index);
-            if (softmax->log)
-                return emitter_.define(
-                    type, fmt::format("({} - {}) - log({})", x, statistics[0], statistics[1]));
-            const auto kept = exponentials_.find({value.index, index});
-            const std::string top = kept != exponentials_.end()
-                                        ? kept->second
-                                        : fmt::format("exp({} - {})", x, statistics[0]);
-            return emitter_.define(type, fmt::format("{} / {}", top, statistics[1]));
-        }
-        if (const auto* norm = std::get_if<op::Norm>(&operation)) {
-            const std::string x = emitter_.value(norm->x, index);
-            const std::string top =
-                statistics[0].empty() ? x : fmt::format("({} - {})", x, statistics[0]);
-            const char* apply = graph().dtype(norm->x) == DType::F64 ? "/" : "*";
-            return emitter_.define(type, fmt::format("{} {} {}", top, apply, statistics[1]));
-        }
-        return statistics[0];
+        const auto kept = exponentials_.find({value.index, index});
+        return finish_reduction(emitter_, graph(), value, index, statistics,
+                                kept == exponentials_.end() ? "" : kept->second);
     }
 
     KernelDraft finish() {
@@ -551,7 +533,8 @@ Form choose(std::int64_t rows, std::int64_t length, bool columns, int vector, in
 
 }  // namespace
 
-void lower_rows(Placement& placement, const Group& group) {
+void lower_rows(Placement& placement, const Group& whole) {
+    Group group = whole;
     const Value root = group.outputs.at(0);
     const auto is_own = [&](Value value) {
         return std::find(group.outputs.begin(), group.outputs.end(), value) != group.outputs.end();
@@ -562,6 +545,11 @@ void lower_rows(Placement& placement, const Group& group) {
     const RowAnalysis rows = analyse_rows(placement.graph(), root, is_leaf);
     if (checked_size(placement.graph().shape(root).to_ints()) == 0) return;
     if (rows.reductions.empty() || rows.longest == 0) return lower_pointwise(placement, group);
+    if (group.in_parts) {
+        const auto why = lower_row_parts(placement, group, rows);
+        if (!why) return;
+        group.reason += "; not in parts: " + *why;
+    }
     const std::int64_t count = checked_size(extents_of(rows.parallel));
     const int sms = placement.plan().device.sm_count;
     // Neighbours along a row, as far as vectors of 16 bytes go.

@@ -44,6 +44,7 @@ struct Group {
     std::map<std::string, Value> roles;
     Epilogue epilogue;           ///< Conv: activation and order; tensors are set when lowered
     bool channels_last = false;  ///< Conv: the layout of x and y that cuDNN gets
+    bool in_parts = false;       ///< Rows: few long ones, by parts where their layout allows
     bool own_kernel = false;     ///< MatMul, Conv: our kernel, which takes any elementwise epilogue
     MatmulEpilogue matmul_epilogue = MatmulEpilogue::None;
     std::string rule;  ///< the rule that made it

@@ -16,8 +16,9 @@
 namespace kn::test {
 
 /// Plans `graph`, runs it on the host with random inputs, and expects what kn::cpu gives.
-inline cuda::Plan expect_same(const Graph& graph, std::uint64_t seed = 0) {
-    cuda::Plan plan = cuda::plan(graph, h200());
+inline cuda::Plan expect_same(const Graph& graph, std::uint64_t seed = 0,
+                              const cuda::PlanOptions& options = {}) {
+    cuda::Plan plan = cuda::plan(graph, h200(), options);
     const auto inputs = random_inputs(graph, {}, seed);
     const auto expected = cpu::run(graph, inputs);
     const auto got = cuda::run_plan_on_host(plan, inputs);
