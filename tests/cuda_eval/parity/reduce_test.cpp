@@ -71,6 +71,20 @@ TEST_P(ParityRows, Softmax) {
     p.check();
 }
 
+TEST_P(ParityRows, FewLong) {
+    Parity p;
+    const DType dtype = GetParam();
+    const Var x = p.input(dtype, {2, 9000}), image = p.input(dtype, {1, 12, 36, 40}), last = p.input(dtype, {1, 40, 36, 12});
+    const Var scale = p.weight(dtype, {12}), bias = p.weight(dtype, {12});
+    p.output(softmax(x * 3.0, -1), Loses::Sum);
+    p.output(log_softmax(permute(x, {1, 0}), 0), Loses::Sum);
+    p.output(mean(x, {0, 1}), Loses::Sum);
+    p.output(reduce(ReduceOp::Max, last, {1, 2}), Loses::Nothing);
+    p.output(silu(group_norm(image, 3, scale, bias)), Loses::Sum);
+    p.output(permute(silu(group_norm(permute(last, {0, 3, 1, 2}), 3, scale, bias)), {0, 2, 3, 1}), Loses::Sum);
+    p.check();
+}
+
 TEST_P(ParityRows, Norms) {
     Parity p;
     const DType dtype = GetParam();
