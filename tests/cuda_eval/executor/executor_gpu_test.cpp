@@ -282,11 +282,12 @@ int lose_the_context() {
     Executor executor(fits, device);
     const Tensor x = filled(1, 1);
     (void)executor.run({x});
-    const auto image = compile("extern \"C\" __global__ void f(int* p) { *p = 1; }",
-                               {.arch = device.properties().arch()})
-                           .image;
+    const Library library(compile("extern \"C\" __global__ void f(int* p) { *p = 1; }",
+                                  {.arch = device.properties().arch()})
+                              .image);
+    const Kernel faulty = library.kernel("f");
     const Stream stream(device);
-    Library(image).kernel("f").launch(stream, {}, reinterpret_cast<int*>(8));
+    faulty.launch(stream, {}, reinterpret_cast<int*>(8));
     const auto says_so = [](const auto& body) {
         try {
             body();

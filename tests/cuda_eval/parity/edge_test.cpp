@@ -1,6 +1,7 @@
 // Sizes nobody plans for: nothing at all, one, very many elements; and what must stay as it is over many runs.
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include <kn/cuda_eval/executor.h>
@@ -98,6 +99,33 @@ double resident_mb() {
     double total = 0, resident = 0;
     file >> total >> resident;
     return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / 1e6;
+}
+
+// Weights, the arena and the staged inputs and outputs, to the byte; and the device has that much less, but for its units of 2 MiB and what the libraries
+// and the captured graph take.
+TEST(GpuPeak, IsWhatThePlanStates) {
+    if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
+    const cuda::Device device(0);
+    const auto make = [&](float value) {
+        Graph g;
+        const Var x = g.input("x", DType::F32, Shape::of({1024, 4096}));
+        Tensor weights(DType::F32, {4096, 4096});
+        std::ranges::fill(weights.mutable_data<float>(), value);
+        const Var w = g.constant(weights);
+        g.output("y", softmax(matmul(softmax(matmul(x, w), -1), w), -1));
+        return std::make_shared<const cuda::Plan>(cuda::plan(g, device.properties()));
+    };
+    const cuda::Executor first(make(0.5f), device, {.tune = cuda::Tune::None});  // loads libraries and kernels
+    const auto plan = make(0.25f);
+    const std::size_t free = device.memory().free;
+    const cuda::Executor executor(plan, device, {.tune = cuda::Tune::None});
+    const std::size_t taken = free - device.memory().free, unit = std::size_t{2} << 20;
+    std::size_t stated = plan->arena_bytes + plan->constant_bytes;
+    for (const auto& ports : {plan->inputs, plan->outputs})
+        for (const cuda::TensorRef& port : ports) stated += static_cast<std::size_t>(checked_size(port.shape)) * size_of(port.dtype);
+    EXPECT_EQ(executor.device_bytes(), stated);
+    EXPECT_GE(taken + unit, stated);
+    EXPECT_LE(taken, stated + 16 * unit);
 }
 
 TEST(GpuSoak, MemoryIsFlatOverManyRuns) {
