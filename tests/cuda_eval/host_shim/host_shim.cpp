@@ -13,6 +13,7 @@
 #include <fmt/core.h>
 
 #include "fibers.h"
+#include "guarded.h"
 
 namespace kn::cuda {
 
@@ -215,25 +216,23 @@ std::vector<Tensor> run_plan_on_host(
     const Plan& plan, const std::vector<Tensor>& inputs,
     const std::function<void(std::size_t, const ReadTensor&)>& after) {
     HostKernels kernels(plan);
-    std::vector<std::byte> arena(plan.arena_bytes + 256, std::byte{0xff});
-    std::vector<std::vector<std::byte>> own(plan.buffers.size());
-    std::vector<std::byte*> addresses(plan.buffers.size());
-    for (std::size_t i = 0; i < plan.buffers.size(); ++i) {
-        const Buffer& buffer = plan.buffers[i];
+    const GuardedMemory arena(plan.arena_bytes, false);
+    std::vector<GuardedMemory> own;
+    std::vector<std::byte*> addresses;
+    for (const Buffer& buffer : plan.buffers) {
         if (buffer.kind == Buffer::Kind::Arena) {
-            const auto address = reinterpret_cast<std::uintptr_t>(arena.data());
-            addresses[i] = arena.data() + (256 - address % 256) % 256 + buffer.offset;
+            addresses.push_back(arena.data() + buffer.offset);
             continue;
         }
-        own[i].assign(buffer.bytes + 256, std::byte{0xff});
-        const auto address = reinterpret_cast<std::uintptr_t>(own[i].data());
-        addresses[i] = own[i].data() + (256 - address % 256) % 256;
+        // What the caller brings is aligned to 16 bytes only.
+        own.emplace_back(buffer.bytes, buffer.kind != Buffer::Kind::Constant);
+        std::byte* const address = addresses.emplace_back(own.back().data());
         if (buffer.kind == Buffer::Kind::Input) {
             const Tensor& input = inputs.at(buffer.index);
-            std::memcpy(addresses[i], input.bytes().data(), input.byte_size());
+            std::memcpy(address, input.bytes().data(), input.byte_size());
         }
         if (buffer.kind == Buffer::Kind::Constant) {
-            upload_constant(plan.constants.at(buffer.index), addresses[i]);
+            upload_constant(plan.constants.at(buffer.index), address);
         }
     }
     const auto address_of = [&](const TensorRef& tensor) {
@@ -253,7 +252,10 @@ std::vector<Tensor> run_plan_on_host(
                 arguments.push_back(reinterpret_cast<std::uintptr_t>(address));
             for (const std::int64_t scalar : work->scalars)
                 arguments.push_back(static_cast<unsigned long long>(scalar));
-            kernels.launch(plan.kernels.at(work->kernel), *work, arguments);
+            const PlanKernel& kernel = plan.kernels.at(work->kernel);
+            if (!stays_inside([&] { kernels.launch(kernel, *work, arguments); }))
+                throw kn::Error(fmt::format("step {} touches memory outside of its buffers:\n{}", i,
+                                            own_text(kernel.source)));
         } else if (const auto* matmul = std::get_if<MatMulWork>(&step.work)) {
             run_on_host(*matmul, operands);
         } else if (const auto* cudnn = std::get_if<CudnnWork>(&step.work)) {
