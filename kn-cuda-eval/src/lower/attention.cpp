@@ -4,10 +4,7 @@
 
 namespace kn::cuda {
 
-namespace {
-
-// The last axis dense, the others in steps of 16 bytes and without repetition.
-bool suits(const Plan& plan, const TensorRef& tensor) {
+bool has_aligned_rows(const Plan& plan, const TensorRef& tensor) {
     const auto step = static_cast<std::int64_t>(16 / size_of(tensor.dtype));
     if (tensor.strides[3] != 1 && tensor.shape[3] != 1) return false;
     for (std::size_t i = 0; i < 3; i++)
@@ -15,8 +12,6 @@ bool suits(const Plan& plan, const TensorRef& tensor) {
             return false;
     return alignment_of(plan, tensor) >= 16;
 }
-
-}  // namespace
 
 std::optional<std::string> why_no_sdpa(const Graph& graph, const op::Attention& attention) {
     const DType dtype = graph.dtype(attention.q);
@@ -33,6 +28,7 @@ std::optional<std::string> why_no_sdpa(const Graph& graph, const op::Attention& 
 }
 
 void lower_attention(Placement& placement, const Group& group) {
+    if (group.own_kernel) return lower_tensor_attention(placement, group);
     const Graph& graph = placement.graph();
     const auto* attention = graph.get_if<op::Attention>(group.anchor);
     KN_CHECK(attention);
@@ -48,7 +44,7 @@ void lower_attention(Placement& placement, const Group& group) {
         const bool dense_mask = view && role == "bias" &&
                                 view->strides == strides_for(view->shape, row_major(4));
         // The mask may have rows of any length.
-        if (!view || !(dense_mask || suits(placement.plan(), *view)))
+        if (!view || !(dense_mask || has_aligned_rows(placement.plan(), *view)))
             view = placement.copy_of(value, row_major(4));
         step.operands.push_back({*view, Access::Read, role});
         return desc_of(*view);
@@ -59,7 +55,7 @@ void lower_attention(Placement& placement, const Group& group) {
     if (group.roles.count("bias")) desc.bias = read("bias");
     const TensorRef& o = placement.stored(group.outputs[0]);
     TensorRef written = o;
-    if (!suits(placement.plan(), o))
+    if (!has_aligned_rows(placement.plan(), o))
         written = placement.scratch(o.dtype, o.shape, "attention result");
     desc.o = desc_of(written);
     step.operands.push_back({written, Access::Write, "o"});

@@ -5,7 +5,8 @@
 namespace kn::cuda {
 
 void lower_group(Placement& placement, const Group& group) {
-    if (group.own_kernel) return lower_tensor_product(placement, group);
+    if (group.own_kernel && group.kind != Group::Kind::Attention)
+        return lower_tensor_product(placement, group);
     switch (group.kind) {
         case Group::Kind::Pointwise:
             return lower_pointwise(placement, group);

@@ -25,7 +25,8 @@ using kn::test::Strides;
 inline Plan plan_without_libraries(const Graph& graph) {
     PlanOptions options;
     for (const PlannerRule& rule : planner_rules())
-        if (rule.name == "convolution" || rule.name == "library-attention")
+        if (rule.name == "convolution" || rule.name == "library-attention" ||
+            rule.name == "tensor-attention")
             options.disabled_rules.insert(std::string(rule.name));
     return plan(graph, h200(), options);
 }

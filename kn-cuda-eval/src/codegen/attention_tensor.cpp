@@ -1,0 +1,206 @@
+#include "codegen/attention_tensor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include <fmt/core.h>
+
+#include "codegen/kernel_text.h"
+
+namespace kn::cuda {
+
+namespace {
+
+constexpr std::int64_t shared_limit = 227 << 10;  // of a block, and nearly that of a multiprocessor
+constexpr std::int64_t panel_row = 128;           // bytes
+constexpr std::int64_t widest = 200;              // heads whose sums fit into registers
+constexpr std::int64_t align_room = 1024;
+
+std::int64_t over(std::int64_t count, std::int64_t each) { return (count + each - 1) / each; }
+
+std::int64_t group_bytes(const TensorAttention& a) {
+    return std::max(over(a.width, 64), over(a.value_width, 64)) * 64 * panel_row;
+}
+
+std::int64_t stage_bytes(const TensorAttention& a) {
+    return (over(a.width, 64) + over(a.value_width, 64)) * a.tile_keys * panel_row;
+}
+
+std::string listed(int count, const char* format) {
+    std::string text;
+    for (int i = 0; i < count; i++)
+        text += (i ? ", " : "") + fmt::format(fmt::runtime(format), i);
+    return text;
+}
+
+/// One step of 16: rows from shared memory, or the weights in registers times values whose columns
+/// are contiguous.
+std::string wgmma_function(const TensorAttention& a, bool values) {
+    const int columns = values ? static_cast<int>(a.value_width) : a.tile_keys;
+    const int sums = columns / 2;
+    const char* const type = a.dtype == DType::F16 ? "f16" : "bf16";
+    std::string text = fmt::format(
+        "__device__ __forceinline__ void kn_wgmma_{}(float (&sums)[{}], {}, unsigned long long "
+        "b{}) {{\n",
+        values ? "values" : "scores", sums,
+        values ? "const unsigned (&a)[4]" : "unsigned long long a", values ? "" : ", bool first");
+    text += "    asm volatile(\n        \"{\\n\"\n";
+    if (!values)
+        text += fmt::format("        \".reg .pred p;\\nsetp.ne.b32 p, %{}, 0;\\n\"\n", sums + 2);
+    text += fmt::format("        \"wgmma.mma_async.sync.aligned.m64n{}k16.f32.{}.{} \"\n", columns,
+                        type, type);
+    text += "        \"{" + listed(sums, "%{}") + "}, ";
+    if (values)
+        text += fmt::format("{{%{}, %{}, %{}, %{}}}, %{}, 1, 1, 1, 1;\\n}}\"\n", sums, sums + 1,
+                            sums + 2, sums + 3, sums + 4);
+    else
+        text += fmt::format("%{}, %{}, p, 1, 1, 0, 0;\\n}}\"\n", sums, sums + 1);
+    text += "        : " + listed(sums, "\"+f\"(sums[{}])") + "\n        : ";
+    text += values ? "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3]), \"l\"(b)"
+                   : "\"l\"(a), \"l\"(b), \"r\"(static_cast<int>(!first))";
+    return text + ");\n}\n";
+}
+
+std::string pack_function(DType dtype) {
+    return fmt::format(
+        "__device__ __forceinline__ unsigned kn_pack(float low, float high) {{\n"
+        "    unsigned both;\n"
+        "    asm(\"cvt.rn.{}x2.f32 %0, %1, %2;\" : \"=r\"(both) : \"f\"(high), \"f\"(low));\n"
+        "    return both;\n}}\n",
+        dtype == DType::F16 ? "f16" : "bf16");
+}
+
+/// Registers of a thread: at launch, and when the copying group has given away what it can do
+/// without.
+struct Registers {
+    int launched, producer, consumer;
+};
+Registers registers(int groups, int blocks) {
+    constexpr int all = 65536;
+    const int producer = groups <= 2 ? 40 : 32;
+    const int launched = std::min(all / (blocks * (groups + 1) * 128) / 8 * 8, 240);
+    const int consumer = std::min((launched * (groups + 1) - producer) / groups / 8 * 8, 240);
+    return {launched, producer, consumer};
+}
+
+/// What a consumer needs: scores, weights, sums, addresses.
+int wanted_registers(const TensorAttention& a, int tile_keys) {
+    return tile_keys / 2 + tile_keys / 4 + static_cast<int>(a.value_width) / 2 + 24;
+}
+
+}  // namespace
+
+std::size_t TensorAttention::shared_bytes() const {
+    return static_cast<std::size_t>(groups * group_bytes(*this) + stages * stage_bytes(*this) +
+                                    align_room);
+}
+
+Dim3 TensorAttention::grid() const {
+    return {static_cast<unsigned>(over(queries, 64 * groups) * batch * heads), 1, 1};
+}
+
+std::optional<std::string> TensorAttention::why_not() const {
+    if (dtype != DType::F16 && dtype != DType::BF16) return "it is for half types";
+    if (batch < 1 || heads < 1 || queries < 1 || keys < 1) return "there is nothing to attend to";
+    for (const std::int64_t w : {width, value_width})
+        if (w % 8 != 0 || w < 8 || w > widest)
+            return fmt::format("heads of {}: the kernel takes multiples of 8, {} at most", w, widest);
+    if (!(scale > 0) || !std::isfinite(scale)) return fmt::format("a scale of {}", scale);
+    if (over(queries, 64) * batch * heads > 0x7fffffff || keys > (1 << 30))
+        return "it is too large";
+    return std::nullopt;
+}
+
+void TensorAttention::choose_tiles(int sm_count) {
+    const std::int64_t shortest = std::min<std::int64_t>(64, over(keys, 16) * 16);
+    double best = 0;
+    bool found = false;
+    const std::int64_t heads_in_all = batch * heads;
+    TensorAttention chosen = *this;
+    for (int count = 4; count >= 1; count--) {
+        for (std::int64_t columns = shortest; columns <= 128; columns += 16) {
+            TensorAttention trial = *this;
+            trial.groups = count;
+            trial.tile_keys = static_cast<int>(columns);
+            const std::int64_t key_tiles = over(keys, columns);
+            trial.stages = static_cast<int>(std::min<std::int64_t>(4, key_tiles));
+            const auto fits = [&](int at_once) {
+                return at_once * static_cast<std::int64_t>(trial.shared_bytes() + 1024) <=
+                           shared_limit + 1024 &&
+                       registers(count, at_once).consumer >=
+                           wanted_registers(*this, trial.tile_keys);
+            };
+            const std::int64_t all = over(queries, 64 * count) * heads_in_all;
+            const std::int64_t useful =
+                std::min<std::int64_t>(std::max(1, 4 / count), over(all, sm_count));
+            while (trial.stages > 2 && !fits(static_cast<int>(useful))) trial.stages--;
+            for (trial.blocks = static_cast<int>(useful);
+                 trial.blocks > 1 && !fits(trial.blocks);)
+                trial.blocks--;
+            if (!fits(trial.blocks)) continue;
+            // Of a tile's time on a multiprocessor, that of one group's exponentials and the
+            // products beside it adds up over groups, unless they wait for themselves.
+            const std::int64_t waves = over(all, sm_count * trial.blocks);
+            const double side_by_side =
+                static_cast<double>(count) *
+                static_cast<double>(std::min<std::int64_t>(trial.blocks, over(all, sm_count)));
+            const double part = static_cast<double>(columns) / 64;
+            const double tile = std::max(350 + 250 * part + 100 * part * side_by_side,
+                                         (280 * part + 30) * side_by_side);
+            const double cost =
+                static_cast<double>(waves) * (static_cast<double>(key_tiles) * tile + 1000);
+            if (found && cost >= best) continue;
+            found = true;
+            best = cost;
+            chosen = trial;
+        }
+    }
+    if (!found) {
+        chosen.groups = chosen.blocks = 1;
+        chosen.tile_keys = static_cast<int>(shortest);
+        chosen.stages = 2;
+    }
+    *this = chosen;
+}
+
+std::string tensor_attention_helpers(const TensorAttention& a) {
+    std::string text = "\n";
+    const auto define = [&](const char* name, std::int64_t value) {
+        text += fmt::format("#define {} {}\n", name, value);
+    };
+    define("KN_GROUPS", a.groups);
+    const Registers each = registers(a.groups, a.blocks);
+    const bool exchange = each.consumer > each.launched;
+    define("KN_PRODUCER_REGISTERS", exchange ? each.producer : 0);
+    define("KN_CONSUMER_REGISTERS", exchange ? each.consumer : 0);
+    define("KN_KEYS", a.tile_keys);
+    define("KN_STAGES", a.stages);
+    define("KN_WIDTH", a.width);
+    define("KN_VALUE_WIDTH", a.value_width);
+    define("KN_CAUSAL", a.causal_shift ? 1 : 0);
+    const auto constant = [&](const std::string& name, std::int64_t value) {
+        const bool wide = value > 0x7fffffff || value < -0x7fffffff;
+        text += fmt::format("constexpr {} {} = {};\n", wide ? "long long" : "int", name, value);
+    };
+    constant("kn_heads", a.heads);
+    constant("kn_sharing", a.heads / a.key_heads);
+    constant("kn_queries", a.queries);
+    constant("kn_length", a.keys);
+    if (a.causal_shift) {
+        constant("kn_shift", *a.causal_shift);
+        constant("kn_batch_heads", a.batch * a.heads);
+    }
+    const std::pair<const char*, const std::array<std::int64_t, 3>*> tensors[] = {
+        {"q", &a.q_strides}, {"k", &a.k_strides}, {"v", &a.v_strides}, {"o", &a.o_strides}};
+    for (const auto& [name, strides] : tensors) {
+        constant(fmt::format("kn_{}_batch", name), (*strides)[0]);
+        constant(fmt::format("kn_{}_head", name), (*strides)[1]);
+        constant(fmt::format("kn_{}_row", name), (*strides)[2]);
+    }
+    text += fmt::format("constexpr float kn_factor = {:.9e}f;\n", a.scale * std::numbers::log2e);
+    return text + wgmma_function(a, false) + wgmma_function(a, true) + pack_function(a.dtype) +
+           std::string(kernel_text("attention_tensor"));
+}
+
+}  // namespace kn::cuda

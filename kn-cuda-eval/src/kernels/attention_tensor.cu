@@ -1,0 +1,341 @@
+// Attention of half types on Hopper's tensor cores (sm_90a): softmax(scale q k^T) v for a tile of queries of one head, the
+// softmax kept up in float while tiles of keys go by.
+//
+// What the generator defines in front of this text:
+//   KN_GROUPS       groups of 128 threads, with 64 queries each
+//   KN_PRODUCER_REGISTERS, KN_CONSUMER_REGISTERS     what the group that copies keys and values gives to the others, or 0
+//   KN_KEYS         keys of a tile: 16 to 128, by 16
+//   KN_STAGES       tiles of keys and values in flight
+//   KN_WIDTH, KN_VALUE_WIDTH      of a head: multiples of 8
+//   KN_CAUSAL       1: query s sees the keys below s + kn_shift + 1
+//   kn_batch_heads, kn_heads, kn_sharing (heads for each one of keys), kn_queries, kn_length (of keys)
+//   kn_factor       the scale times log2(e)
+//   kn_{q,k,v,o}_{batch,head,row}: strides in elements
+//   kn_wgmma_scores(sums, a, b, first), kn_wgmma_values(sums, a, b): one step of 16
+//   kn_pack(low, high): two halves
+//
+// Rows of queries, keys and values lie in shared memory as panels 64 elements wide, 128 bytes a row, in the 128-byte
+// swizzle. Groups wait for each other only through the ring of tiles, so that one's exponentials meet another's products.
+
+constexpr int kn_panels = (KN_WIDTH + 63) / 64, kn_value_panels = (KN_VALUE_WIDTH + 63) / 64;
+constexpr int kn_group_panels = kn_panels > kn_value_panels ? kn_panels : kn_value_panels;
+constexpr int kn_group_bytes = kn_group_panels * 64 * 128;  // queries, later the result
+constexpr int kn_key_bytes = kn_panels * KN_KEYS * 128;
+constexpr int kn_stage_bytes = kn_key_bytes + kn_value_panels * KN_KEYS * 128;
+constexpr int kn_query_tiles = (kn_queries + 64 * KN_GROUPS - 1) / (64 * KN_GROUPS);
+
+__device__ __forceinline__ unsigned kn_shared_address(const void* pointer) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+}
+
+// Copies 16 bytes, or zeros.
+__device__ __forceinline__ void kn_copy_chunk(unsigned target, const void* source, bool inside) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(inside ? 16 : 0)
+                 : "memory");
+}
+__device__ __forceinline__ void kn_clear_chunk(unsigned target) {
+    asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(target), "r"(0) : "memory");
+}
+// What ordinary stores wrote becomes visible to the tensor cores.
+__device__ __forceinline__ void kn_publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// The place of a chunk of 16 bytes in panels of `rows` rows.
+__device__ __forceinline__ unsigned kn_place(int rows, int row, int chunk) {
+    return chunk / 8 * (rows * 128) + row * 128 + (((chunk ^ row) & 7) << 4);
+}
+
+// Panels as the tensor cores see them; `leading`: bytes between panels, where columns are contiguous in k's stead.
+__device__ __forceinline__ unsigned long long kn_matrix(unsigned address, unsigned leading) {
+    return static_cast<unsigned long long>((address & 0x3ffff) >> 4) |
+           (static_cast<unsigned long long>(leading >> 4) << 16) | (64ull << 32) | (1ull << 62);
+}
+
+__device__ __forceinline__ void kn_barrier_start(unsigned barrier, int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+// Once for the warp, when all its threads are here.
+__device__ __forceinline__ void kn_barrier_arrive(unsigned barrier) {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0)
+        asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared::cta.b64 state, [%0];\n}" ::"r"(barrier) : "memory");
+}
+__device__ __forceinline__ void kn_barrier_wait(unsigned barrier, unsigned parity) {
+    unsigned done;
+    do {
+        asm volatile(
+            "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+            : "=r"(done)
+            : "r"(barrier), "r"(parity)
+            : "memory");
+    } while (!done);
+}
+
+__device__ __forceinline__ float kn_power_of_two(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+__device__ __forceinline__ float kn_quad_largest(float x) {
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+__device__ __forceinline__ float kn_quad_sum(float x) {
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+template <int n>
+__device__ __forceinline__ void kn_arrived(float (&sums)[n]) {
+#pragma unroll
+    for (int i = 0; i < n; i++) asm volatile("" : "+f"(sums[i])::"memory");
+}
+
+// How many keys a query sees.
+__device__ __forceinline__ int kn_visible(int query) {
+#if KN_CAUSAL
+    const int n = query + kn_shift + 1;
+    return n < 0 ? 0 : n < kn_length ? n : kn_length;
+#else
+    return kn_length;
+#endif
+}
+
+// Rows of a matrix, zeros behind the last one; by `threads` threads.
+template <int rows, int width, int threads>
+__device__ __forceinline__ void kn_copy_rows(unsigned target, const unsigned short* source, int stride, int count,
+                                             int thread) {
+    constexpr int chunks = width / 8;
+#pragma unroll 4
+    for (int i = thread; i < rows * chunks; i += threads) {
+        const int row = i / chunks, chunk = i % chunks;
+        const bool inside = row < count;
+        kn_copy_chunk(target + kn_place(rows, row, chunk), source + (inside ? row * stride + chunk * 8 : 0), inside);
+    }
+}
+// The chunk behind rows whose width is no multiple of 16 counts in products.
+template <int rows, int width, int threads>
+__device__ __forceinline__ void kn_clear_rest(unsigned target, int thread) {
+    if (width % 16 != 0)
+        for (int row = thread; row < rows; row += threads) kn_clear_chunk(target + kn_place(rows, row, width / 8));
+}
+
+__device__ __forceinline__ void kn_produce(const unsigned short* k, const unsigned short* v, unsigned ring,
+                                           unsigned full, unsigned empty, int tiles) {
+    constexpr int threads = 128;
+    const int thread = threadIdx.x % 128;
+#pragma unroll 1
+    for (int stage = 0; stage < KN_STAGES; stage++)
+        kn_clear_rest<KN_KEYS, KN_WIDTH, threads>(ring + stage * kn_stage_bytes, thread);
+    int stage = 0, before = 0;
+    unsigned parity = 1;
+#pragma unroll 1
+    for (int tile = 0; tile <= tiles; tile++) {
+        if (tile < tiles) {
+            kn_barrier_wait(empty + stage * 8, parity);  // passes in the first round
+            const unsigned target = ring + stage * kn_stage_bytes;
+            const int first = tile * KN_KEYS, count = kn_length - first;
+            kn_copy_rows<KN_KEYS, KN_WIDTH, threads>(target, k + static_cast<long long>(first) * kn_k_row, kn_k_row,
+                                                     count, thread);
+            kn_copy_rows<KN_KEYS, KN_VALUE_WIDTH, threads>(target + kn_key_bytes,
+                                                           v + static_cast<long long>(first) * kn_v_row, kn_v_row,
+                                                           count, thread);
+        }
+        asm volatile("cp.async.commit_group;" ::: "memory");
+        if (tile > 0) {
+            asm volatile("cp.async.wait_group 1;" ::: "memory");
+            kn_publish();
+            kn_barrier_arrive(full + before * 8);
+        }
+        before = stage;
+        if (++stage == KN_STAGES) {
+            stage = 0;
+            parity ^= 1;
+        }
+    }
+}
+
+__device__ __forceinline__ void kn_consume(const unsigned short* q, unsigned short* o, unsigned queries, unsigned ring,
+                                           unsigned full, unsigned empty, int first, int tiles) {
+    const int thread = threadIdx.x % 128, lane = threadIdx.x % 32;
+    const int group = threadIdx.x / 128;
+    const int row = first + thread / 32 * 16 + lane / 4;  // and the eighth behind it
+    const auto sync_group = [&] { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); };
+
+    kn_copy_rows<64, KN_WIDTH, 128>(queries, q + static_cast<long long>(first) * kn_q_row, kn_q_row,
+                                    kn_queries - first, thread);
+    kn_clear_rest<64, KN_WIDTH, 128>(queries, thread);
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    kn_publish();
+    sync_group();
+
+    float sums[KN_VALUE_WIDTH / 2];
+#pragma unroll
+    for (int i = 0; i < KN_VALUE_WIDTH / 2; i++) sums[i] = 0;
+    const float infinity = __int_as_float(0x7f800000);
+    float largest[2] = {-infinity, -infinity}, total[2] = {0, 0};
+    const int seen_by_all = kn_visible(first);
+    const int seen_by_any = first < kn_queries ? kn_visible(first + 63) : 0;
+    const int own_tiles = (seen_by_any + KN_KEYS - 1) / KN_KEYS;
+
+    int stage = 0, before = 0;
+    unsigned parity = 0;
+    const auto advance = [&] {
+        before = stage;
+        if (++stage == KN_STAGES) {
+            stage = 0;
+            parity ^= 1;
+        }
+    };
+#pragma unroll 1
+    for (int tile = 0; tile < own_tiles; tile++) {
+        kn_barrier_wait(full + stage * 8, parity);
+        const unsigned keys = ring + stage * kn_stage_bytes, values = keys + kn_key_bytes;
+        float scores[KN_KEYS / 2];
+        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+        for (int step = 0; step < (KN_WIDTH + 15) / 16; step++)
+            kn_wgmma_scores(scores, kn_matrix(queries + step / 4 * (64 * 128) + step % 4 * 32, 16),
+                            kn_matrix(keys + step / 4 * (KN_KEYS * 128) + step % 4 * 32, 16), step == 0);
+        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+        asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+        kn_arrived(scores);
+        kn_arrived(sums);
+        if (tile > 0) kn_barrier_arrive(empty + before * 8);
+
+        const int column = tile * KN_KEYS;
+        if (column + KN_KEYS > seen_by_all) {
+#pragma unroll
+            for (int i = 0; i < KN_KEYS / 2; i++) {
+                const int key = column + i / 4 * 8 + lane % 4 * 2 + i % 2;
+                if (key >= kn_visible(row + i / 2 % 2 * 8)) scores[i] = -infinity;
+            }
+        }
+
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            float top = largest[r];
+#pragma unroll
+            for (int i = 0; i < KN_KEYS / 8; i++) top = fmaxf(top, fmaxf(scores[4 * i + 2 * r], scores[4 * i + 2 * r + 1]));
+            top = kn_quad_largest(top);
+            // While a row has seen nothing there is nothing to subtract.
+            const float shift = top == -infinity ? 0.0f : top * kn_factor;
+            const float change = kn_power_of_two(largest[r] * kn_factor - shift);
+            largest[r] = top;
+            float sum = 0;
+#pragma unroll
+            for (int i = 0; i < KN_KEYS / 8; i++) {
+                float& left = scores[4 * i + 2 * r];
+                float& right = scores[4 * i + 2 * r + 1];
+                left = kn_power_of_two(left * kn_factor - shift);
+                right = kn_power_of_two(right * kn_factor - shift);
+                sum += left + right;
+            }
+            total[r] = total[r] * change + sum;
+#pragma unroll
+            for (int i = 0; i < KN_VALUE_WIDTH / 8; i++) {
+                sums[4 * i + 2 * r] *= change;
+                sums[4 * i + 2 * r + 1] *= change;
+            }
+        }
+
+        // The scores' registers of two neighbouring pieces of eight columns are a step's rows of the next product.
+        unsigned weights[KN_KEYS / 16][4];
+#pragma unroll
+        for (int i = 0; i < KN_KEYS / 4; i++) weights[i / 4][i % 4] = kn_pack(scores[2 * i], scores[2 * i + 1]);
+        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+        for (int step = 0; step < KN_KEYS / 16; step++)
+            kn_wgmma_values(sums, weights[step], kn_matrix(values + step * (16 * 128), KN_KEYS * 128));
+        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+        advance();
+    }
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    kn_arrived(sums);
+    if (own_tiles > 0) kn_barrier_arrive(empty + before * 8);
+    // Other groups may see more.
+#pragma unroll 1
+    for (int tile = own_tiles; tile < tiles; tile++) {
+        kn_barrier_wait(full + stage * 8, parity);
+        kn_barrier_arrive(empty + stage * 8);
+        advance();
+    }
+
+    // The queries are done with; the result takes their place on its way to whole chunks.
+    sync_group();
+    const int local = thread / 32 * 16;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        // A row that saw nothing is 0 / 0.
+        const float inverse = 1.0f / kn_quad_sum(total[r]);
+        const int at = local + lane / 4 + 8 * r;
+#pragma unroll
+        for (int i = 0; i < KN_VALUE_WIDTH / 8; i++) {
+            const unsigned pair = kn_pack(sums[4 * i + 2 * r] * inverse, sums[4 * i + 2 * r + 1] * inverse);
+            asm volatile("st.shared.b32 [%0], %1;" ::"r"(queries + kn_place(64, at, i) + lane % 4 * 4), "r"(pair)
+                         : "memory");
+        }
+    }
+    __syncwarp();
+    constexpr int chunks = KN_VALUE_WIDTH / 8;
+    for (int i = lane; i < 16 * chunks; i += 32) {
+        const int at = local + i / chunks, chunk = i % chunks;
+        if (first + at >= kn_queries) break;
+        uint4 data;
+        asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(data.x), "=r"(data.y), "=r"(data.z), "=r"(data.w)
+                     : "r"(queries + kn_place(64, at, chunk)));
+        *reinterpret_cast<uint4*>(o + static_cast<long long>(first + at) * kn_o_row + chunk * 8) = data;
+    }
+}
+
+__device__ __forceinline__ void kn_attention(const unsigned short* q, const unsigned short* k, const unsigned short* v,
+                                             unsigned short* o) {
+    extern __shared__ unsigned char kn_memory[];
+    __shared__ __align__(8) unsigned long long kn_barriers[2 * KN_STAGES];
+    const unsigned memory = (kn_shared_address(kn_memory) + 1023) & ~1023u;
+    const unsigned ring = memory + KN_GROUPS * kn_group_bytes;
+    const unsigned full = kn_shared_address(kn_barriers), empty = full + KN_STAGES * 8;
+    if (threadIdx.x == 0)
+        for (int i = 0; i < KN_STAGES; i++) {
+            kn_barrier_start(full + 8 * i, 4);
+            kn_barrier_start(empty + 8 * i, KN_GROUPS * 4);
+        }
+    __syncthreads();
+
+#if KN_CAUSAL
+    // The last queries see most keys: they go first.
+    const int query_tile = kn_query_tiles - 1 - static_cast<int>(blockIdx.x / kn_batch_heads);
+    const int batch_head = blockIdx.x % kn_batch_heads;
+#else
+    const int query_tile = blockIdx.x % kn_query_tiles;
+    const int batch_head = blockIdx.x / kn_query_tiles;
+#endif
+    const long long batch = batch_head / kn_heads, head = batch_head % kn_heads;
+    const int first = query_tile * (64 * KN_GROUPS);
+    const int last = first + 64 * KN_GROUPS < kn_queries ? first + 64 * KN_GROUPS - 1 : kn_queries - 1;
+    // Of the groups, some may round their last query up.
+    const int seen = kn_visible(last / 64 * 64 + 63);
+    const int tiles = (seen + KN_KEYS - 1) / KN_KEYS;
+    const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
+    if (group == KN_GROUPS) {
+#if KN_PRODUCER_REGISTERS
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(KN_PRODUCER_REGISTERS));
+#endif
+        kn_produce(k + batch * kn_k_batch + head / kn_sharing * kn_k_head,
+                   v + batch * kn_v_batch + head / kn_sharing * kn_v_head, ring, full, empty, tiles);
+    } else {
+#if KN_PRODUCER_REGISTERS
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(KN_CONSUMER_REGISTERS));
+#endif
+        kn_consume(q + batch * kn_q_batch + head * kn_q_head, o + batch * kn_o_batch + head * kn_o_head,
+                   memory + group * kn_group_bytes, ring, full, empty, first + group * 64, tiles);
+    }
+}
+
+#undef KN_GROUPS
+#undef KN_PRODUCER_REGISTERS
+#undef KN_CONSUMER_REGISTERS
+#undef KN_KEYS
+#undef KN_STAGES
+#undef KN_WIDTH
+#undef KN_VALUE_WIDTH
+#undef KN_CAUSAL
