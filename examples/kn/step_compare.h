@@ -30,7 +30,8 @@ struct CompareOptions {
 testing::Tolerance step_tolerance(DType dtype, Precision precision);
 
 /// Runs plan.graph on the CPU, then every step's part of it, in its own types and in f64: a step fits if it agrees with one of
-/// the two (kernels may keep more digits inside than the graph says). `stored` as Executor::run_stored gives it.
+/// the two (kernels may keep more digits inside than the graph says); one that rounds to integers also if inputs two units away explain it. `stored` as
+/// Executor::run_stored gives it.
 std::vector<StepError> compare_steps(const cuda::Plan& plan, const std::vector<Tensor>& inputs,
                                      const std::vector<std::pair<Value, Tensor>>& stored, const CompareOptions& options = {});
 

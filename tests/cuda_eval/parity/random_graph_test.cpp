@@ -6,6 +6,9 @@
 
 #include <kn/cuda_sys/device.h>
 
+#include <kn/graph/optimizer.h>
+#include <kn/graph/precision.h>
+
 #include "codegen/emit.h"
 #include "cuda_eval/parity/parity.h"
 #include "cuda_eval/plan/support.h"
@@ -167,9 +170,16 @@ std::string failure(const Recipe& recipe) {
     const Builder builder(recipe, built);
     const auto exact = in_f64(built.graph, built.inputs);
     const auto plain = cpu::run(built.graph, built.inputs);
-    const double units = recipe.dtype == DType::F32 ? 3e-6 : 6e-3;
-    for (const Leg& leg : legs()) {
+    const auto lowered = [&](Precision precision) {
+        if (precision == Precision::F32) return plain;
+        return cpu::run(to_precision(optimize(built.graph), precision == Precision::F16 ? DType::F16 : DType::BF16), built.inputs);
+    };
+    const std::vector<Precision> policies = {Precision::F16, Precision::BF16};
+    for (const Leg& leg : legs(recipe.dtype == DType::F32 ? policies : std::vector<Precision>())) {
+        const bool exact_type = recipe.dtype == DType::F32 && leg.precision == Precision::F32;
+        const double units = exact_type ? 3e-6 : leg.precision == Precision::BF16 ? 5e-2 : 6e-3;
         try {
+            const auto plain = lowered(leg.precision);
             const auto got = leg.run(built.graph, built.inputs);
             for (std::size_t i = 0; i < got.size(); i++) {
                 if (peak(exact[i]) < 1e-3) continue;  // what cancelled has no digits left to compare

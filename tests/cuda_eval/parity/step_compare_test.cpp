@@ -57,5 +57,31 @@ TEST(StepCompare, NamesTheStepThatWentWrong) {
     EXPECT_TRUE(std::find(produces.begin(), produces.end(), stored[1].first) != produces.end()) << plan.to_string();
 }
 
+TEST(StepCompare, SecondResultsAreComputedByTheirOperation) {
+    Parity p;
+    const TopKResult top = top_k(tanh(p.input(DType::F32, {4, 24})), 5, 1);
+    p.graph.output("values", top.values * 2.0);
+    p.graph.output("indices", top.indices);
+    const cuda::Plan plan = cuda::plan(p.graph, h200());
+    const auto errors = tool::compare_steps(plan, p.inputs(), run_stored(plan, p.inputs()));
+    EXPECT_GE(errors.size(), 3u);
+    for (const auto& error : errors) EXPECT_TRUE(error.fits) << "step " << error.step << ": " << error.message;
+}
+
+// 2.5 may become 2 or 3, where rounding in front of it decides; 1.2 may not become 2.
+TEST(StepCompare, ANumberBetweenTwoIntegersGoesEitherWay) {
+    Parity p;
+    const Tensor x = Tensor::from_span<float>({3}, std::vector<float>{2.5f, 1.2f, -0.4f});
+    p.graph.output("y", unary(UnaryOp::Round, p.input(x)) * 0.1);
+    const cuda::Plan plan = cuda::plan(p.graph, h200());
+    for (const auto& [element, fits] : {std::pair<std::size_t, bool>{0, true}, {1, false}}) {
+        Stored stored = run_stored(plan, {x});
+        stored.at(0).second.mutable_data<float>()[element] += 0.1f;
+        const auto errors = tool::compare_steps(plan, {x}, stored);
+        ASSERT_EQ(errors.size(), 1u);
+        EXPECT_EQ(errors[0].fits, fits) << "element " << element;
+    }
+}
+
 }  // namespace
 }  // namespace kn::test
