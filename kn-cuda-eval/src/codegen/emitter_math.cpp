@@ -36,6 +36,20 @@ std::string paste(std::string_view expression, const std::string& x, const std::
     return result;
 }
 
+/// What is enough where the result is rounded to a half type.
+std::string_view half_expression(UnaryOp op) {
+    switch (op) {
+        case UnaryOp::Sigmoid:
+            return "kn_sigmoid_half(x)";
+        case UnaryOp::Silu:
+            return "kn_silu_half(x)";
+        case UnaryOp::GeluTanh:
+            return "kn_gelu_tanh_half(x)";
+        default:
+            return row_of(op).expression;
+    }
+}
+
 /// Whether a small change of the operand may change the result by much.
 bool is_step(UnaryOp op) {
     switch (op) {
@@ -97,8 +111,9 @@ std::string Emitter::rounded(Value x, const Index& index) {
 
 std::string Emitter::emit(const op::Unary& op, Value result, const Index& index) {
     const std::string x = is_step(op.op) ? rounded(op.x, index) : value(op.x, index);
-    return define(compute_type(graph().dtype(result)),
-                  paste(row_of(op.op).expression, x, {}, {}));
+    const DType dtype = graph().dtype(result);
+    const auto text = is_half(dtype) ? half_expression(op.op) : row_of(op.op).expression;
+    return define(compute_type(dtype), paste(text, x, {}, {}));
 }
 
 std::string Emitter::emit(const op::Binary& op, Value result, const Index& index) {

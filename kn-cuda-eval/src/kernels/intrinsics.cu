@@ -47,6 +47,18 @@ KN_DEVICE kn_bf16 kn_to_bf16(float x) {
     return y;
 }
 
+/// exp(x) and 1 / x to about 2^-20, very small results as 0.
+KN_DEVICE float kn_exp_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.44269504088896340736f));
+    return y;
+}
+KN_DEVICE float kn_reciprocal_fast(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 KN_DEVICE void kn_sync() { __syncthreads(); }
 KN_DEVICE void kn_sync_warp() { __syncwarp(); }
 /// Orders memory for threads of other blocks.

@@ -221,6 +221,12 @@ KN_DEVICE T kn_gelu_tanh(T x) {
     return (T)0.5 * x *
            ((T)1 + tanh((T)0.79788456080286535588 * (x + (T)0.044715 * x * x * x)));
 }
+/// The same where the result is rounded to a half type.
+KN_DEVICE float kn_sigmoid_half(float x) { return kn_reciprocal_fast(1.0f + kn_exp_fast(-x)); }
+KN_DEVICE float kn_silu_half(float x) { return x * kn_sigmoid_half(x); }
+KN_DEVICE float kn_gelu_tanh_half(float x) {
+    return x * kn_sigmoid_half(1.5957691216057308f * (x + 0.044715f * x * x * x));
+}
 template <class T>
 KN_DEVICE bool kn_is_inf(T x) {
     return fabs(x) == kn_inf(x);

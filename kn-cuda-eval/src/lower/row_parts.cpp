@@ -245,7 +245,8 @@ class RowParts {
             teams.threads /= 2;
             space = row_space(digits, space_rank(part), vector, teams);
         }
-        if (!space || shared_bytes(part.state, *space) > kMostShared || space->parts < 2)
+        if (space && space->parts < 2) return "there are rows enough for all multiprocessors";
+        if (!space || shared_bytes(part.state, *space) > kMostShared)
             return "too much lies between neighbours along its rows";
         part.space = *space;
         parts_.push_back(std::move(part));
@@ -295,7 +296,7 @@ class RowParts {
         const TensorRef& tensor = placement_.stored(root_);
         const auto vector =
             static_cast<int>(16 / std::max<std::size_t>(size_of(tensor.dtype), 2));
-        const auto space = row_space(digits_, tensor.shape.size(), vector, {256, 3 * sms(), 1, 0});
+        const auto space = row_space(digits_, tensor.shape.size(), vector, {512, 2 * sms(), 1, 0});
         if (!space) return "too much lies between neighbours along the result's rows";
         std::int64_t bytes = 0;
         for (const Part& part : parts_)

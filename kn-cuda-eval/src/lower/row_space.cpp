@@ -71,12 +71,26 @@ std::optional<RowSpace> row_space(std::vector<RowDigit> digits, std::size_t rank
     std::int64_t parts = std::max<std::int64_t>(teams.blocks / space.outer_count(), 1);
     if (teams.numbers > 0)
         parts = std::min(parts, std::max(teams.numbers / space.inner_rows(), kFewestParts));
-    space.steps = std::max((loop + parts * space.down - 1) / (parts * space.down), teams.steps);
+    const std::int64_t steps =
+        std::max((loop + parts * space.down - 1) / (parts * space.down), teams.steps);
+    // Whole steps for all threads where nearly as many do: no conditions between loads.
+    space.steps = steps;
+    for (std::int64_t other = steps; other * 3 >= steps * 2; --other)
+        if (loop % (other * space.down) == 0) {
+            space.steps = other;
+            break;
+        }
+    if (loop % space.span() != 0)
+        for (std::int64_t other = steps; other * 2 <= steps * 3; ++other)
+            if (loop % (other * space.down) == 0) {
+                space.steps = other;
+                break;
+            }
     space.parts = (loop + space.span() - 1) / space.span();
     return space;
 }
 
-const char* unroll_of(std::int64_t trips) { return trips <= 8 ? "KN_UNROLL" : "KN_UNROLL_SOME"; }
+const char* unroll_of(std::int64_t trips) { return trips <= 16 ? "KN_UNROLL" : "KN_UNROLL_SOME"; }
 
 void add_digits(IndexMath& math, Index& index, const std::vector<RowDigit>& digits,
                 const Index& positions) {

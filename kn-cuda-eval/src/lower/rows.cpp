@@ -144,6 +144,9 @@ class RowKernel {
         return across;
     }
 
+    /// Whether a reduction could not be seen to be one for each row.
+    bool computes_inline() const { return computes_inline_; }
+
   private:
     IndexMath& math() { return emitter_.math(); }
 
@@ -186,7 +189,11 @@ class RowKernel {
                 row_exists_ = fmt::format("row_or_more < {}", count_);
             }
         }
-        lane_ = math().variable("lane", threads);
+        // Of the lanes that have elements: the others' loads and stores are guarded.
+        std::int64_t lanes = threads;
+        if (form_.elements > 0 && (form_.chunks || form_.elements == 1))
+            lanes = std::min(lanes, std::max<std::int64_t>(rows_.longest / form_.elements, 2));
+        lane_ = math().variable("lane", lanes);
         if (lane_ != "0") math().mark("lane");
     }
 
@@ -298,7 +305,7 @@ class RowKernel {
             return final_value(value, index, found->second);
         for (const std::string& text : key.second)
             if (math().scope_of(text) > row_scope_ || math().depends(text))
-                return emitter_.compute_inline(value, index);  // not one for each row after all
+                return inlined(value, index);  // not one for each row after all
         std::vector<std::string> statistics;
         const std::string guard = emitter_.guard();
         emitter_.set_guard(element_guard_);
@@ -306,6 +313,11 @@ class RowKernel {
         emitter_.set_guard(guard);
         results_[key] = statistics;
         return final_value(value, index, statistics);
+    }
+
+    std::string inlined(Value value, const Index& index) {
+        computes_inline_ = true;
+        return emitter_.compute_inline(value, index);
     }
 
     /// Where the value is asked for when element `number` of the row's result is computed: its
@@ -467,6 +479,7 @@ class RowKernel {
     Code code_;
     Emitter emitter_;
     std::int64_t count_ = 0;
+    bool computes_inline_ = false;
     std::string row_, lane_, row_exists_, element_, element_guard_;
     std::size_t row_scope_ = 0;
     std::function<Index(const std::string&)> place_;  // of element number `k` of the row
@@ -484,7 +497,9 @@ int power_of_two(std::int64_t n, int least, int most) {
     return result;
 }
 
-Form choose(std::int64_t rows, std::int64_t length, bool columns, int vector, int sm_count) {
+/// `run`: neighbours along a row in memory.
+Form choose(std::int64_t rows, std::int64_t length, std::int64_t run, bool columns, int vector,
+            int sm_count) {
     Form form;
     form.vector = vector;
     if (columns) {
@@ -520,7 +535,7 @@ Form choose(std::int64_t rows, std::int64_t length, bool columns, int vector, in
         if (wide) {
             int chunk = 4;
             while (chunk < own) chunk *= 2;
-            while (chunk > vector && length % chunk != 0) chunk /= 2;
+            while (chunk > vector && (length % chunk != 0 || run % chunk != 0)) chunk /= 2;
             form.elements = chunk;
             if (std::int64_t{chunk} * form.threads < length) {
                 form.chunks = false;
@@ -555,17 +570,26 @@ void lower_rows(Placement& placement, const Group& whole) {
     // Neighbours along a row, as far as vectors of 16 bytes go.
     const TensorRef& tensor = placement.stored(root);
     int vector = 1;
+    std::int64_t run = rows.longest;
     if (const Axes along = sorted_by_memory(tensor, rows.along); !along.empty()) {
+        run = along.back().extent;
         const int most = static_cast<int>(16 / std::max<std::size_t>(size_of(tensor.dtype), 2));
         while (vector < most && along.back().extent % (2 * vector) == 0) vector *= 2;
     } else {
         const int most = 4;
         while (vector < most && rows.longest % (2 * vector) == 0) vector *= 2;
     }
-    RowKernel straight(placement, group, rows, choose(count, rows.longest, false, vector, sms));
+    Form form = choose(count, rows.longest, run, false, vector, sms);
+    RowKernel straight(placement, group, rows, form);
     KernelDraft draft = straight.make();
+    if (straight.computes_inline() && form.elements > 0) {
+        // The numbers of elements in registers reach beyond the row; those of loops do not.
+        form.elements = 0;
+        RowKernel loops(placement, group, rows, form);
+        draft = loops.make();
+    }
     if (straight.reads_across() && count > 1) {
-        RowKernel columns(placement, group, rows, choose(count, rows.longest, true, 1, sms));
+        RowKernel columns(placement, group, rows, choose(count, rows.longest, run, true, 1, sms));
         draft = columns.make();
     }
     add_kernel_step(placement, group, draft);

@@ -75,6 +75,8 @@ static inline float fmaf(float a, float b, float c) { return __builtin_fmaf(a, b
 static inline double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 static inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline float expf(float x) { return __builtin_expf(x); }
+static inline float kn_exp_fast(float x) { return __builtin_expf(x); }
+static inline float kn_reciprocal_fast(float x) { return 1.0f / x; }
 static inline float sqrtf(float x) { return __builtin_sqrtf(x); }
 static inline int min(int a, int b) { return a < b ? a : b; }
 static inline int max(int a, int b) { return a > b ? a : b; }
