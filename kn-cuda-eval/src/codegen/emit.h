@@ -125,6 +125,16 @@ class Emitter {
     };
     const std::vector<Load>& loads() const { return loads_; }
 
+    /// A loop whose loads are all done in front of it, in this scope, into arrays over its counter;
+    /// those that do not name its variable once.
+    struct Ahead {
+        std::size_t scope = 0;
+        std::string variable, counter;
+        std::int64_t trips = 0;
+        std::string definition;  ///< of the variable, from the counter
+    };
+    void set_ahead(std::optional<Ahead> ahead) { ahead_ = std::move(ahead); }
+
     /// Arithmetic of a composite in the thread, whatever `provide` says.
     std::string compute_inline(Value value, const Index& index);
 
@@ -149,6 +159,8 @@ class Emitter {
     bool varies(const std::string& text) const { return math_.varies(text); }
     /// "low <= index && index < high" without what is sure; empty: always true.
     std::string inside(const std::string& index, std::int64_t low, std::int64_t high);
+    /// The text of a load of `type`, which may be done earlier.
+    std::string ahead(const std::string& type, const std::string& offset, const std::string& read);
     /// An element of `indices` as an index in [0, extent).
     std::string gathered(Value indices, const Index& index, std::int64_t extent);
     /// Where the condition depends on the lane, loads inside are guarded and the rest is computed
@@ -198,6 +210,7 @@ class Emitter {
     };
     std::vector<Branch> branches_;
     std::vector<Load> loads_;
+    std::optional<Ahead> ahead_;
     std::vector<std::size_t> levels_;  // of the code, for each scope
     std::vector<std::uint32_t> computed_;
     std::vector<std::map<std::pair<std::uint32_t, Index>, std::string>> memo_;

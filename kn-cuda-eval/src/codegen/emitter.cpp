@@ -147,6 +147,24 @@ bool whole_vectors(int lanes) { return lanes > 1 && (lanes & (lanes - 1)) == 0; 
 
 }  // namespace
 
+std::string Emitter::ahead(const std::string& type, const std::string& offset,
+                           const std::string& read) {
+    if (!ahead_ || !branches_.empty()) return read;
+    const auto part = math_.part(offset, ahead_->variable);
+    if (!part || math_.scope_of(part->rest) > ahead_->scope) return read;
+    const std::string name = code_.fresh("a");
+    in_scope(ahead_->scope, [&] {
+        if (part->factor == 0) return code_.line(fmt::format("const {} {} = {};", type, name, read));
+        code_.line(fmt::format("{} {}[{}];", type, name, ahead_->trips));
+        code_.open(fmt::format("KN_UNROLL for (int {0} = 0; {0} < {1}; ++{0})", ahead_->counter,
+                               ahead_->trips));
+        code_.line(ahead_->definition);
+        code_.line(fmt::format("{}[{}] = {};", name, ahead_->counter, read));
+        code_.close();
+    });
+    return part->factor == 0 ? name : fmt::format("{}[{}]", name, ahead_->counter);
+}
+
 std::string Emitter::load(const TensorRef& tensor, const Index& index, const std::string& role) {
     const std::string pointer = operands_.pointer(tensor, Access::Read, role);
     const std::string offset = math_.dot(index, tensor.strides);
@@ -158,15 +176,16 @@ std::string Emitter::load(const TensorRef& tensor, const Index& index, const std
                         part->granularity % lanes_ == 0 && tensor.offset % lanes_ == 0 &&
                         !varies(guard);
     if (!vector) {
-        const std::string read = fmt::format("kn_widen({}[{}])", pointer, offset);
+        std::string read = fmt::format("kn_widen({}[{}])", pointer, offset);
+        if (guard.empty() && !varies(offset)) read = ahead(type, offset, read);
         return define(type,
                       guard.empty() ? read : fmt::format("{} ? {} : ({})0", guard, read, type));
     }
     const std::string name = code_.fresh("u");
     const std::string vector_type = fmt::format("kn_vector<{}, {}>", element, lanes_);
-    const std::string read =
-        fmt::format("*(const {}*)({} + ({}))", vector_type, pointer, part->rest);
+    std::string read = fmt::format("*(const {}*)({} + ({}))", vector_type, pointer, part->rest);
     if (guard.empty()) {
+        read = ahead(vector_type, part->rest, read);
         code_.line(fmt::format("const {} {} = {};", vector_type, name, read));
     } else {
         code_.line(fmt::format("{} {} = {{}};", vector_type, name));

@@ -340,7 +340,7 @@ class RowParts {
         code.line(fmt::format("{} own[{}];", state.name, space.vector));
         code.line(fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) own[j] = {}::start();",
                               space.vector, state.name));
-        Index index = loop.open();
+        Index index = loop.open(emitter.scope());
         if (in_place(part.value))
             index = evaluate(math, part.element, positions_of(math, index));
         std::string element = emitter.value(x, index);
@@ -598,15 +598,21 @@ class RowParts {
         emitter.computes(group_.outputs);
         RowLoop loop(emitter, code, result_);
         loop.declare();
+        emitter.set_lanes(result_.vector);
+        // What the result reads besides statistics is on its way while they are put together.
+        const std::size_t scope = emitter.scope();
+        code.open("");
+        emitter.push_scope();
         join_parts(code, emitter, result_.inner_rows(), result_.threads(),
                    [&](const std::string& row) {
                        return row_index(emitter.math(), result_, loop.outer(), row);
                    });
-        emitter.set_lanes(result_.vector);
         provide(emitter, loop.inner_row());
-        const Index index = loop.open();
+        const Index index = loop.open(scope);
         emitter.store(root_, index, emitter.value(root_, index));
         loop.close();
+        emitter.pop_scope();
+        code.close();
         draft.name = "rows";
         finish(draft, code, result_.outer_count() * result_.parts, result_.threads());
         return draft;

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::int64_t kMostColumns = 1024;
 constexpr std::int64_t kFewestParts = 8;
+constexpr std::int64_t kMostAhead = 8;  // loads of a tensor
 
 std::int64_t count_of(const std::vector<RowDigit>& digits) {
     return checked_size(extents_of(digits));
@@ -122,13 +123,16 @@ void RowLoop::declare() {
     }
 }
 
-Index RowLoop::open() {
+Index RowLoop::open(std::size_t scope) {
     code_.open(
         fmt::format("{} for (int i = 0; i < {}; ++i)", unroll_of(space_.steps), space_.steps));
     emitter_.push_scope();
     const std::int64_t loop = space_.loop_count();
-    code_.line(fmt::format("const {} k = ({}) * {} + i * {} + y;", math().type(), part_,
-                           space_.span(), space_.down));
+    const std::string definition = fmt::format("const {} k = ({}) * {} + i * {} + y;",
+                                               math().type(), part_, space_.span(), space_.down);
+    code_.line(definition);
+    if (space_.exact() && space_.steps <= kMostAhead)
+        emitter_.set_ahead(Emitter::Ahead{scope, "k", "i", space_.steps, definition});
     if (!space_.exact()) {
         const std::string idle = space_.columns * space_.down == space_.threads()
                                      ? ""
@@ -145,6 +149,7 @@ Index RowLoop::open() {
 }
 
 void RowLoop::close() {
+    emitter_.set_ahead(std::nullopt);
     emitter_.pop_scope();
     code_.close();
 }

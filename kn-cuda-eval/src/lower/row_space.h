@@ -71,8 +71,9 @@ class RowLoop {
 
     /// Declares the block's place and the thread's: `part`, `v`, `y`.
     void declare();
-    /// `for` over the thread's places, `i` of them; gives the index of the element.
-    Index open();
+    /// `for` over the thread's places, `i` of them; gives the index of the element. Loads go where
+    /// this scope is, if they can.
+    Index open(std::size_t scope);
     void close();
 
     /// Place in `outer`, by digit.
