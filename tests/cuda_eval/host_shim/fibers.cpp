@@ -91,12 +91,16 @@ void Fibers::run(int count, const std::function<void(int)>& enter,
         fibers[static_cast<std::size_t>(i)].started = false;
         fibers[static_cast<std::size_t>(i)].state = State::Ready;
     }
+    // Between barriers any order is right; so that a missing one shows, it changes.
+    static bool backwards = false;
     do {
-        for (int i = 0; i < count; ++i) {
+        for (int n = 0; n < count; ++n) {
+            const int i = backwards ? count - 1 - n : n;
             if (fibers[static_cast<std::size_t>(i)].state != State::Ready) continue;
             enter(i);
             go_on(i);
         }
+        backwards = !backwards;
     } while (release(count));
     for (int i = 0; i < count; ++i)
         if (fibers[static_cast<std::size_t>(i)].state != State::Done)
