@@ -1,4 +1,6 @@
 // Reductions, softmax, norms, pools, running sums, sorting, over axes, sizes and strides.
+#include <span>
+
 #include "cuda_eval/parity/parity.h"
 
 namespace kn::test {
@@ -112,7 +114,7 @@ TEST_P(ParityRows, MovedResults) {
                                 [](Var y) { return y + flip(y, 0); },
                                 [](Var y) { return slice(y, 2, 0, 4) - slice(y, 2, 1, 5) * 0.5; },
                                 [](Var y) { return pad(y, {0, 0, 2, 0}, {0, 0, 1, 0}) + 1.0; }};
-    for (const Expression& row : rows)
+    for (const Expression& row : std::span(rows).first(small_only() ? 1 : std::size(rows)))
         for (const Expression& move : moves) {
             Parity p;
             p.output(move(row(p.input(GetParam(), {3, 4, 5, 21}))), Loses::Sum);
