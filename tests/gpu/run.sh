@@ -67,19 +67,13 @@ llama() {  # the same words as on the CPU, and the right ones
     diff <("$bin/llama" --model "$KN_CACHE/llama" --device cpu --tokens 40 --prompt 'Tell me about the moon.') \
          <("$bin/llama" --model "$KN_CACHE/llama" --device cuda --tokens 40 --prompt 'Tell me about the moon.')
 }
+compare_one() {  # FOLDER PRECISION
+    local text status
+    text=$(timeout 60 "$bin/kn" compare "$1" --precision "$2" 2>&1); status=$?
+    [ $status -eq 0 ] || grep -q 'no GPU plan' <<<"$text" || { printf '%s (exit %d):\n%s\n' "$(basename "$1")" $status "$(tail -5 <<<"$text")"; return 1; }
+}
 compare_zoo() {  # kn compare on every network of the zoo that has a plan: which step is the first to be wrong
-    local status=0 folder
-    for folder in "$KN_TEST_DATA"/zoo/*/; do
-        timeout 60 "$bin/kn" compare "$folder" --precision "$1" --json "$out/compare.json" >"$out/compare.txt" 2>&1
-        case $? in
-            0) ;;
-            1) if grep -q 'no GPU plan\|first divergence' "$out/compare.txt"; then
-                   grep -q 'first divergence' "$out/compare.txt" && { status=1; echo "$(basename "$folder"):"; tail -5 "$out/compare.txt"; }
-               else status=1; echo "$(basename "$folder"): $(tail -1 "$out/compare.txt")"; fi;;
-            *) status=1; echo "$(basename "$folder"): $(tail -1 "$out/compare.txt")";;
-        esac
-    done
-    return $status
+    printf '%s\n' "$KN_TEST_DATA"/zoo/*/ | xargs -P 8 -I{} bash -c 'compare_one "$@"' _ {} "$1"
 }
 peers() { python3 "$here/../bench/peers.py" --kn "$bin/kn" --out "$out/peers" --limit 150 --rows "$@"; }
 
@@ -127,7 +121,7 @@ order=(cuda_sys cuda_sys_twice cuda_sys_threads dump_device memcheck_{core,matmu
        soak huge llama stable_diffusion sd15 peers_{f16,tf32,f32})
 
 if [ -n "${listing:-}" ]; then printf '%s\n' "${order[@]}"; exit 0; fi
-export -f sanitize node_suite eval_suites verify llama compare_zoo peers device_facts
+export -f sanitize node_suite eval_suites verify llama compare_one compare_zoo peers device_facts
 export bin out here scratch core
 failed=0
 begun=$(date +%s)
