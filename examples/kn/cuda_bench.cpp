@@ -18,14 +18,16 @@ int bench_cuda(const BenchArgs& args, const Device& device) {
     const double age_ms = process_age_ms();
     result.timings.push_back({"process started, libraries linked",
                               entered - std::chrono::microseconds(static_cast<std::int64_t>(1e3 * age_ms)), age_ms});
-    const cuda::Device gpu = require_gpu(device);
-    gpu.properties();
-    note("driver, properties of the device", entered);
+    const auto context = backend_for(device)->warm_up(device);
     const StaticModel model = static_model(args.path, args.model);
     result.timings.insert(result.timings.end(), model.timings.begin(), model.timings.end());
+    auto start = std::chrono::steady_clock::now();
+    const cuda::Device gpu = require_gpu(device);
+    gpu.properties();
+    note("waiting for driver and properties of the device", start);
     result.setup.load_ms = model.load_ms;
     result.setup.optimize_ms = model.optimize_ms;
-    auto start = std::chrono::steady_clock::now();
+    start = std::chrono::steady_clock::now();
     const auto plan = make_plan(model, args.model, gpu.properties());
     result.setup.plan_ms = ms_since(start);
     note("plan", start);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 namespace kn::tool {
 
@@ -156,29 +157,41 @@ StaticModel static_model(const std::string& path, const ModelFlags& flags, const
         return ms;
     };
     const fs::path file = model_file(path);
-    const OnnxInfo info = read_onnx_info(file);
+    LoadOptions load = network_options(flags).load;
+    std::optional<OnnxModel> model;
+    std::exception_ptr failure;
+    std::vector<std::string> to_fix;
+    const auto try_load = [&] {
+        try {
+            model = load_onnx_model(file, load);
+        } catch (const NeedsValues& error) {
+            failure = std::current_exception();
+            to_fix = error.inputs_to_fix();
+        }
+    };
+    try_load();
+    const OnnxInfo info = model ? std::move(model->info) : read_onnx_info(file);
+    out.load_ms = done_with("file read");
     std::vector<std::string> names;
     for (const OnnxInfo::Port& port : info.inputs)
         if (!std::ranges::count(info.defaulted_inputs, port.name)) names.push_back(port.name);
-    done_with("what the file says of inputs");
     const auto inputs = make_inputs(info, names, path, flags, given, data_set, seed);
     done_with("inputs made up or read");
-    LoadOptions load = network_options(flags).load;
     for (const std::string& name : info.defaulted_inputs)
         if (inputs.count(name)) load.override_defaults.push_back(name);
-
-    // Each round fixes the content of at least one input more.
-    for (std::size_t round = 0;; round++) {
-        try {
-            out.graph = load_onnx(file, load);
-            break;
-        } catch (const NeedsValues& error) {
-            if (round > inputs.size()) throw;
-            for (const std::string& name : error.inputs_to_fix())
-                if (const auto found = inputs.find(name); found != inputs.end()) load.values.insert(*found);
-        }
+    if (!load.override_defaults.empty()) {
+        model.reset();
+        try_load();
     }
-    out.load_ms = done_with("file read");
+    // Each round fixes the content of at least one input more.
+    for (std::size_t round = 0; !model; round++) {
+        for (const std::string& name : to_fix)
+            if (const auto found = inputs.find(name); found != inputs.end()) load.values.insert(*found);
+        if (round > inputs.size()) std::rethrow_exception(failure);
+        try_load();
+    }
+    out.load_ms += done_with("file read with what it asks of inputs");
+    out.graph = std::move(model->graph);
     if (!flags.raw) out.graph = optimize(out.graph);
     std::vector<Ints> shapes;
     for (const NamedValue& input : out.graph.inputs()) {

@@ -1,6 +1,7 @@
 #include <kn/cuda_eval/backend.h>
 
 #include <algorithm>
+#include <thread>
 
 #include <kn/cuda_eval/executor.h>
 
@@ -23,6 +24,19 @@ class CudaExecutable : public Executable {
     Executor executor_;
 };
 
+// cuDNN's own libraries, hundreds of megabytes, are loaded by the first question for plans.
+void load_cudnn(const DeviceProperties& device) {
+    const auto tensor = [](std::vector<std::int64_t> dims) {
+        return channels_last(DataType::F16, std::move(dims));
+    };
+    const ConvDesc conv{.x = tensor({1, 8, 8, 8}), .w = tensor({8, 8, 1, 1}), .y = tensor({1, 8, 8, 8})};
+    try {
+        list_candidates(conv, device, {.runtime_compiled = false});
+    } catch (const std::exception&) {
+        // It will fail again where it is needed.
+    }
+}
+
 class CudaBackend : public Backend {
   public:
     bool takes_symbols() const override { return false; }
@@ -39,6 +53,19 @@ class CudaBackend : public Backend {
                    free[static_cast<std::size_t>(b.index())];
         });
         return list;
+    }
+
+    // The driver and the device's context, 0.2 s, and beside the latter what cuDNN loads.
+    std::shared_ptr<void> warm_up(kn::Device device) override {
+        return std::make_shared<std::jthread>([index = device.index()] {
+            try {
+                const Device gpu(index);
+                const std::jthread libraries(load_cudnn, std::cref(gpu.properties()));
+                gpu.memory();
+            } catch (const std::exception&) {
+                // It will fail again where it is needed.
+            }
+        });
     }
 
     std::string why_unavailable() const override { return cuda::why_unavailable(); }

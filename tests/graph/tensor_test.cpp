@@ -1,10 +1,13 @@
 // Errors, element types, shapes and tensors.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <thread>
 
 #include <kn/graph/error.h>
 #include <kn/graph/scalar_ops.h>
@@ -205,6 +208,35 @@ TEST(ScalarRows, AreTheTable) {
     EXPECT_TRUE(accepts(Accepts::Signed, DType::BF16));
     EXPECT_FALSE(accepts(Accepts::Signed, DType::U8));
     EXPECT_FALSE(accepts(Accepts::Numeric, DType::Bool));
+}
+
+// Elements that are made when they are asked for: by any of the ways to ask, once, from several threads.
+TEST(Tensor, CastsLater) {
+    std::vector<float> values(100000);
+    for (std::size_t i = 0; i < values.size(); i++) values[i] = static_cast<float>(i) / 7;
+    const Tensor tensor = Tensor::from_span<float>({1000, 100}, values), now = tensor.cast(DType::F16);
+    const auto equals_now = [&](std::span<const std::byte> bytes) { return std::ranges::equal(bytes, now.bytes()); };
+    const Tensor later = tensor.cast_later(DType::F16), copy = later, flat = later.reshaped({100000});
+    EXPECT_EQ(later.type_string(), now.type_string());
+    EXPECT_EQ(copy.identity(), later.identity());
+    EXPECT_NE(tensor.cast_later(DType::F16).identity(), later.identity());
+    std::vector<std::thread> threads;
+    std::atomic<int> right{0};
+    for (int i = 0; i < 4; i++) threads.emplace_back([&] { right += equals_now(flat.bytes()); });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(right, 4);
+    EXPECT_TRUE(equals_now(later.bytes()));
+    EXPECT_EQ(later.identity(), later.storage().get());
+
+    Tensor written = tensor.cast_later(DType::F16);
+    const Tensor kept = written;
+    written.mutable_bytes()[0] = std::byte{1};
+    EXPECT_TRUE(equals_now(kept.bytes()));
+    EXPECT_FALSE(equals_now(written.bytes()));
+    EXPECT_EQ(tensor.cast_later(DType::F32).identity(), tensor.identity());
+    EXPECT_EQ(tensor.cast_later(DType::F64).at(99999), values.back());
+    EXPECT_EQ(tensor.cast_later(DType::F16).cast_later(DType::F32).at(99999), now.at(99999));
+    EXPECT_EQ(Tensor::scalar(2.5f).cast_later(DType::I32).at(0), 2);
 }
 
 }  // namespace

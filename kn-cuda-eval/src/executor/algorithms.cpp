@@ -1,6 +1,7 @@
 #include "executor/algorithms.h"
 
 #include <algorithm>
+#include <future>
 #include <limits>
 #include <map>
 
@@ -96,11 +97,19 @@ class Chooser {
             const bool matmul = std::holds_alternative<MatMulWork>(plan_.steps[i].work);
             (matmul ? matmuls : cudnns)[key].steps.push_back(i);
         }
+        auto plans = std::async(std::launch::async, [&] {
+            log.measure("cuDNN's plans: from cache, or candidates", [&] { load_stored(cudnns); });
+            log.measure("cuDNN's plans: built", [&] { build(cudnns); });
+        });
         log.measure("cuBLASLt's algorithms", [&] {
             for (const auto& [key, problem] : matmuls) choose_matmul(key, problem);
         });
-        log.measure("cuDNN's plans: from cache, or candidates", [&] { load_stored(cudnns); });
-        log.measure("cuDNN's plans: built", [&] { build(cudnns); });
+        log.measure("waiting for cuDNN's plans", [&] { plans.get(); });
+        for (auto& [key, problem] : cudnns) {
+            if (!problem.stored) continue;
+            counts_.plans_from_cache++;
+            counts_.problems_from_cache += problem.was_tuned;
+        }
         log.measure("cuDNN's plans: timed", [&] {
             for (auto& [key, problem] : cudnns)
                 if (!problem.chosen) choose_cudnn(key, problem);
@@ -112,7 +121,10 @@ class Chooser {
 
     // Microseconds; infinite for what fails when it runs.
     double time(std::size_t step) {
-        if (!timer_) timer_ = std::make_unique<ColdTimer>(stream_);
+        if (!timer_) {
+            setup_.ready();
+            timer_ = std::make_unique<ColdTimer>(stream_);
+        }
         const Launch& launch = launches_[step];
         try {
             return timer_->us([&] { queue(launch, stream_, cudnn_, setup_.bases); },
@@ -199,10 +211,7 @@ class Chooser {
         for (auto& entry : problems) all.push_back(&entry);
         in_parallel(all.size(), [&](std::size_t i) { find(all[i]->first, all[i]->second); });
         for (auto& [key, problem] : problems) {
-            if (!problem.stored) continue;
-            counts_.plans_from_cache++;
-            counts_.problems_from_cache += problem.was_tuned;
-            use(problem, *problem.stored);
+            if (problem.stored) use(problem, *problem.stored);
         }
     }
 

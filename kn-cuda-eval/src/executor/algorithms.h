@@ -2,6 +2,7 @@
 // estimate, or timed on the device with the step's own operands.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,10 +24,12 @@ std::string choice_key(const Step& step, const DeviceProperties& device);
 struct TuneSetup {
     Tune tune = Tune::Fast;
     DiskCache* cache = nullptr;
-    std::span<std::byte* const> bases;  ///< of the plan's buffers; their contents are overwritten
+    /// Of the plan's buffers, whose contents are overwritten; known once ready() has been called.
+    const std::vector<std::byte*>& bases;
+    std::function<void()> ready;  ///< called before anything runs on the device
 };
 
-/// Fills in the work of all cuBLASLt and cuDNN steps; equal problems are decided once. Blocks.
+/// Fills in the work of all cuBLASLt and cuDNN steps, of launches whose operands are set; equal problems are decided once. Blocks.
 /// Throws Error where a library has no algorithm within the workspace.
 void choose_algorithms(const Plan& plan, const std::shared_ptr<const CublasLt>& lt,
                        const CudnnHandle& cudnn, StreamRef stream, const TuneSetup& setup,

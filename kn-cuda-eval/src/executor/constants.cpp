@@ -1,11 +1,15 @@
 #include "executor/constants.h"
 
+#include <algorithm>
 #include <compare>
-#include <cstring>
+#include <deque>
 #include <map>
 #include <mutex>
 
-#include "executor/strided.h"
+#include <kn/cuda_sys/event.h>
+
+#include "executor/in_parallel.h"
+#include "executor/laid_out.h"
 
 namespace kn::cuda {
 
@@ -15,21 +19,6 @@ bool is_identity(const Ints& order) {
     for (std::size_t i = 0; i < order.size(); i++)
         if (order[i] != static_cast<std::int64_t>(i)) return false;
     return true;
-}
-
-Tensor permuted(const Tensor& tensor, const Ints& order) {
-    const std::size_t rank = tensor.rank();
-    Ints dense(rank, 1), shape, strides;
-    for (std::size_t i = rank; i-- > 1;) dense[i - 1] = dense[i] * tensor.shape()[i];
-    for (const std::int64_t axis : order) {
-        KN_CHECK(axis >= 0 && axis < static_cast<std::int64_t>(rank));
-        shape.push_back(tensor.shape()[static_cast<std::size_t>(axis)]);
-        strides.push_back(dense[static_cast<std::size_t>(axis)]);
-    }
-    Tensor out(tensor.dtype(), shape);
-    gather_strided(tensor.bytes().data(), out.mutable_bytes().data(), size_of(tensor.dtype()),
-                   shape, strides);
-    return out;
 }
 
 // Elements as the network's file has them. A weight that a precision policy has cast anew for every
@@ -51,19 +40,12 @@ struct Key {
     auto operator<=>(const Key&) const = default;
 };
 
-const Tensor& origin(const ConstantData& data) {
-    if (!data.recipe || !std::holds_alternative<op::Cast>(data.recipe->operation))
-        return data.tensor;
-    const Tensor& before = data.recipe->inputs.at(0)->tensor;
-    return before.shape() == data.tensor.shape() ? before : data.tensor;
-}
-
 Key key_of(int device, const PlanConstant& constant) {
     Key key{device, {}, constant.axis, constant.dtype, constant.order};
     for (const auto& part : constant.parts) {
         const Tensor& from = origin(*part);
         key.parts.push_back(
-            {from.storage().get(), from.shape(), from.dtype(), part->tensor.dtype()});
+            {from.identity(), from.shape(), from.dtype(), part->tensor.dtype()});
     }
     if (is_identity(key.order)) key.order.clear();
     return key;
@@ -84,43 +66,73 @@ Registry& registry() {
     return instance;
 }
 
-// The parts one behind the other, in the constant's type.
-Tensor joined(const PlanConstant& constant, const Ints& shape) {
-    const auto cast = [&](const Tensor& tensor) {
-        return tensor.dtype() == constant.dtype ? tensor : tensor.cast(constant.dtype);
-    };
-    if (constant.parts.size() == 1) return cast(constant.parts[0]->tensor);
-    Tensor out(constant.dtype, shape);
-    if (out.size() == 0) return out;
-    std::size_t outer = 1, inner = size_of(constant.dtype);
-    for (std::size_t i = 0; i < shape.size(); i++) {
-        if (static_cast<std::int64_t>(i) < constant.axis)
-            outer *= static_cast<std::size_t>(shape[i]);
-        if (static_cast<std::int64_t>(i) > constant.axis)
-            inner *= static_cast<std::size_t>(shape[i]);
+// A stretch of the allocation that one thread fills.
+struct Piece {
+    const LaidOut* constant;
+    std::int64_t begin, end;  // rows
+    std::size_t offset, bytes;
+};
+
+class Uploader {
+  public:
+    Uploader(StreamRef stream, std::byte* target) : stream_(stream), target_(target) {}
+
+    void add(const PlanConstant& constant, std::size_t offset) {
+        constexpr std::size_t usual = std::size_t{1} << 20;
+        const LaidOut& laid_out = constants_.emplace_back(constant);
+        const std::size_t row = laid_out.row_bytes();
+        if (row == 0) return;
+        const auto step = static_cast<std::int64_t>(std::max<std::size_t>(1, usual / row));
+        for (std::int64_t at = 0; at < laid_out.rows(); at += step) {
+            const std::int64_t next = std::min(laid_out.rows(), at + step);
+            pieces_.push_back({&laid_out, at, next, offset + static_cast<std::size_t>(at) * row,
+                               static_cast<std::size_t>(next - at) * row});
+            total_ += pieces_.back().bytes;
+            largest_ = std::max(largest_, pieces_.back().bytes);
+        }
     }
-    const std::size_t pitch = out.byte_size() / outer;
-    std::byte* target = out.mutable_bytes().data();
-    for (const auto& data : constant.parts) {
-        const Tensor part = cast(data->tensor);
-        const std::size_t row = part.byte_size() / outer;
-        KN_CHECK(row % inner == 0, data->name);
-        for (std::size_t i = 0; i < outer && row > 0; i++)
-            std::memcpy(target + i * pitch, part.bytes().data() + i * row, row);
-        target += row;
+
+    // Through two pinned buffers: one is filled while the other is on its way. Blocks.
+    void run() {
+        if (pieces_.empty()) return;
+        constexpr std::size_t least = std::size_t{4} << 20, most = std::size_t{32} << 20;
+        const std::size_t room = std::max(largest_, std::clamp(total_ / 8, least, most));
+        std::vector<HostMemory> buffers;
+        std::vector<Event> sent;
+        std::size_t turn = 0;
+        for (std::size_t first = 0; first < pieces_.size(); turn++) {
+            const std::size_t base = pieces_[first].offset;
+            std::size_t last = first;
+            while (last < pieces_.size() && pieces_[last].offset + pieces_[last].bytes <= base + room)
+                last++;
+            if (turn < 2) {
+                buffers.emplace_back(room);
+                sent.emplace_back(stream_.device(), Event::Timing::Off);
+            } else {
+                sent[turn % 2].synchronize();
+            }
+            auto* buffer = static_cast<std::byte*>(buffers[turn % 2].data());
+            in_parallel(last - first, [&](std::size_t i) {
+                const Piece& piece = pieces_[first + i];
+                piece.constant->write(piece.begin, piece.end, buffer + (piece.offset - base));
+            });
+            const Piece& end = pieces_[last - 1];
+            copy_bytes_async(stream_, target_ + base, buffer, end.offset + end.bytes - base);
+            sent[turn % 2].record(stream_);
+            first = last;
+        }
+        stream_.synchronize();
     }
-    return out;
-}
+
+  private:
+    StreamRef stream_;
+    std::byte* target_;
+    std::deque<LaidOut> constants_;
+    std::vector<Piece> pieces_;
+    std::size_t total_ = 0, largest_ = 0;
+};
 
 }  // namespace
-
-Tensor lay_out(const PlanConstant& constant) {
-    const Ints shape = constant.shape();
-    KN_CHECK(constant.order.empty() || constant.order.size() == shape.size(),
-             constant.parts.at(0)->name);
-    const Tensor whole = joined(constant, shape);
-    return is_identity(constant.order) ? whole : permuted(whole, constant.order);
-}
 
 std::size_t device_bytes(const PlanConstant& constant) {
     const std::size_t bytes =
@@ -155,20 +167,20 @@ std::vector<std::shared_ptr<const DeviceConstant>> upload_constants(
     if (missing.empty()) return result;
 
     const auto memory = std::make_shared<const DeviceMemory>(stream.device(), bytes);
-    auto* next = static_cast<std::byte*>(memory->data());
+    auto* const base = static_cast<std::byte*>(memory->data());
+    Uploader uploader(stream, base);
+    std::size_t offset = 0;
     for (const PlanConstant& constant : constants) {
         const auto found = missing.find(key_of(stream.device().index(), constant));
         if (found == missing.end() || found->second->memory) continue;
-        const Tensor tensor = lay_out(constant);
         Uploaded& entry = *found->second;
         entry.memory = memory;
+        entry.address = base + offset;
         for (const auto& part : constant.parts) entry.elements.push_back(origin(*part).storage());
-        entry.address = next;
-        copy_bytes_async(stream, next, tensor.bytes().data(), tensor.byte_size());
-        next += device_bytes(constant);
-        // The elements may go with `tensor`.
-        stream.synchronize();
+        uploader.add(constant, offset);
+        offset += device_bytes(constant);
     }
+    uploader.run();
     for (const auto& [key, entry] : missing) all.known.insert_or_assign(key, entry);
     return result;
 }

@@ -1,4 +1,4 @@
-// Weights: how the device wants them, and one copy a device.
+// Weights: one copy a device.
 #pragma once
 
 #include <memory>
@@ -8,10 +8,6 @@
 #include <kn/cuda_sys/memory.h>
 
 namespace kn::cuda {
-
-/// The elements as the constant asks: in its dtype, axes in its order, dense. The shape is the
-/// physical one, outermost first. Shares the storage where nothing has to change.
-Tensor lay_out(const PlanConstant& constant);
 
 /// What it takes of the device, its alignment included.
 std::size_t device_bytes(const PlanConstant& constant);

@@ -122,15 +122,41 @@ Executor::State::State(std::shared_ptr<const Plan> the_plan, Device device,
       host_memory(0) {
     const auto start = std::chrono::steady_clock::now();
     std::size_t weights = 0;
-    try {
+    auto uploaded = std::async(std::launch::async, [&] {
+        const Stream own(device);
+        return log.measure("weights",
+                           [&] { return upload_constants(own, plan->constants, weights); });
+    });
+    auto pinned = std::async(std::launch::async, [&] {
+        return log.measure("pinned memory", [&] { return HostMemory(staging.bytes); });
+    });
+    with_memory_named([&] {
         log.measure("device memory", [&] {
             arena = DeviceMemory(device, plan->arena_bytes);
             ports_memory = DeviceMemory(device, staging.bytes);
         });
-        log.measure("weights", [&] {
-            constants = upload_constants(stream, plan->constants, weights);
-        });
+    });
+    auto* ports = static_cast<std::byte*>(ports_memory.data());
+    for (const std::size_t offset : staging.inputs) staged.inputs.push_back(ports + offset);
+    for (const std::size_t offset : staging.outputs) staged.outputs.push_back(ports + offset);
+    prepare([&] {
+        if (!uploaded.valid()) return;
+        with_memory_named([&] { constants = uploaded.get(); });
+        bases = addresses_of(staged);
+    });
+    host_memory = pinned.get();
+    setup.allocations = (arena.bytes() > 0) + (ports_memory.bytes() > 0) + (weights > 0) +
+                        (host_memory.bytes() > 0);
+    setup.ms =
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    setup.phases = log.take();
+}
+
+void Executor::State::with_memory_named(const std::function<void()>& body) const {
+    try {
+        body();
     } catch (const OutOfMemory& error) {
+        const Device device = this->device();
         const MemoryInfo memory = device.memory();
         const std::size_t missing = error.requested_bytes();
         const std::size_t needed = plan->arena_bytes + staging.bytes + plan->constant_bytes;
@@ -141,17 +167,6 @@ Executor::State::State(std::shared_ptr<const Plan> the_plan, Device device,
                         needed, device.index(), plan->arena_bytes, staging.bytes,
                         plan->constant_bytes, missing, memory.free, memory.total));
     }
-    log.measure("pinned memory", [&] { host_memory = HostMemory(staging.bytes); });
-    setup.allocations = (arena.bytes() > 0) + (ports_memory.bytes() > 0) + (weights > 0) +
-                        (host_memory.bytes() > 0);
-    auto* ports = static_cast<std::byte*>(ports_memory.data());
-    for (const std::size_t offset : staging.inputs) staged.inputs.push_back(ports + offset);
-    for (const std::size_t offset : staging.outputs) staged.outputs.push_back(ports + offset);
-    bases = addresses_of(staged);
-    prepare();
-    setup.ms =
-        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-    setup.phases = log.take();
 }
 
 Executor::State::~State() {
@@ -189,7 +204,7 @@ std::future<std::vector<std::shared_ptr<const Kernel>>> Executor::State::start_k
     });
 }
 
-void Executor::State::prepare() {
+void Executor::State::take_kernels() {
     const bool overlap = overlaps(device());
     const auto loaded = log.measure("waiting for kernels", [&] { return kernels.get(); });
     copy_kernels.assign(loaded.begin() + static_cast<std::ptrdiff_t>(plan->kernels.size()),
@@ -197,10 +212,7 @@ void Executor::State::prepare() {
     std::map<const Kernel*, std::size_t> allowed;
     for (std::size_t i = 0; i < plan->steps.size(); i++) {
         const Step& step = plan->steps[i];
-        Launch& launch = launches.emplace_back();
-        launch.operands = operand_addresses(step);
-        launch.has_workspace = has_workspace(step);
-        launch.workspace_bytes = workspace_bytes(step);
+        Launch& launch = launches[i];
         if (const auto* work = std::get_if<KernelWork>(&step.work)) {
             const auto& kernel = loaded.at(work->kernel);
             LaunchConfig config;
@@ -217,12 +229,23 @@ void Executor::State::prepare() {
             launch.work = ClearLaunch{bytes_of(step.operands.at(0).tensor)};
         }
     }
+}
+
+void Executor::State::prepare(const std::function<void()>& take_weights) {
+    for (const Step& step : plan->steps) {
+        Launch& launch = launches.emplace_back();
+        launch.operands = operand_addresses(step);
+        launch.has_workspace = has_workspace(step);
+        launch.workspace_bytes = workspace_bytes(step);
+    }
     // Zeros everywhere: what steps read before anybody has written it must not be an index or a
     // length out of range.
     fill_bytes_async(stream, arena.data(), 0, arena.bytes());
     fill_bytes_async(stream, ports_memory.data(), 0, ports_memory.bytes());
-    choose_algorithms(*plan, lt, cudnn, stream, {options.tune, cache(), bases}, launches, setup,
-                      log);
+    choose_algorithms(*plan, lt, cudnn, stream, {options.tune, cache(), bases, take_weights},
+                      launches, setup, log);
+    log.measure("waiting for weights", take_weights);
+    take_kernels();
     // Loads all code, and shows what is wrong with a step before it is hidden in a graph.
     log.measure("first run", [&] {
         queue_steps(stream, bases);

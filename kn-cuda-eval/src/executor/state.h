@@ -1,6 +1,7 @@
 // What an Executor holds.
 #pragma once
 
+#include <functional>
 #include <future>
 #include <list>
 #include <mutex>
@@ -82,7 +83,11 @@ struct Executor::State {
     std::future<std::vector<std::shared_ptr<const Kernel>>> start_kernels(Device device);
     DiskCache* cache() const { return options.cache ? DiskCache::shared() : nullptr; }
     bool overlaps(Device device) const;
-    void prepare();
+    /// `take_weights` waits for them the first time; addresses are known then.
+    void prepare(const std::function<void()>& take_weights);
+    void take_kernels();
+    /// Runs body(); an OutOfMemory then says what the whole plan needs.
+    void with_memory_named(const std::function<void()>& body) const;
     void queue_steps(StreamRef on, std::span<std::byte* const> addresses);
     GraphExec capture_steps(std::span<std::byte* const> addresses);
     std::vector<std::byte*> addresses_of(const Ports& ports) const;

@@ -24,24 +24,6 @@ std::vector<PlanKernel> copy_kernels() {
     return kernels;
 }
 
-CopyAxes merge_axes(const Ints& shape, const Ints& from, const Ints& to) {
-    CopyAxes axes;
-    for (std::size_t i = 0; i < shape.size(); i++) {
-        if (shape[i] == 1) continue;
-        if (!axes.shape.empty() && axes.from.back() == from[i] * shape[i] &&
-            axes.to.back() == to[i] * shape[i]) {
-            axes.shape.back() *= shape[i];
-            axes.from.back() = from[i];
-            axes.to.back() = to[i];
-            continue;
-        }
-        axes.shape.push_back(shape[i]);
-        axes.from.push_back(from[i]);
-        axes.to.push_back(to[i]);
-    }
-    return axes;
-}
-
 void copy_strided(StreamRef stream, std::span<const std::shared_ptr<const Kernel>> kernels,
                   const DeviceTensor& target, const DeviceTensor& source) {
     const std::size_t bytes = size_of(source.dtype);

@@ -7,16 +7,12 @@
 #include <kn/cuda_eval/plan.h>
 #include <kn/cuda_sys/library.h>
 
+#include "executor/strided.h"
+
 namespace kn::cuda {
 
 /// The kernels of copies, for elements of 1, 2, 4 and 8 bytes in this order.
 std::vector<PlanKernel> copy_kernels();
-
-/// Axes of a copy, those that lie behind one another in both tensors made one.
-struct CopyAxes {
-    Ints shape, from, to;
-};
-CopyAxes merge_axes(const Ints& shape, const Ints& from, const Ints& to);
 
 /// Queues target = source; same dtype and shape. `kernels` are copy_kernels(), loaded. Throws
 /// GraphError where more than 8 axes remain.

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <map>
 #include <mutex>
-#include <unordered_map>
 
 #include <kn/cuda_sys/device.h>
 
@@ -102,13 +102,13 @@ std::optional<CudnnSupport> from_text(std::string_view text) {
 CudnnSupport cudnn_support(const CudnnProblem& problem, const DeviceProperties& device,
                            std::size_t max_workspace, bool tensor_cores, DiskCache* cache) {
     static std::mutex mutex;
-    static std::unordered_map<std::string, CudnnSupport> known;
+    static std::map<std::pair<const DiskCache*, std::string>, CudnnSupport> known;
     const std::string key = to_text(problem) + "|" + to_json(device) + "|" +
                             std::to_string(max_workspace) + "|" + std::to_string(tensor_cores) +
                             "|cudnn " + cudnn_version();
     {
         const std::lock_guard lock(mutex);
-        if (const auto it = known.find(key); it != known.end()) return it->second;
+        if (const auto it = known.find({cache, key}); it != known.end()) return it->second;
     }
     const auto start = std::chrono::steady_clock::now();
     const auto text = cache ? cache->get("support", key) : std::nullopt;
@@ -124,7 +124,7 @@ CudnnSupport cudnn_support(const CudnnProblem& problem, const DeviceProperties& 
         std::chrono::steady_clock::now() - start;
     answers_so_far.ms += passed.count();
     const std::lock_guard lock(mutex);
-    return known.try_emplace(key, *support).first->second;
+    return known.try_emplace({cache, key}, *support).first->second;
 }
 
 CudnnAnswers cudnn_answers() { return answers_so_far; }

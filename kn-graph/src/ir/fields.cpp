@@ -21,7 +21,7 @@ std::string pick(const std::array<const char*, N>& names, Enum x) {
 
 bool same_elements(const Tensor& a, const Tensor& b) {
     if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
-    if (a.storage() == b.storage()) return true;
+    if (a.identity() == b.identity()) return true;
     return a.byte_size() <= small_constant_bytes &&
            (a.byte_size() == 0 || std::memcmp(a.bytes().data(), b.bytes().data(), a.byte_size()) == 0);
 }
@@ -29,7 +29,7 @@ bool same_elements(const Tensor& a, const Tensor& b) {
 std::size_t hash_of(const std::shared_ptr<const ConstantData>& x) {
     const Tensor& t = x->tensor;
     std::size_t seed = hash_mix(hash_of(t.dtype()), hash_of(t.shape()));
-    if (t.byte_size() > small_constant_bytes) return hash_mix(seed, std::hash<const void*>()(t.storage().get()));
+    if (t.byte_size() > small_constant_bytes) return hash_mix(seed, std::hash<const void*>()(t.identity()));
     const std::string_view bytes(reinterpret_cast<const char*>(t.bytes().data()), t.byte_size());
     return hash_mix(seed, std::hash<std::string_view>()(bytes));
 }

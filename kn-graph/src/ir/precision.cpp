@@ -10,7 +10,7 @@ namespace {
 // A constant in another type, remembering how it came about.
 Value cast_constant(Graph& graph, const std::shared_ptr<const ConstantData>& data, DType dtype) {
     auto out = std::make_shared<ConstantData>();
-    out->tensor = data->tensor.cast(dtype);
+    out->tensor = data->tensor.cast_later(dtype);
     out->frozen = data->frozen;
     out->recipe = std::make_shared<const ConstantData::Recipe>(
         ConstantData::Recipe{op::Cast{Value{0, 0}, dtype}, {data}});

@@ -2,7 +2,10 @@
 
 #include <cstring>
 #include <limits>
+#include <mutex>
 #include <new>
+
+#include <sys/mman.h>
 
 #include <fmt/core.h>
 
@@ -16,11 +19,19 @@ namespace kn {
 namespace {
 
 constexpr std::align_val_t alignment{64};
+constexpr std::size_t large = std::size_t{4} << 20;
+constexpr std::align_val_t page_alignment{std::size_t{2} << 20};
 
 std::shared_ptr<const std::byte> allocate(std::size_t bytes) {
     if (bytes == 0) bytes = 1;  // so that data() is never null
-    return {static_cast<std::byte*>(::operator new(bytes, alignment)),
-            [](const std::byte* p) { ::operator delete(const_cast<std::byte*>(p), alignment); }};
+    if (bytes < large)
+        return {static_cast<std::byte*>(::operator new(bytes, alignment)),
+                [](const std::byte* p) { ::operator delete(const_cast<std::byte*>(p), alignment); }};
+    auto* memory = static_cast<std::byte*>(::operator new(bytes, page_alignment));
+    // First use of small pages takes longer than most work on the elements.
+    ::madvise(memory, bytes, MADV_HUGEPAGE);
+    return {memory,
+            [](const std::byte* p) { ::operator delete(const_cast<std::byte*>(p), page_alignment); }};
 }
 
 /// The number of elements; throws where their bytes cannot be addressed.
@@ -90,6 +101,8 @@ Tensor Tensor::from_bytes(DType dtype, Ints shape, std::span<const std::byte> by
 }
 
 std::span<std::byte> Tensor::mutable_bytes() {
+    if (pending_) settle();
+    pending_.reset();
     if (!writable_ || data_.use_count() != 1) {
         auto copy = allocate(byte_size());
         if (byte_size() > 0)
@@ -110,20 +123,50 @@ Tensor Tensor::reshaped(Ints shape) const {
     return result;
 }
 
-Tensor Tensor::cast(DType dtype) const {
-    if (dtype == dtype_) return *this;
-    Tensor result(dtype, shape_);
-    with_type(dtype_, [&]<class From>(From) {
+struct Tensor::Pending {
+    std::once_flag once;
+    Tensor source;
+};
+
+namespace {
+
+void convert_elements(const Tensor& from, DType dtype, std::byte* to) {
+    with_type(from.dtype(), [&]<class From>(From) {
         with_type(dtype, [&]<class To>(To) {
-            const auto source = data<From>();
-            const auto target = result.mutable_data<To>();
+            const auto source = from.data<From>();
+            auto* const target = reinterpret_cast<To*>(to);
             detail::split_over_threads(source.size(), [&](std::size_t begin, std::size_t end) {
                 for (std::size_t i = begin; i < end; ++i)
                     target[i] = detail::convert<To>(source[i]);
             });
         });
     });
+}
+
+}  // namespace
+
+Tensor Tensor::cast(DType dtype) const {
+    if (dtype == dtype_) return *this;
+    Tensor result(dtype, shape_);
+    convert_elements(*this, dtype, result.mutable_bytes().data());
     return result;
+}
+
+Tensor Tensor::cast_later(DType dtype) const {
+    constexpr std::int64_t large = 1 << 16;
+    if (dtype == dtype_ || size_ < large) return cast(dtype);
+    Tensor result(dtype, shape_);
+    result.pending_ = std::make_shared<Pending>();
+    result.pending_->source = *this;
+    return result;
+}
+
+void Tensor::settle() const {
+    std::call_once(pending_->once, [&] {
+        // Allocated by this class, and seen by nobody yet.
+        convert_elements(pending_->source, dtype_, const_cast<std::byte*>(data_.get()));
+        pending_->source = Tensor();
+    });
 }
 
 namespace {

@@ -44,6 +44,7 @@ struct Network::State {
     std::deque<Variant> variants;  // the last used first
     static constexpr std::size_t max_variants = 8;
     double load_ms = 0;
+    std::shared_ptr<void> warm_up;
 
     OnnxModel load(const VariantKey& key) {
         const StopWatch watch(load_ms);
@@ -68,7 +69,7 @@ struct Network::State {
     }
 
     void start() {
-        backend_for(options.device);  // refuses before the long work
+        warm_up = backend_for(options.device)->warm_up(options.device);  // refuses before the long work
         try {
             OnnxModel model = load({});
             info = std::move(model.info);

@@ -8,9 +8,12 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <deque>
 #include <fstream>
 
 #include "cache/digest.h"
+#include "hand_plans.h"
+#include "lower/library.h"
 
 namespace kn::cuda {
 namespace {
@@ -132,6 +135,36 @@ TEST_F(DiskCacheTest, RemovesWhatACrashedProcessLeft) {
     DiskCache(folder_, large).put("cubin", "b", "x");
     EXPECT_FALSE(fs::exists(old));
     EXPECT_TRUE(fs::exists(fresh));
+}
+
+// As one process after the other would ask.
+TEST_F(DiskCacheTest, KeepsWhatCudnnSupports) {
+    std::deque<DiskCache> processes;
+    const auto ask = [&](std::int64_t channels, std::size_t expected_asked) {
+        DiskCache& cache = processes.emplace_back(folder_, large);
+        const auto tensor = [](Ints dims) { return channels_last(DataType::F16, std::move(dims)); };
+        const ConvDesc conv{.x = tensor({1, 64, 8, 8}),
+                            .w = tensor({64, channels, 1, 1}),
+                            .y = tensor({1, 64, 8, 8})};
+        const CudnnAnswers before = cudnn_answers();
+        const CudnnSupport support = cudnn_support(conv, test::h200(), 1 << 20, true, &cache);
+        EXPECT_EQ(cudnn_support(conv, test::h200(), 1 << 20, true, &cache).reason, support.reason);
+        EXPECT_EQ(cudnn_answers().asked - before.asked, expected_asked);
+        EXPECT_EQ(cudnn_answers().from_cache - before.from_cache, 1 - expected_asked);
+        return support;
+    };
+    const CudnnSupport yes = ask(64, 1), yes_again = ask(64, 0);
+    EXPECT_TRUE(yes.supported);
+    EXPECT_TRUE(yes_again.supported);
+    EXPECT_EQ(yes_again.workspace_bytes, yes.workspace_bytes);
+    fs::resize_file(only_entry(), fs::file_size(only_entry()) - 1);
+    EXPECT_TRUE(ask(64, 1).supported);
+    EXPECT_TRUE(ask(64, 0).supported);
+    const CudnnSupport no = ask(63, 1), no_again = ask(63, 0);
+    EXPECT_FALSE(no.supported);
+    EXPECT_FALSE(no_again.supported);
+    EXPECT_EQ(no_again.reason, no.reason);
+    EXPECT_FALSE(no.reason.empty());
 }
 
 TEST_F(DiskCacheTest, WorksWithoutAFolder) {

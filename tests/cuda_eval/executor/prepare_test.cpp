@@ -7,10 +7,12 @@
 #include <numeric>
 
 #include <kn/cuda_sys/nvrtc.h>
+#include <kn/graph/random.h>
 
 #include "executor/algorithms.h"
 #include "executor/constants.h"
 #include "executor/kernels.h"
+#include "executor/laid_out.h"
 #include "executor/launch.h"
 #include "executor/overlap.h"
 #include "executor/state.h"
@@ -31,6 +33,24 @@ std::shared_ptr<const ConstantData> constant(Tensor tensor) {
     return std::make_shared<const ConstantData>(ConstantData{std::move(tensor), "w", {}, false});
 }
 
+// All rows, of the physical shape, in pieces of `step`.
+Tensor lay_out(const PlanConstant& constant, std::int64_t step = 1 << 30) {
+    const LaidOut laid_out(constant);
+    Ints shape;
+    for (std::size_t i = 0; i < constant.shape().size(); i++)
+        shape.push_back(constant.shape()[constant.order.empty()
+                                             ? i
+                                             : static_cast<std::size_t>(constant.order[i])]);
+    Tensor out(constant.dtype, shape);
+    const auto bytes = out.mutable_bytes();
+    if (bytes.empty()) return out;
+    EXPECT_EQ(bytes.size(), static_cast<std::size_t>(laid_out.rows()) * laid_out.row_bytes());
+    for (std::int64_t at = 0; at < laid_out.rows(); at += step)
+        laid_out.write(at, std::min(laid_out.rows(), at + step),
+                       bytes.data() + static_cast<std::size_t>(at) * laid_out.row_bytes());
+    return out;
+}
+
 TEST(LayOut, PermutesAxes) {
     const auto data = constant(counting({2, 3, 4, 5}));
     const Tensor out = lay_out({{data}, 0, DType::F32, {0, 2, 3, 1}});
@@ -42,9 +62,9 @@ TEST(LayOut, PermutesAxes) {
                 for (int b = 0; b < 3; b++) ASSERT_EQ(out.at(i++), ((a * 3 + b) * 4 + c) * 5 + d);
 }
 
-TEST(LayOut, ConvertsAndShares) {
+TEST(LayOut, Converts) {
     const auto data = constant(counting({2, 3}));
-    EXPECT_EQ(lay_out({{data}, 0, DType::F32, {0, 1}}).storage(), data->tensor.storage());
+    EXPECT_EQ(lay_out({{data}, 0, DType::F32, {0, 1}}).at(4), 4);
     const Tensor half = lay_out({{data}, 0, DType::F16, {1, 0}});
     EXPECT_EQ(half.dtype(), DType::F16);
     EXPECT_EQ(half.at(1), 3);
@@ -66,6 +86,56 @@ TEST(LayOut, JoinsParts) {
     EXPECT_EQ(turned.at(4), 0);
     EXPECT_EQ(turned.at(5), 1);
     EXPECT_EQ(device_bytes({{a, b}, 1, DType::I32, {1, 0}}), 256u);
+}
+
+// Against an independent walk over all indices: any order, joined axis and cut into pieces.
+TEST(LayOut, EqualsAWalkOverIndices) {
+    Random random(3);
+    const auto between = [&](std::int64_t low, std::int64_t high) {
+        return low + static_cast<std::int64_t>(random.bits() % static_cast<std::uint64_t>(high - low + 1));
+    };
+    for (int round = 0; round < 200; round++) {
+        const std::size_t rank = 1 + static_cast<std::size_t>(round % 5);
+        Ints shape, order;
+        for (std::size_t i = 0; i < rank; i++) {
+            shape.push_back(between(1, rank < 3 ? 70 : 7));
+            order.insert(order.begin() + between(0, static_cast<std::int64_t>(i)),
+                         static_cast<std::int64_t>(i));
+        }
+        PlanConstant all{{}, between(0, static_cast<std::int64_t>(rank) - 1), DType::F16, order};
+        const auto axis = static_cast<std::size_t>(all.axis);
+        std::vector<Tensor> parts;
+        for (int p = 0; p < 1 + round % 3; p++) {
+            shape[axis] = between(1, 9);
+            parts.push_back(random_tensor(DType::F32, shape, random));
+            auto cast = std::make_shared<ConstantData>();
+            cast->tensor = parts.back().cast_later(DType::F16);
+            if (round % 2)
+                cast->recipe = std::make_shared<const ConstantData::Recipe>(ConstantData::Recipe{
+                    op::Cast{Value{0, 0}, DType::F16}, {constant(parts.back())}});
+            all.parts.push_back(cast);
+        }
+        const Tensor got = lay_out(all, between(1, 5));
+        const Ints whole = all.shape();
+        Ints at(rank, 0);
+        for (std::int64_t i = 0; i < got.size(); i++) {
+            std::int64_t rest = i;
+            for (std::size_t k = rank; k-- > 0;) {
+                const auto a = static_cast<std::size_t>(order[k]);
+                at[a] = rest % whole[a];
+                rest /= whole[a];
+            }
+            std::size_t part = 0;
+            Ints inside = at;
+            while (inside[axis] >= parts[part].shape()[axis])
+                inside[axis] -= parts[part++].shape()[axis];
+            std::int64_t index = 0;
+            for (std::size_t a = 0; a < rank; a++)
+                index = index * parts[part].shape()[a] + inside[a];
+            ASSERT_EQ(got.at(i), parts[part].cast(DType::F16).at(index))
+                << "round " << round << ", element " << i;
+        }
+    }
 }
 
 TEST(GatherStrided, TakesAnyStrides) {

@@ -50,6 +50,9 @@ class KN_API Backend {
     virtual std::vector<Device> devices() const = 0;
     /// Why `devices` is empty, in a sentence.
     virtual std::string why_unavailable() const = 0;
+    /// Begins, in the background, what takes long on this device before any work is there; whoever destroys the result waits for
+    /// it. Null where there is nothing to begin. Throws nothing: what fails will fail again where it is needed.
+    virtual std::shared_ptr<void> warm_up(Device) { return nullptr; }
     /// Throws UnsupportedError where the graph, GraphError where the precision cannot run on this device.
     virtual std::unique_ptr<Executable> prepare(std::shared_ptr<const Graph> graph, const BackendOptions& options) = 0;
 };

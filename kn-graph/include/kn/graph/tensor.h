@@ -47,20 +47,22 @@ class KN_API Tensor {
     template <class T>
     std::span<const T> data() const {
         check_type(dtype_of<T>());
-        return {reinterpret_cast<const T*>(data_.get()), static_cast<std::size_t>(size_)};
+        return {reinterpret_cast<const T*>(storage().get()), static_cast<std::size_t>(size_)};
     }
     template <class T>
     std::span<T> mutable_data() {
         check_type(dtype_of<T>());
         return {reinterpret_cast<T*>(mutable_bytes().data()), static_cast<std::size_t>(size_)};
     }
-    std::span<const std::byte> bytes() const { return {data_.get(), byte_size()}; }
+    std::span<const std::byte> bytes() const { return {storage().get(), byte_size()}; }
     std::span<std::byte> mutable_bytes();
 
     /// The same elements under another shape of the same size.
     Tensor reshaped(Ints shape) const;
     /// Converts element by element (float to integer truncates and saturates, NaN becomes 0; integers wrap).
     Tensor cast(DType dtype) const;
+    /// The same, but of a large tensor the elements are converted when somebody asks for them first, perhaps never.
+    Tensor cast_later(DType dtype) const;
     /// Element `i` in row-major order as a double / an integer. Throws GraphError out of range.
     double at(std::int64_t i) const;
     std::int64_t int_at(std::int64_t i) const;
@@ -68,16 +70,24 @@ class KN_API Tensor {
     /// "f32[2, 3]"
     std::string type_string() const;
     /// The owner of the elements, for views that outlive this object.
-    const std::shared_ptr<const std::byte>& storage() const { return data_; }
+    const std::shared_ptr<const std::byte>& storage() const {
+        if (pending_) settle();
+        return data_;
+    }
+    /// The address of the elements, for telling tensors apart: it does not ask for the elements.
+    const void* identity() const { return data_.get(); }
 
   private:
+    struct Pending;
     void check_type(DType asked) const;
+    void settle() const;
 
     DType dtype_ = DType::F32;
     bool writable_ = true;  // false: wrapped memory, copied before the first write
     Ints shape_;
     std::int64_t size_ = 0;
     std::shared_ptr<const std::byte> data_;
+    std::shared_ptr<Pending> pending_;  // cast_later: how to make the elements
 };
 
 }  // namespace kn

@@ -1,0 +1,116 @@
+#include "executor/laid_out.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "executor/strided.h"
+
+namespace kn::cuda {
+
+namespace {
+
+Ints dense_strides(const Ints& shape) {
+    Ints strides(shape.size(), 1);
+    for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+    return strides;
+}
+
+Ints in_order(const Ints& values, const Ints& order) {
+    Ints out;
+    for (const std::int64_t axis : order) out.push_back(values[static_cast<std::size_t>(axis)]);
+    return out;
+}
+
+void check_order(const Ints& order, std::size_t rank, const std::string& name) {
+    std::vector<bool> seen(rank);
+    KN_CHECK(order.size() == rank, name);
+    for (const std::int64_t axis : order) {
+        KN_CHECK(axis >= 0 && axis < static_cast<std::int64_t>(rank), name);
+        KN_CHECK(!seen[static_cast<std::size_t>(axis)], name);
+        seen[static_cast<std::size_t>(axis)] = true;
+    }
+}
+
+}  // namespace
+
+const Tensor& origin(const ConstantData& data) {
+    if (!data.recipe || !std::holds_alternative<op::Cast>(data.recipe->operation))
+        return data.tensor;
+    const Tensor& before = data.recipe->inputs.at(0)->tensor;
+    return before.shape() == data.tensor.shape() ? before : data.tensor;
+}
+
+LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype) {
+    const Ints shape = constant.shape();
+    Ints order = constant.order;
+    if (order.empty())
+        for (std::size_t i = 0; i < shape.size(); i++) order.push_back(static_cast<std::int64_t>(i));
+    check_order(order, shape.size(), constant.parts.at(0)->name);
+    shape_ = in_order(shape, order);
+    strides_ = dense_strides(shape_);
+    joined_ = static_cast<std::size_t>(std::ranges::find(order, constant.axis) - order.begin());
+
+    // Elements that are rounded to another type on the way are taken after that.
+    const auto source = [&](const ConstantData& part) -> const Tensor& {
+        return part.tensor.dtype() == to_ ? origin(part) : part.tensor;
+    };
+    from_ = source(*constant.parts[0]).dtype();
+    const bool alike = std::ranges::all_of(
+        constant.parts, [&](const auto& part) { return source(*part).dtype() == from_; });
+    if (!alike) from_ = to_;
+    std::int64_t offset = 0;
+    for (const auto& data : constant.parts) {
+        Part part;
+        part.from = alike ? source(*data) : data->tensor.cast(to_);
+        part.shape = in_order(part.from.shape(), order);
+        part.strides = in_order(dense_strides(part.from.shape()), order);
+        part.offset = offset;
+        if (joined_ < order.size()) offset += part.shape[joined_];
+        parts_.push_back(std::move(part));
+    }
+    while (row_axis_ + 1 < shape_.size() && shape_[row_axis_] == 1) row_axis_++;
+    rows_ = shape_.empty() ? 1 : shape_[row_axis_];
+    row_bytes_ = size_of(to_) * static_cast<std::size_t>(shape_.empty() ? 1 : strides_[row_axis_]);
+}
+
+void LaidOut::gather(std::int64_t begin, std::int64_t end, std::byte* target) const {
+    const auto element = static_cast<std::int64_t>(size_of(from_));
+    for (const Part& part : parts_) {
+        Ints shape = part.shape;
+        std::int64_t from = 0, to = 0;
+        if (joined_ < shape.size()) to = part.offset * strides_[joined_];
+        if (!shape.empty()) {
+            const std::int64_t before = joined_ == row_axis_ ? part.offset : 0;
+            const std::int64_t first = std::max(begin, before);
+            const std::int64_t last = std::min(end, before + shape[row_axis_]);
+            if (first >= last) continue;
+            shape[row_axis_] = last - first;
+            from = (first - before) * part.strides[row_axis_];
+            to += (first - before - begin) * strides_[row_axis_];
+        }
+        copy_elements(part.from.bytes().data() + from * element, part.strides,
+                     target + to * element, strides_, size_of(from_), shape);
+    }
+}
+
+void LaidOut::write(std::int64_t begin, std::int64_t end, std::byte* target) const {
+    if (from_ == to_) return gather(begin, end, target);
+    // Few enough elements at a time that what is gathered stays in the processor's cache.
+    constexpr std::int64_t enough = 1 << 14;
+    const std::int64_t row = shape_.empty() ? 1 : strides_[row_axis_];
+    if (row == 0) return;
+    const std::int64_t step = std::max<std::int64_t>(1, enough / row);
+    std::vector<std::byte> some;
+    for (std::int64_t at = begin; at < end; at += step) {
+        const std::int64_t next = std::min(end, at + step);
+        const std::int64_t count = (next - at) * row;
+        some.resize(static_cast<std::size_t>(count) * size_of(from_));
+        gather(at, next, some.data());
+        const Tensor made =
+            Tensor::wrap(from_, {count}, some, std::shared_ptr<const void>()).cast(to_);
+        std::memcpy(target + static_cast<std::size_t>(at - begin) * row_bytes_,
+                    made.bytes().data(), made.byte_size());
+    }
+}
+
+}  // namespace kn::cuda

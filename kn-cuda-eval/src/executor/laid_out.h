@@ -1,0 +1,47 @@
+// A weight's elements as the device wants them, made piece by piece.
+//
+//     const LaidOut weight(plan.constants[i]);
+//     weight.write(0, weight.rows(), staging);
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include <kn/cuda_eval/plan.h>
+
+namespace kn::cuda {
+
+/// The elements as the constant asks: in its dtype, axes in its order, dense.
+class LaidOut {
+  public:
+    /// Throws InternalError if the order does not fit the shape.
+    explicit LaidOut(const PlanConstant& constant);
+
+    /// Pieces are cut along the outermost axis that is longer than one.
+    std::int64_t rows() const { return rows_; }
+    std::size_t row_bytes() const { return row_bytes_; }
+    /// Writes rows [begin, end). Thread-safe.
+    void write(std::int64_t begin, std::int64_t end, std::byte* target) const;
+
+  private:
+    struct Part {
+        Tensor from;
+        Ints shape, strides;      // axes in the order of the target
+        std::int64_t offset = 0;  // along the joined axis
+    };
+    void gather(std::int64_t begin, std::int64_t end, std::byte* target) const;
+
+    std::vector<Part> parts_;
+    DType from_, to_;
+    Ints shape_, strides_;   // of the target
+    std::size_t joined_ = 0;  // the axis along which parts follow each other
+    std::size_t row_axis_ = 0;
+    std::int64_t rows_ = 1;
+    std::size_t row_bytes_ = 0;
+};
+
+/// The tensor that holds a part's elements as the file has them, where the part is nothing but a
+/// cast of it; else the part itself.
+const Tensor& origin(const ConstantData& data);
+
+}  // namespace kn::cuda
