@@ -57,9 +57,15 @@ std::string cudnn_version() {
     return std::to_string(library.cudnn) + " by frontend " + std::to_string(library.cudnn_frontend);
 }
 
-CudnnSupport ask_cudnn(const CudnnProblem& problem, const DeviceProperties& device,
-                       std::size_t max_workspace, bool tensor_cores) {
+struct Answer {
     CudnnSupport support;
+    bool lasting = true;  // cuDNN's own word, not the circumstances'
+};
+
+Answer ask_cudnn(const CudnnProblem& problem, const DeviceProperties& device,
+                 std::size_t max_workspace, bool tensor_cores) {
+    Answer answer;
+    CudnnSupport& support = answer.support;
     CudnnLimits limits;
     limits.max_workspace = max_workspace;
     limits.tensor_cores = tensor_cores;
@@ -71,10 +77,13 @@ CudnnSupport ask_cudnn(const CudnnProblem& problem, const DeviceProperties& devi
              i < candidates.size() && i < static_cast<std::size_t>(limits.max_plans); i++)
             support.workspace_bytes =
                 std::max(support.workspace_bytes, candidates[i].workspace_bytes);
+    } catch (const CudnnUnsupported& error) {
+        support.reason = error.what();
     } catch (const Error& error) {
         support.reason = error.what();
+        answer.lasting = false;
     }
-    return support;
+    return answer;
 }
 
 // "yes" and the workspace's bytes, or "no" and the reason.
@@ -116,9 +125,10 @@ CudnnSupport cudnn_support(const CudnnProblem& problem, const DeviceProperties& 
     if (support) {
         answers_so_far.from_cache++;
     } else {
-        support = ask_cudnn(problem, device, max_workspace, tensor_cores);
+        Answer answer = ask_cudnn(problem, device, max_workspace, tensor_cores);
         answers_so_far.asked++;
-        if (cache) cache->put("support", key, to_text(*support));
+        support = std::move(answer.support);
+        if (cache && answer.lasting) cache->put("support", key, to_text(*support));
     }
     const std::chrono::duration<double, std::milli> passed =
         std::chrono::steady_clock::now() - start;
