@@ -1,4 +1,6 @@
 // kn bench on a GPU: runs queued one after the other, an event between each two.
+#include <future>
+
 #include "bench.h"
 #include "cuda_model.h"
 
@@ -18,10 +20,11 @@ int bench_cuda(const BenchArgs& args, const Device& device) {
     const double age_ms = process_age_ms();
     result.timings.push_back({"process started, libraries linked",
                               entered - std::chrono::microseconds(static_cast<std::int64_t>(1e3 * age_ms)), age_ms});
-    const auto context = backend_for(device)->warm_up(device);
+    auto warming = std::async(std::launch::async, [&] { return backend_for(device)->warm_up(device); });
     const StaticModel model = static_model(args.path, args.model);
     result.timings.insert(result.timings.end(), model.timings.begin(), model.timings.end());
     auto start = std::chrono::steady_clock::now();
+    const auto warm = warming.get();
     const cuda::Device gpu = require_gpu(device);
     gpu.properties();
     note("waiting for driver and properties of the device", start);

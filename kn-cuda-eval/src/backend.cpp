@@ -29,7 +29,8 @@ void load_cudnn(const DeviceProperties& device) {
     const auto tensor = [](std::vector<std::int64_t> dims) {
         return channels_last(DataType::F16, std::move(dims));
     };
-    const ConvDesc conv{.x = tensor({1, 8, 8, 8}), .w = tensor({8, 8, 1, 1}), .y = tensor({1, 8, 8, 8})};
+    const ConvDesc conv{
+        .x = tensor({1, 8, 8, 8}), .w = tensor({8, 8, 1, 1}), .y = tensor({1, 8, 8, 8})};
     try {
         list_candidates(conv, device, {.runtime_compiled = false});
     } catch (const std::exception&) {

@@ -29,8 +29,9 @@ struct TuneSetup {
     std::function<void()> ready;  ///< called before anything runs on the device
 };
 
-/// Fills in the work of all cuBLASLt and cuDNN steps, of launches whose operands are set; equal problems are decided once. Blocks.
-/// Throws Error where a library has no algorithm within the workspace.
+/// Fills in the work of all cuBLASLt and cuDNN steps, of launches whose operands are set; equal
+/// problems are decided once. Blocks. Throws Error where a library has no algorithm within the
+/// workspace.
 void choose_algorithms(const Plan& plan, const std::shared_ptr<const CublasLt>& lt,
                        const CudnnHandle& cudnn, StreamRef stream, const TuneSetup& setup,
                        std::vector<Launch>& launches, ExecutorSetup& counts, PhaseLog& log);

@@ -44,8 +44,7 @@ Key key_of(int device, const PlanConstant& constant) {
     Key key{device, {}, constant.axis, constant.dtype, constant.order};
     for (const auto& part : constant.parts) {
         const Tensor& from = origin(*part);
-        key.parts.push_back(
-            {from.identity(), from.shape(), from.dtype(), part->tensor.dtype()});
+        key.parts.push_back({from.identity(), from.shape(), from.dtype(), part->tensor.dtype()});
     }
     if (is_identity(key.order)) key.order.clear();
     return key;
@@ -103,7 +102,8 @@ class Uploader {
         for (std::size_t first = 0; first < pieces_.size(); turn++) {
             const std::size_t base = pieces_[first].offset;
             std::size_t last = first;
-            while (last < pieces_.size() && pieces_[last].offset + pieces_[last].bytes <= base + room)
+            while (last < pieces_.size() &&
+                   pieces_[last].offset + pieces_[last].bytes <= base + room)
                 last++;
             if (turn < 2) {
                 buffers.emplace_back(room);

@@ -97,8 +97,7 @@ class Programs {
         for (const auto& [setting, units] : waiting_)
             for (const Unit& unit : units) sum += effort(unit, setup_.prelude);
         const std::size_t most = std::clamp(sum / (2 * threads_), least_effort, most_effort);
-        for (const Unit& unit : alone_)
-            programs.push_back({effort(unit, setup_.prelude), {unit}});
+        for (const Unit& unit : alone_) programs.push_back({effort(unit, setup_.prelude), {unit}});
         for (const auto& [setting, units] : waiting_) {
             bool open = false;
             for (const Unit& unit : units) {
@@ -111,8 +110,7 @@ class Programs {
                 programs.back().second.push_back(unit);
             }
         }
-        std::ranges::stable_sort(programs, std::greater<>(),
-                                 &std::pair<std::size_t, Units>::first);
+        std::ranges::stable_sort(programs, std::greater<>(), &std::pair<std::size_t, Units>::first);
         std::vector<Units> result;
         for (auto& [bytes, units] : programs) result.push_back(std::move(units));
         return result;

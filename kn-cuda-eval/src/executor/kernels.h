@@ -1,9 +1,9 @@
 // A plan's kernels, from source to loaded code.
 //
 // Several small kernels go into one NVRTC program, which shares their prelude; each gets a name and
-// a namespace of its own there, so that no two can collide. Programs compile in parallel. On disk a kernel's key leads to the
-// program that holds it, so that a plan that shares some kernels with an earlier one compiles the
-// others only.
+// a namespace of its own there, so that no two can collide. Programs compile in parallel. On disk a
+// kernel's key leads to the program that holds it, so that a plan that shares some kernels with an
+// earlier one compiles the others only.
 #pragma once
 
 #include <memory>
@@ -27,13 +27,13 @@ struct CompiledKernel {
 
 struct CompileSetup {
     std::string arch = "sm_90";
-    std::string_view prelude = {};  ///< text that sources may begin with
-    DiskCache* cache = nullptr;     ///< null: none
+    std::string_view prelude = {};       ///< text that sources may begin with
+    DiskCache* cache = nullptr;          ///< null: none
     std::size_t kernels_a_program = 24;  ///< at most
 };
 
-/// Compiles what the cache does not have, on all processors; needs no GPU. Equal sources are compiled once. Throws
-/// CompileError of the kernel at fault.
+/// Compiles what the cache does not have, on all processors; needs no GPU. Equal sources are
+/// compiled once. Throws CompileError of the kernel at fault.
 std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kernels,
                                             const CompileSetup& setup);
 

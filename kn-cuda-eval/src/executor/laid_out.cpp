@@ -44,7 +44,8 @@ LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype) {
     const Ints shape = constant.shape();
     Ints order = constant.order;
     if (order.empty())
-        for (std::size_t i = 0; i < shape.size(); i++) order.push_back(static_cast<std::int64_t>(i));
+        for (std::size_t i = 0; i < shape.size(); i++)
+            order.push_back(static_cast<std::int64_t>(i));
     check_order(order, shape.size(), constant.parts.at(0)->name);
     shape_ = in_order(shape, order);
     strides_ = dense_strides(shape_);
@@ -89,7 +90,7 @@ void LaidOut::gather(std::int64_t begin, std::int64_t end, std::byte* target) co
             to += (first - before - begin) * strides_[row_axis_];
         }
         copy_elements(part.from.bytes().data() + from * element, part.strides,
-                     target + to * element, strides_, size_of(from_), shape);
+                      target + to * element, strides_, size_of(from_), shape);
     }
 }
 
@@ -108,8 +109,8 @@ void LaidOut::write(std::int64_t begin, std::int64_t end, std::byte* target) con
         gather(at, next, some.data());
         const Tensor made =
             Tensor::wrap(from_, {count}, some, std::shared_ptr<const void>()).cast(to_);
-        std::memcpy(target + static_cast<std::size_t>(at - begin) * row_bytes_,
-                    made.bytes().data(), made.byte_size());
+        std::memcpy(target + static_cast<std::size_t>(at - begin) * row_bytes_, made.bytes().data(),
+                    made.byte_size());
     }
 }
 

@@ -33,7 +33,7 @@ class LaidOut {
 
     std::vector<Part> parts_;
     DType from_, to_;
-    Ints shape_, strides_;   // of the target
+    Ints shape_, strides_;    // of the target
     std::size_t joined_ = 0;  // the axis along which parts follow each other
     std::size_t row_axis_ = 0;
     std::int64_t rows_ = 1;

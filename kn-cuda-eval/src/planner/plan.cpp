@@ -147,10 +147,10 @@ Plan plan(const Graph& source, const DeviceProperties& device, const PlanOptions
     log.measure("memory", [&] { plan_memory(plan); });
     plan.phases = log.take();
     const CudnnAnswers answers = cudnn_answers();
-    plan.phases.push_back({fmt::format("of these, cuDNN's support checks ({} asked, {} from cache)",
-                                       answers.asked - before.asked,
-                                       answers.from_cache - before.from_cache),
-                           plan.phases.front().begin, answers.ms - before.ms, true});
+    plan.phases.push_back(
+        {fmt::format("of these, cuDNN's support checks ({} asked, {} from cache)",
+                     answers.asked - before.asked, answers.from_cache - before.from_cache),
+         plan.phases.front().begin, answers.ms - before.ms, true});
     return plan;
 }
 

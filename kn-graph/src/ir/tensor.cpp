@@ -25,13 +25,15 @@ constexpr std::align_val_t page_alignment{std::size_t{2} << 20};
 std::shared_ptr<const std::byte> allocate(std::size_t bytes) {
     if (bytes == 0) bytes = 1;  // so that data() is never null
     if (bytes < large)
-        return {static_cast<std::byte*>(::operator new(bytes, alignment)),
-                [](const std::byte* p) { ::operator delete(const_cast<std::byte*>(p), alignment); }};
+        return {static_cast<std::byte*>(::operator new(bytes, alignment)), [](const std::byte* p) {
+                    ::operator delete(const_cast<std::byte*>(p), alignment);
+                }};
     auto* memory = static_cast<std::byte*>(::operator new(bytes, page_alignment));
     // First use of small pages takes longer than most work on the elements.
     ::madvise(memory, bytes, MADV_HUGEPAGE);
-    return {memory,
-            [](const std::byte* p) { ::operator delete(const_cast<std::byte*>(p), page_alignment); }};
+    return {memory, [](const std::byte* p) {
+                ::operator delete(const_cast<std::byte*>(p), page_alignment);
+            }};
 }
 
 /// The number of elements; throws where their bytes cannot be addressed.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <future>
+#include <optional>
 #include <set>
 
 #include "variant.h"
@@ -69,15 +71,20 @@ struct Network::State {
     }
 
     void start() {
-        warm_up = backend_for(options.device)->warm_up(options.device);  // refuses before the long work
+        auto device = std::async(std::launch::async, [&] { return backend_for(options.device)->warm_up(options.device); });
+        std::optional<OnnxModel> model;
         try {
-            OnnxModel model = load({});
-            info = std::move(model.info);
-            variants.push_front({{}, std::make_shared<NetworkVariant>(std::move(model.graph), options)});
+            model = load({});
+            info = std::move(model->info);
         } catch (const NeedsValues& error) {
             deciding = error.inputs_to_fix();
             info = path.empty() ? read_onnx_info(bytes) : read_onnx_info(path);
+        } catch (...) {
+            device.get();  // a device that is not there is said first
+            throw;
         }
+        warm_up = device.get();
+        if (model) variants.push_front({{}, std::make_shared<NetworkVariant>(std::move(model->graph), options)});
         const auto has_default = [&](const std::string& name) {
             return std::ranges::count(info.defaulted_inputs, name) > 0 &&
                    std::ranges::count(options.load.override_defaults, name) == 0;

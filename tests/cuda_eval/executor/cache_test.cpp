@@ -184,7 +184,8 @@ TEST_F(DiskCacheTest, WorksWithoutAFolder) {
     EXPECT_FALSE(unwritable.get("cubin", "key"));
 }
 
-// As on a full disk: what is written stops half way. In a process of its own, which may write files of 4000 bytes only.
+// As on a full disk: what is written stops half way. In a process of its own, which may write files
+// of 4000 bytes only.
 TEST_F(DiskCacheTest, KeepsNothingHalfWritten) {
     DiskCache(folder_, large).put("cubin", "old", "value");
     const pid_t child = ::fork();
@@ -196,7 +197,8 @@ TEST_F(DiskCacheTest, KeepsNothingHalfWritten) {
         cache.put("cubin", "old", std::string(100000, 'x'));
         cache.put("cubin", "new", std::string(100000, 'x'));
         cache.put("cubin", "small", "fits");
-        const bool good = cache.get("cubin", "old") == "value" && !cache.get("cubin", "new") && cache.get("cubin", "small") == "fits";
+        const bool good = cache.get("cubin", "old") == "value" && !cache.get("cubin", "new") &&
+                          cache.get("cubin", "small") == "fits";
         ::_exit(good ? 0 : 1);
     }
     int status = -1;

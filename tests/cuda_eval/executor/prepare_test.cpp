@@ -38,9 +38,9 @@ Tensor lay_out(const PlanConstant& constant, std::int64_t step = 1 << 30) {
     const LaidOut laid_out(constant);
     Ints shape;
     for (std::size_t i = 0; i < constant.shape().size(); i++)
-        shape.push_back(constant.shape()[constant.order.empty()
-                                             ? i
-                                             : static_cast<std::size_t>(constant.order[i])]);
+        shape.push_back(
+            constant
+                .shape()[constant.order.empty() ? i : static_cast<std::size_t>(constant.order[i])]);
     Tensor out(constant.dtype, shape);
     const auto bytes = out.mutable_bytes();
     if (bytes.empty()) return out;
@@ -92,7 +92,8 @@ TEST(LayOut, JoinsParts) {
 TEST(LayOut, EqualsAWalkOverIndices) {
     Random random(3);
     const auto between = [&](std::int64_t low, std::int64_t high) {
-        return low + static_cast<std::int64_t>(random.bits() % static_cast<std::uint64_t>(high - low + 1));
+        return low + static_cast<std::int64_t>(random.bits() %
+                                               static_cast<std::uint64_t>(high - low + 1));
     };
     for (int round = 0; round < 200; round++) {
         const std::size_t rank = 1 + static_cast<std::size_t>(round % 5);
