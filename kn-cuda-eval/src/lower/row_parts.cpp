@@ -15,7 +15,7 @@ namespace kn::cuda {
 namespace {
 
 constexpr std::int64_t kMostShared = 48 << 10;
-constexpr std::int64_t kNumbers = 4096;  // of parts that a block puts together
+constexpr std::int64_t kNumbers = 2048;  // of parts that a block puts together
 
 /// An index as a linear function of digits: index[a] = constants[a] + sum of factors[a][i] * digit i.
 struct LinearIndex {
@@ -473,12 +473,12 @@ class RowParts {
             code.line("const int first = 0;");
         }
         emitter.push_scope();
-        code.line(fmt::format("const int row = first + thread / {};", width));
+        // Threads beyond the last row do that again: no conditions around loads and shuffles.
+        code.line(fmt::format("const int place = first + thread / {};", width));
+        code.line(fmt::format("const int row = place < {0} ? place : {0} - 1;", rows));
         emitter.math().variable("row", rows);
         code.line(fmt::format("{0} total = {0}::start();", state.name));
         code.line(fmt::format("{} count = 0;", count_type()));
-        code.open(fmt::format("if (row < {})", rows));
-        emitter.push_scope();
         const std::int64_t trips = (items + width - 1) / width;
         code.open(fmt::format("{} for (int n = 0; n < {}; ++n)", unroll_of(trips), trips));
         emitter.push_scope();
@@ -490,17 +490,18 @@ class RowParts {
         code.line("count += more;");
         emitter.pop_scope();
         code.close();
-        emitter.pop_scope();
-        code.close();
         if (width > 1) {
+            // Counts that are the same everywhere are constants, and so are the quotients of them.
+            const bool same = items % width == 0 && emitter.math().constant(other_count);
             code.open(fmt::format("KN_UNROLL for (int mask = {}; mask > 0; mask /= 2)", width / 2));
             code.line(fmt::format("const {} other = total.shuffled(mask);", state.name));
-            code.line(fmt::format("const {} more = kn_shuffle_any(count, mask);", count_type()));
+            code.line(fmt::format("const {} more = {};", count_type(),
+                                  same ? "count" : "kn_shuffle_any(count, mask)"));
             code.line("total.join(other, count, more);");
             code.line("count += more;");
             code.close();
         }
-        code.open(fmt::format("if (row < {} && thread % {} == 0)", rows, width));
+        code.open(fmt::format("if (place < {} && thread % {} == 0)", rows, width));
         emitter.push_scope();
         store();
         emitter.pop_scope();

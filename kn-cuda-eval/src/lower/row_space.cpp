@@ -70,6 +70,8 @@ std::optional<RowSpace> row_space(std::vector<RowDigit> digits, std::size_t rank
     while (space.down * 2 * space.columns <= teams.threads && space.down * 2 <= loop)
         space.down *= 2;
     std::int64_t parts = std::max<std::int64_t>(teams.blocks / space.outer_count(), 1);
+    // Rather some more blocks than threads that cannot have all their loads on their way.
+    parts = std::clamp(loop / (space.down * kMostAhead), parts, 4 * parts);
     if (teams.numbers > 0)
         parts = std::min(parts, std::max(teams.numbers / space.inner_rows(), kFewestParts));
     const std::int64_t steps =
