@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include <fmt/core.h>
@@ -29,36 +30,41 @@ std::int64_t stage_bytes(const TensorAttention& a) {
 
 std::string listed(int count, const char* format) {
     std::string text;
-    for (int i = 0; i < count; i++)
-        text += (i ? ", " : "") + fmt::format(fmt::runtime(format), i);
+    for (int i = 0; i < count; i++) text += (i ? ", " : "") + fmt::format(fmt::runtime(format), i);
     return text;
 }
 
-/// One step of 16: rows from shared memory, or the weights in registers times values whose columns
-/// are contiguous.
+/// One step of 16: queries (from shared memory, or held in registers) times keys, or the weights in
+/// registers times values, whose columns are contiguous.
 std::string wgmma_function(const TensorAttention& a, bool values) {
     const int columns = values ? static_cast<int>(a.value_width) : a.tile_keys;
     const int sums = columns / 2;
+    const bool in_registers = values || a.hold_queries;
+    const int rows = in_registers ? 4 : 1;
     const char* const type = a.dtype == DType::F16 ? "f16" : "bf16";
     std::string text = fmt::format(
         "__device__ __forceinline__ void kn_wgmma_{}(float (&sums)[{}], {}, unsigned long long "
         "b{}) {{\n",
         values ? "values" : "scores", sums,
-        values ? "const unsigned (&a)[4]" : "unsigned long long a", values ? "" : ", bool first");
+        in_registers ? "const unsigned (&a)[4]" : "unsigned long long a",
+        values ? "" : ", bool first");
     text += "    asm volatile(\n        \"{\\n\"\n";
     if (!values)
-        text += fmt::format("        \".reg .pred p;\\nsetp.ne.b32 p, %{}, 0;\\n\"\n", sums + 2);
+        text +=
+            fmt::format("        \".reg .pred p;\\nsetp.ne.b32 p, %{}, 0;\\n\"\n", sums + rows + 1);
     text += fmt::format("        \"wgmma.mma_async.sync.aligned.m64n{}k16.f32.{}.{} \"\n", columns,
                         type, type);
     text += "        \"{" + listed(sums, "%{}") + "}, ";
-    if (values)
-        text += fmt::format("{{%{}, %{}, %{}, %{}}}, %{}, 1, 1, 1, 1;\\n}}\"\n", sums, sums + 1,
-                            sums + 2, sums + 3, sums + 4);
-    else
-        text += fmt::format("%{}, %{}, p, 1, 1, 0, 0;\\n}}\"\n", sums, sums + 1);
+    text += in_registers ? fmt::format("{{%{}, %{}, %{}, %{}}}", sums, sums + 1, sums + 2, sums + 3)
+                         : fmt::format("%{}", sums);
+    text += fmt::format(", %{}, {}, 1, 1{};\\n}}\"\n", sums + rows, values ? "1" : "p",
+                        values         ? ", 1"
+                        : in_registers ? ", 0"
+                                       : ", 0, 0");
     text += "        : " + listed(sums, "\"+f\"(sums[{}])") + "\n        : ";
-    text += values ? "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3]), \"l\"(b)"
-                   : "\"l\"(a), \"l\"(b), \"r\"(static_cast<int>(!first))";
+    text += in_registers ? "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3])" : "\"l\"(a)";
+    text += ", \"l\"(b)";
+    if (!values) text += ", \"r\"(static_cast<int>(!first))";
     return text + ");\n}\n";
 }
 
@@ -78,15 +84,16 @@ struct Registers {
 };
 Registers registers(int groups, int blocks) {
     constexpr int all = 65536;
-    const int producer = groups <= 2 ? 40 : 32;
     const int launched = std::min(all / (blocks * (groups + 1) * 128) / 8 * 8, 240);
+    const int producer = groups <= 2 && launched >= 128 ? 40 : 32;
     const int consumer = std::min((launched * (groups + 1) - producer) / groups / 8 * 8, 240);
     return {launched, producer, consumer};
 }
 
 /// What a consumer needs: scores, weights, sums, addresses.
 int wanted_registers(const TensorAttention& a, int tile_keys) {
-    return tile_keys / 2 + tile_keys / 4 + static_cast<int>(a.value_width) / 2 + 24;
+    const int width = static_cast<int>(a.value_width);
+    return tile_keys / 2 + tile_keys / 4 + width / 2 + 24 + width / 64 * 8;
 }
 
 }  // namespace
@@ -105,7 +112,8 @@ std::optional<std::string> TensorAttention::why_not() const {
     if (batch < 1 || heads < 1 || queries < 1 || keys < 1) return "there is nothing to attend to";
     for (const std::int64_t w : {width, value_width})
         if (w % 8 != 0 || w < 8 || w > widest)
-            return fmt::format("heads of {}: the kernel takes multiples of 8, {} at most", w, widest);
+            return fmt::format("heads of {}: the kernel takes multiples of 8, {} at most", w,
+                               widest);
     if (!(scale > 0) || !std::isfinite(scale)) return fmt::format("a scale of {}", scale);
     if (over(queries, 64) * batch * heads > 0x7fffffff || keys > (1 << 30))
         return "it is too large";
@@ -113,55 +121,57 @@ std::optional<std::string> TensorAttention::why_not() const {
 }
 
 void TensorAttention::choose_tiles(int sm_count) {
+    constexpr int most_stages = 8;
     const std::int64_t shortest = std::min<std::int64_t>(64, over(keys, 16) * 16);
-    double best = 0;
-    bool found = false;
-    const std::int64_t heads_in_all = batch * heads;
+    const auto best_stages = [&](const TensorAttention& trial) {
+        const std::int64_t room = (shared_limit + 1024) / trial.blocks - 1024 - align_room -
+                                  trial.groups * group_bytes(trial);
+        return std::min(
+            {room / stage_bytes(trial), over(keys, trial.tile_keys), std::int64_t{most_stages}});
+    };
+    double best = std::numeric_limits<double>::infinity();
     TensorAttention chosen = *this;
-    for (int count = 4; count >= 1; count--) {
-        for (std::int64_t columns = shortest; columns <= 128; columns += 16) {
-            TensorAttention trial = *this;
-            trial.groups = count;
-            trial.tile_keys = static_cast<int>(columns);
-            const std::int64_t key_tiles = over(keys, columns);
-            trial.stages = static_cast<int>(std::min<std::int64_t>(4, key_tiles));
-            const auto fits = [&](int at_once) {
-                return at_once * static_cast<std::int64_t>(trial.shared_bytes() + 1024) <=
-                           shared_limit + 1024 &&
-                       registers(count, at_once).consumer >=
-                           wanted_registers(*this, trial.tile_keys);
-            };
-            const std::int64_t all = over(queries, 64 * count) * heads_in_all;
-            const std::int64_t useful =
-                std::min<std::int64_t>(std::max(1, 4 / count), over(all, sm_count));
-            while (trial.stages > 2 && !fits(static_cast<int>(useful))) trial.stages--;
-            for (trial.blocks = static_cast<int>(useful);
-                 trial.blocks > 1 && !fits(trial.blocks);)
-                trial.blocks--;
-            if (!fits(trial.blocks)) continue;
-            // Of a tile's time on a multiprocessor, that of one group's exponentials and the
-            // products beside it adds up over groups, unless they wait for themselves.
-            const std::int64_t waves = over(all, sm_count * trial.blocks);
-            const double side_by_side =
-                static_cast<double>(count) *
-                static_cast<double>(std::min<std::int64_t>(trial.blocks, over(all, sm_count)));
-            const double part = static_cast<double>(columns) / 64;
-            const double tile = std::max(350 + 250 * part + 100 * part * side_by_side,
-                                         (280 * part + 30) * side_by_side);
-            const double cost =
-                static_cast<double>(waves) * (static_cast<double>(key_tiles) * tile + 1000);
-            if (found && cost >= best) continue;
-            found = true;
-            best = cost;
-            chosen = trial;
-        }
-    }
-    if (!found) {
-        chosen.groups = chosen.blocks = 1;
-        chosen.tile_keys = static_cast<int>(shortest);
-        chosen.stages = 2;
-    }
+    chosen.groups = chosen.blocks = 1;
+    chosen.tile_keys = static_cast<int>(shortest);
+    chosen.stages = static_cast<int>(best_stages(chosen));
+    for (int count = 4; count >= 1; count--)
+        for (std::int64_t columns = shortest; columns <= 128; columns += 16)
+            for (int at_once = 1; at_once * count <= 4; at_once++) {
+                TensorAttention trial = *this;
+                trial.groups = count;
+                trial.tile_keys = static_cast<int>(columns);
+                trial.blocks = at_once;
+                const std::int64_t key_tiles = over(keys, columns);
+                const std::int64_t fitting = best_stages(trial);
+                if (fitting < std::min<std::int64_t>(key_tiles, 3) ||
+                    registers(count, at_once).consumer < wanted_registers(*this, trial.tile_keys))
+                    continue;
+                trial.stages = static_cast<int>(fitting);
+                const double cost = trial.cost(sm_count);
+                if (cost >= best) continue;
+                best = cost;
+                chosen = trial;
+            }
     *this = chosen;
+}
+
+double TensorAttention::cost(int sm_count) const {
+    // Clocks measured on an H200: groups on a multiprocessor wait for its tensor cores most of the
+    // time, blocks side by side copy the same keys, and what comes before and after the tiles
+    // overlaps only between blocks.
+    constexpr double alone = 200, each_group = 410, each_kilobyte = 12, around = 2500;
+    const auto all = static_cast<double>(grid().x);
+    const double slots = static_cast<double>(sm_count) * blocks;
+    double side_by_side = std::min<double>(blocks, std::ceil(all / sm_count));
+    const double waves = std::ceil(all / slots);
+    // Under a causal mask, long and short blocks meet.
+    const double full_waves = causal_shift ? std::max(1.0, all / slots / 2) : waves;
+    if (causal_shift && waves == 1) side_by_side = 1 + 0.3 * (side_by_side - 1);
+    const double kilobytes = static_cast<double>(tile_keys * (width + value_width)) / 512;
+    const double tile = tile_keys / 64.0 * (alone + each_group * groups * side_by_side) +
+                        each_kilobyte * kilobytes * (side_by_side - 1);
+    return full_waves * static_cast<double>(over(keys, tile_keys)) * tile +
+           waves * around / std::min<double>(blocks, std::ceil(all / sm_count));
 }
 
 std::string tensor_attention_helpers(const TensorAttention& a) {
@@ -178,6 +188,7 @@ std::string tensor_attention_helpers(const TensorAttention& a) {
     define("KN_STAGES", a.stages);
     define("KN_WIDTH", a.width);
     define("KN_VALUE_WIDTH", a.value_width);
+    define("KN_QUERIES_HELD", a.hold_queries ? 1 : 0);
     define("KN_CAUSAL", a.causal_shift ? 1 : 0);
     const auto constant = [&](const std::string& name, std::int64_t value) {
         const bool wide = value > 0x7fffffff || value < -0x7fffffff;

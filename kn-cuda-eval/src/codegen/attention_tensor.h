@@ -1,6 +1,7 @@
 // Source of attention on Hopper's tensor cores, for half types.
 //
-//     o[b, h, s, :] = sum over t of softmax over t (scale q[b, h, s, :] k[b, h / sharing, t, :]) v[b, h / sharing, t, :]
+//     o[b, h, s, :] = sum over t of softmax over t (scale q[b, h, s, :] k[b, h / sharing, t, :])
+//     v[b, h / sharing, t, :]
 //
 // Tensors are strided views whose rows are dense, at addresses of a multiple of 16 bytes.
 #pragma once
@@ -26,10 +27,11 @@ struct TensorAttention {
     /// In elements, between batches, heads, rows.
     std::array<std::int64_t, 3> q_strides{}, k_strides{}, v_strides{}, o_strides{};
 
-    int groups = 2;      ///< of 64 queries and 128 threads, in a block
-    int tile_keys = 64;  ///< at a time, a multiple of 16
-    int stages = 2;      ///< tiles in flight
-    int blocks = 1;      ///< on a multiprocessor, as the register count allows
+    int groups = 2;             ///< of 64 queries and 128 threads, in a block
+    int tile_keys = 64;         ///< at a time, a multiple of 16
+    int stages = 2;             ///< tiles in flight
+    bool hold_queries = false;  ///< in registers
+    int blocks = 1;             ///< on a multiprocessor, as the register count allows
 
     /// One group more copies keys and values.
     int threads() const { return (groups + 1) * 128; }
@@ -41,6 +43,8 @@ struct TensorAttention {
     /// Sets the sizes of tiles and blocks: so that the device is busy in few waves, and registers
     /// suffice.
     void choose_tiles(int sm_count);
+    /// About how many clocks it takes as it is.
+    double cost(int sm_count) const;
 };
 
 /// The text in front of a kernel that calls kn_attention(q, k, v, o), all of unsigned short. Needs

@@ -7,6 +7,7 @@
 //   KN_KEYS         keys of a tile: 16 to 128, by 16
 //   KN_STAGES       tiles of keys and values in flight
 //   KN_WIDTH, KN_VALUE_WIDTH      of a head: multiples of 8
+//   KN_QUERIES_HELD 1: in registers, so that only keys and values are read again and again
 //   KN_CAUSAL       1: query s sees the keys below s + kn_shift + 1
 //   kn_batch_heads, kn_heads, kn_sharing (heads for each one of keys), kn_queries, kn_length (of keys)
 //   kn_factor       the scale times log2(e)
@@ -46,8 +47,12 @@ __device__ __forceinline__ unsigned kn_place(int rows, int row, int chunk) {
 
 // Panels as the tensor cores see them; `leading`: bytes between panels, where columns are contiguous in k's stead.
 __device__ __forceinline__ unsigned long long kn_matrix(unsigned address, unsigned leading) {
-    return static_cast<unsigned long long>((address & 0x3ffff) >> 4) |
-           (static_cast<unsigned long long>(leading >> 4) << 16) | (64ull << 32) | (1ull << 62);
+    return (static_cast<unsigned long long>((64u) | (1u << 30)) << 32) | (address >> 4 | leading >> 4 << 16);
+}
+// The matrix that lies some bytes behind.
+__device__ __forceinline__ unsigned long long kn_behind(unsigned long long matrix, unsigned bytes) {
+    const unsigned low = static_cast<unsigned>(matrix) + (bytes >> 4);
+    return matrix >> 32 << 32 | low;
 }
 
 __device__ __forceinline__ void kn_barrier_start(unsigned barrier, int arrivals) {
@@ -176,6 +181,19 @@ __device__ __forceinline__ void kn_consume(const unsigned short* q, unsigned sho
     const int seen_by_any = first < kn_queries ? kn_visible(first + 63) : 0;
     const int own_tiles = (seen_by_any + KN_KEYS - 1) / KN_KEYS;
 
+#if KN_QUERIES_HELD
+    // A warp's 16 rows, as the registers of each step.
+    unsigned held[(KN_WIDTH + 15) / 16][4];
+#pragma unroll
+    for (int step = 0; step < (KN_WIDTH + 15) / 16; step++)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(held[step][0]), "=r"(held[step][1]), "=r"(held[step][2]), "=r"(held[step][3])
+                     : "r"(queries + kn_place(64, thread / 32 * 16 + lane % 16, 2 * step + lane / 16)));
+#else
+    const unsigned long long rows = kn_matrix(queries, 16);
+#endif
+    const unsigned long long first_keys = kn_matrix(ring, 16);
+    const unsigned long long first_values = kn_matrix(ring + kn_key_bytes, KN_KEYS * 128);
     int stage = 0, before = 0;
     unsigned parity = 0;
     const auto advance = [&] {
@@ -188,13 +206,17 @@ __device__ __forceinline__ void kn_consume(const unsigned short* q, unsigned sho
 #pragma unroll 1
     for (int tile = 0; tile < own_tiles; tile++) {
         kn_barrier_wait(full + stage * 8, parity);
-        const unsigned keys = ring + stage * kn_stage_bytes, values = keys + kn_key_bytes;
+        const unsigned long long keys = kn_behind(first_keys, stage * kn_stage_bytes);
         float scores[KN_KEYS / 2];
         asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
         for (int step = 0; step < (KN_WIDTH + 15) / 16; step++)
-            kn_wgmma_scores(scores, kn_matrix(queries + step / 4 * (64 * 128) + step % 4 * 32, 16),
-                            kn_matrix(keys + step / 4 * (KN_KEYS * 128) + step % 4 * 32, 16), step == 0);
+#if KN_QUERIES_HELD
+            kn_wgmma_scores(scores, held[step], kn_behind(keys, step / 4 * (KN_KEYS * 128) + step % 4 * 32), step == 0);
+#else
+            kn_wgmma_scores(scores, kn_behind(rows, step / 4 * (64 * 128) + step % 4 * 32),
+                            kn_behind(keys, step / 4 * (KN_KEYS * 128) + step % 4 * 32), step == 0);
+#endif
         asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
         asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
         kn_arrived(scores);
@@ -241,10 +263,11 @@ __device__ __forceinline__ void kn_consume(const unsigned short* q, unsigned sho
         unsigned weights[KN_KEYS / 16][4];
 #pragma unroll
         for (int i = 0; i < KN_KEYS / 4; i++) weights[i / 4][i % 4] = kn_pack(scores[2 * i], scores[2 * i + 1]);
+        const unsigned long long values = kn_behind(first_values, stage * kn_stage_bytes);
         asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
         for (int step = 0; step < KN_KEYS / 16; step++)
-            kn_wgmma_values(sums, weights[step], kn_matrix(values + step * (16 * 128), KN_KEYS * 128));
+            kn_wgmma_values(sums, weights[step], kn_behind(values, step * (16 * 128)));
         asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
         advance();
     }
@@ -338,4 +361,5 @@ __device__ __forceinline__ void kn_attention(const unsigned short* q, const unsi
 #undef KN_STAGES
 #undef KN_WIDTH
 #undef KN_VALUE_WIDTH
+#undef KN_QUERIES_HELD
 #undef KN_CAUSAL

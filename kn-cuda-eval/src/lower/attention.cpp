@@ -41,8 +41,8 @@ void lower_attention(Placement& placement, const Group& group) {
     const auto read = [&](const std::string& role) {
         const Value value = group.roles.at(role);
         auto view = placement.view(value);
-        const bool dense_mask = view && role == "bias" &&
-                                view->strides == strides_for(view->shape, row_major(4));
+        const bool dense_mask =
+            view && role == "bias" && view->strides == strides_for(view->shape, row_major(4));
         // The mask may have rows of any length.
         if (!view || !(dense_mask || has_aligned_rows(placement.plan(), *view)))
             view = placement.copy_of(value, row_major(4));
@@ -62,8 +62,8 @@ void lower_attention(Placement& placement, const Group& group) {
     // The kernels that may be tried are known only where there is a driver; decoding splits along
     // the keys and needs partial results.
     const std::size_t partial = std::size_t{4} << 20;
-    step.operands.push_back(workspace_operand(
-        placement, std::min(placement.plan().options.workspace_bytes, partial)));
+    step.operands.push_back(
+        workspace_operand(placement, std::min(placement.plan().options.workspace_bytes, partial)));
     step.work = CudnnWork{desc, true};
     const Ints q = desc.q.dims;
     step.flops = 2 * q[0] * q[1] * q[2] * desc.k.dims[2] * (q[3] + desc.v.dims[3]);

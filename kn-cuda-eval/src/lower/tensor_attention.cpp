@@ -46,7 +46,7 @@ std::optional<std::string> why_library_attention(const Grouping& grouping,
                                                  const op::Attention& attention) {
     const TensorAttention shape = shape_of(grouping.graph(), attention);
     const std::int64_t scores = shape.batch * shape.heads * shape.queries * shape.keys;
-    if (scores < 1 << 20) return "it is so small that the launch decides";
+    if (scores < 1 << 16) return "it is so small that the launch decides";
     if (shape.queries < 64) return "few queries leave most rows of the tensor cores' tiles empty";
     // Measured on an H200 with heads of 40, 64, 80 and 160: 0.5 to 0.85 of cuDNN's time.
     if (shape.width == 128) return "cuDNN's kernels are made for heads of 128";
@@ -66,9 +66,8 @@ void lower_tensor_attention(Placement& placement, const Group& group) {
     };
     const TensorRef q = read("q"), k = read("k"), v = read("v");
     const TensorRef& o = placement.stored(group.outputs[0]);
-    const TensorRef written = suits(placement.plan(), o)
-                                  ? o
-                                  : placement.scratch(o.dtype, o.shape, "attention result");
+    const TensorRef written =
+        suits(placement.plan(), o) ? o : placement.scratch(o.dtype, o.shape, "attention result");
     attention.q_strides = strides_of(q);
     attention.k_strides = strides_of(k);
     attention.v_strides = strides_of(v);
