@@ -1,12 +1,12 @@
 #include "lower/row_parts.h"
 
 #include <algorithm>
-#include <map>
 
 #include <fmt/core.h>
 
 #include "codegen/emit.h"
 #include "codegen/kernel_text.h"
+#include "lower/row_parts_plan.h"
 #include "lower/row_space.h"
 #include "lower/row_values.h"
 
@@ -14,82 +14,19 @@ namespace kn::cuda {
 
 namespace {
 
-constexpr std::int64_t kMostShared = 48 << 10;
-constexpr std::int64_t kNumbers = 2048;  // of parts that a block puts together
-
-/// An index as a linear function of digits: index[a] = constants[a] + sum of factors[a][i] * digit i.
-struct LinearIndex {
-    std::vector<Ints> factors;
-    Ints constants;
-};
-
-/// The state of a reduction, kernels/row_parts.cu.
-struct State {
-    std::string name;
-    std::string number;  ///< the type of its numbers
-    int numbers = 1;
-    DType dtype = DType::F32;  ///< of its numbers in memory
-};
-
-State state_of(const Graph& graph, Value reduction) {
-    const Operation& operation = graph[reduction].operation;
-    const DType dtype = graph.dtype(inputs_of(operation).at(0));
-    State state;
-    state.dtype = is_half(dtype) ? DType::F32 : dtype;
-    state.number = compute_type(dtype);
-    const std::string& type = state.number;
-    if (const auto* o = std::get_if<op::Reduce>(&operation)) {
-        state.name = fmt::format("kn_total<{}, {}>", reduce_type(o->op), type);
-    } else if (std::holds_alternative<op::Softmax>(operation)) {
-        state.name = fmt::format("kn_exponentials<{}>", type);
-        state.numbers = 2;
-    } else if (std::get<op::Norm>(operation).kind == NormKind::MeanVariance) {
-        state.name = fmt::format("kn_moments<{}>", type);
-        state.numbers = 2;
-    } else {
-        state.name = fmt::format("kn_total<kn_op_sum, {}>", type);
-    }
-    return state;
-}
-
-const Ints& reduced_axes_of(const Operation& operation, Ints& own) {
-    if (const auto* o = std::get_if<op::Reduce>(&operation)) own = o->axes;
-    if (const auto* o = std::get_if<op::Softmax>(&operation)) own = {o->axis};
-    if (const auto* o = std::get_if<op::Norm>(&operation)) own = o->axes;
-    return own;
-}
-
-bool keeps_axes(const Operation& operation) {
-    return !std::holds_alternative<op::Reduce>(operation);
-}
-
-class RowParts {
+class RowParts : public RowPartsPlan {
   public:
-    RowParts(Placement& placement, const Group& group, const RowAnalysis& rows)
-        : placement_(placement), group_(group), rows_(rows), root_(group.outputs.at(0)) {}
-
-    std::optional<std::string> plan() {
-        const TensorRef& tensor = placement_.stored(root_);
-        for (const bool along : {false, true})
-            for (const RowAnalysis::Axis& axis : along ? rows_.along : rows_.parallel)
-                digits_.push_back({axis.root, axis.divisor, axis.extent, along,
-                                   std::abs(tensor.strides[axis.root]) * axis.divisor});
-        for (const Value& value : rows_.reductions)
-            if (auto why = why_not(value)) return why;
-        if (auto why = find_places()) return why;
-        for (const Value& value : rows_.reductions)
-            if (auto why = add_part(value)) return why;
-        return rows_.along.empty() ? std::nullopt : plan_result();
-    }
+    using RowPartsPlan::RowPartsPlan;
 
     void add_steps() {
         for (Part& part : parts_) {
             Group group = group_;
             group.outputs.clear();
             group.anchor = part.value;
-            group.reason = fmt::format("{} parts of each of {} rows, which alone would leave most "
-                                       "of the device idle",
-                                       part.space.parts, checked_size(row_extents()));
+            group.reason = fmt::format(
+                "{} parts of each of {} rows, which alone would leave most "
+                "of the device idle",
+                part.space.parts, checked_size(row_extents()));
             make_partial(part);
             add_kernel_step(placement_, group, part_kernel(part));
         }
@@ -98,221 +35,11 @@ class RowParts {
     }
 
   private:
-    struct Part {
-        Value value;
-        State state;
-        RowSpace space;
-        LinearIndex element;  // in place: of the reduction's elements, by the root's digits
-        LinearIndex kept;     // of its result, by the root's digits
-        TensorRef partial;    // the result's shape, numbers of the state, parts
-        std::string shared;   // the array of its rows' statistics
-    };
-
-    const Graph& graph() const { return placement_.graph(); }
-    bool in_place(Value value) const { return rows_.in_place.count(value.index) != 0; }
-    /// Of elements of a row.
-    const char* count_type() const { return rows_.longest <= INT32_MAX / 2 ? "int" : "long long"; }
-    std::int64_t sms() const { return placement_.plan().device.sm_count; }
-    Ints row_extents() const {
-        Ints result;
-        for (const RowDigit& digit : digits_)
-            if (!digit.along) result.push_back(digit.extent);
-        return result;
-    }
-
-    std::optional<std::string> why_not(Value value) const {
-        if (graph().get_if<op::ArgReduce>(value))
-            return "the place of the largest element is not put together from parts";
-        if (graph().dtype(inputs_of(graph()[value].operation).at(0)) == DType::Bool)
-            return "they are bools";
-        std::vector<Value> stack{inputs_of(graph()[value].operation).at(0)};
-        std::set<std::uint32_t> seen;
-        while (!stack.empty()) {
-            const Value at = stack.back();
-            stack.pop_back();
-            if (!seen.insert(at.index).second || placement_.is_stored(at)) continue;
-            if (std::find(rows_.reductions.begin(), rows_.reductions.end(), at) !=
-                rows_.reductions.end())
-                return "one reduction needs another's result";
-            for (const Value& x : inputs_of(graph()[at].operation)) stack.push_back(x);
-        }
-        return std::nullopt;
-    }
-
-    /// Where the root asks for each reduction, as linear functions of its digits.
-    std::optional<std::string> find_places() {
-        Code code;
-        KernelOperands operands;
-        Emitter emitter(placement_, code, operands);
-        emitter.computes(group_.outputs);
-        std::map<std::uint32_t, std::vector<Index>> asked;
-        for (const Value& value : rows_.reductions)
-            emitter.provide(value, [&asked, value, this](const Index& index) {
-                auto& list = asked[value.index];
-                if (std::find(list.begin(), list.end(), index) == list.end())
-                    list.push_back(index);
-                return literal(graph().dtype(value), 0);
-            });
-        const Index names = digit_variables(emitter.math(), digits_.size());
-        Index index(placement_.stored(root_).shape.size(), "0");
-        add_digits(emitter.math(), index, digits_, names);
-        emitter.value(root_, index);
-        for (const Value& value : rows_.reductions) {
-            const std::vector<Index>& list = asked[value.index];
-            if (list.size() != 1) return "the result reads several rows' statistics";
-            const auto linear = linear_index(emitter.math(), list[0], names);
-            if (!linear) return "its rows lie in no regular order";
-            places_[value.index] = *linear;
-        }
-        return std::nullopt;
-    }
-
-    Index digit_variables(IndexMath& math, std::size_t count) const {
-        Index names;
-        for (std::size_t i = 0; i < count; ++i)
-            names.push_back(math.variable(fmt::format("d{}", i), digits_[i].extent));
-        return names;
-    }
-
-    static std::optional<LinearIndex> linear_index(IndexMath& math, const Index& index,
-                                                   const Index& names) {
-        LinearIndex result;
-        for (std::string rest : index) {
-            Ints factors;
-            for (const std::string& name : names) {
-                const auto part = math.part(rest, name);
-                if (!part) return std::nullopt;
-                factors.push_back(name == "0" ? 0 : part->factor);
-                rest = part->rest;
-            }
-            const auto constant = math.constant(rest);
-            if (!constant) return std::nullopt;
-            result.factors.push_back(std::move(factors));
-            result.constants.push_back(*constant);
-        }
-        return result;
-    }
-
-    /// The index for these positions of `digits_`.
-    static Index evaluate(IndexMath& math, const LinearIndex& linear, const Index& positions) {
-        Index result;
-        for (std::size_t a = 0; a < linear.factors.size(); ++a) {
-            std::string at = std::to_string(linear.constants[a]);
-            for (std::size_t i = 0; i < positions.size(); ++i)
-                at = math.add(at, math.mul(positions[i], linear.factors[a][i]));
-            result.push_back(at);
-        }
-        return result;
-    }
-
-    std::optional<std::string> add_part(Value value) {
-        Part part;
-        part.value = value;
-        part.state = state_of(graph(), value);
-        const Operation& operation = graph()[value].operation;
-        const Value x = inputs_of(operation).at(0);
-        const Ints extents = graph().shape(x).to_ints();
-        Ints own;
-        const Ints& axes = reduced_axes_of(operation, own);
-        const auto is_reduced = [&](std::size_t axis) {
-            return std::find(axes.begin(), axes.end(), static_cast<std::int64_t>(axis)) != axes.end();
-        };
-        part.element = places_.at(value.index);
-        part.kept = part.element;
-        if (keeps_axes(operation))
-            for (const std::int64_t axis : axes) {
-                const auto a = static_cast<std::size_t>(axis);
-                part.kept.factors[a].assign(digits_.size(), 0);
-                part.kept.constants[a] = 0;
-            }
-        for (const Ints& factors : part.kept.factors)
-            for (std::size_t i = 0; i < digits_.size(); ++i)
-                if (digits_[i].along && factors[i] != 0) return "its rows are not the result's";
-        std::vector<RowDigit> digits;
-        if (in_place(value)) {
-            digits = digits_;
-        } else {
-            for (std::size_t a = 0; a < extents.size(); ++a)
-                if (extents[a] != 1) digits.push_back({a, 1, extents[a], is_reduced(a), 0});
-        }
-        const auto bytes = find_steps(part, digits, extents.size());
-        if (!bytes) return "its elements lie in no regular order";
-        const auto vector = static_cast<int>(16 / std::max<std::size_t>(*bytes, 2));
-        RowTeams teams{512, sms(), 2, kNumbers};
-        auto space = row_space(digits, space_rank(part), vector, teams);
-        // What the threads of a block know has to fit in its shared memory.
-        while (space && shared_bytes(part.state, *space) > kMostShared && teams.threads > 32) {
-            teams.threads /= 2;
-            space = row_space(digits, space_rank(part), vector, teams);
-        }
-        if (space && space->parts < 2) return "there are rows enough for all multiprocessors";
-        if (!space || shared_bytes(part.state, *space) > kMostShared)
-            return "too much lies between neighbours along its rows";
-        part.space = *space;
-        parts_.push_back(std::move(part));
-        return std::nullopt;
-    }
-
-    std::size_t space_rank(const Part& part) const {
-        const Value x = inputs_of(graph()[part.value].operation).at(0);
-        return in_place(part.value) ? graph().shape(root_).rank() : graph().shape(x).rank();
-    }
-
-    static std::int64_t shared_bytes(const State& state, const RowSpace& space) {
-        const std::int64_t items = space.straight() ? space.down : space.down * space.inner_count();
-        return items * state.numbers * static_cast<std::int64_t>(size_of(state.dtype));
-    }
-
-    /// How the largest tensor read for the reduction lies along the digits; the bytes of its
-    /// elements.
-    std::optional<std::size_t> find_steps(const Part& part, std::vector<RowDigit>& digits,
-                                          std::size_t rank) const {
-        Code code;
-        KernelOperands operands;
-        Emitter emitter(placement_, code, operands);
-        emitter.computes(group_.outputs);
-        Index names;
-        for (std::size_t i = 0; i < digits.size(); ++i)
-            names.push_back(emitter.math().variable(fmt::format("d{}", i), digits[i].extent));
-        Index index(rank, "0");
-        if (in_place(part.value))
-            index = evaluate(emitter.math(), part.element, names);
-        else
-            add_digits(emitter.math(), index, digits, names);
-        emitter.value(inputs_of(graph()[part.value].operation).at(0), index);
-        const Emitter::Load* largest = nullptr;
-        for (const Emitter::Load& load : emitter.loads())
-            if (!largest || load.elements > largest->elements) largest = &load;
-        if (!largest) return std::nullopt;
-        for (std::size_t i = 0; i < digits.size(); ++i) {
-            const auto part_of = emitter.math().part(largest->offset, names[i]);
-            if (!part_of) return std::nullopt;
-            digits[i].step = std::abs(part_of->factor);
-        }
-        return largest->bytes;
-    }
-
-    std::optional<std::string> plan_result() {
-        const TensorRef& tensor = placement_.stored(root_);
-        const auto vector =
-            static_cast<int>(16 / std::max<std::size_t>(size_of(tensor.dtype), 2));
-        const auto space = row_space(digits_, tensor.shape.size(), vector, {512, 2 * sms(), 1, 0});
-        if (!space) return "too much lies between neighbours along the result's rows";
-        std::int64_t bytes = 0;
-        for (const Part& part : parts_)
-            bytes += space->inner_rows() * part.state.numbers *
-                     static_cast<std::int64_t>(size_of(part.state.dtype));
-        if (bytes > kMostShared) return "the statistics of its rows do not fit in shared memory";
-        result_ = *space;
-        return std::nullopt;
-    }
-
     void make_partial(Part& part) {
         Ints shape = graph().shape(part.value).to_ints();
         const Operation& operation = graph()[part.value].operation;
-        Ints own;
         if (keeps_axes(operation))
-            for (const std::int64_t axis : reduced_axes_of(operation, own))
+            for (const std::int64_t axis : reduced_axes_of(operation))
                 shape[static_cast<std::size_t>(axis)] = 1;
         shape.push_back(part.state.numbers);
         shape.push_back(part.space.parts);
@@ -328,7 +55,7 @@ class RowParts {
     KernelDraft part_kernel(const Part& part) {
         const RowSpace& space = part.space;
         const Value x = inputs_of(graph()[part.value].operation).at(0);
-        const State& state = part.state;
+        const RowState& state = part.state;
         KernelDraft draft;
         Code code;
         Emitter emitter(placement_, code, draft.operands);
@@ -341,8 +68,7 @@ class RowParts {
         code.line(fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) own[j] = {}::start();",
                               space.vector, state.name));
         Index index = loop.open(emitter.scope());
-        if (in_place(part.value))
-            index = evaluate(math, part.element, positions_of(math, index));
+        if (in_place(part.value)) index = evaluate(math, part.element, positions_of(math, index));
         std::string element = emitter.value(x, index);
         if (const auto* norm = graph().get_if<op::Norm>(part.value))
             if (norm->kind == NormKind::MeanSquare) element = fmt::format("{0} * {0}", element);
@@ -385,15 +111,14 @@ class RowParts {
     std::string steps_of(const RowSpace& space, const std::string& part,
                          const std::string& y) const {
         if (space.loop_count() % space.span() == 0) return std::to_string(space.steps);
-        return fmt::format("kn_steps<{0}>({1} - (({2}) * ({0}){3} + {4}), {5}, {6})",
-                           count_type(), space.loop_count(), part, space.span(), y, space.down,
-                           space.steps);
+        return fmt::format("kn_steps<{0}>({1} - (({2}) * ({0}){3} + {4}), {5}, {6})", count_type(),
+                           space.loop_count(), part, space.span(), y, space.down, space.steps);
     }
 
     /// Puts together what the threads of a block know, row by row, and stores it.
     void join_block(const Part& part, Code& code, Emitter& emitter, const RowLoop& loop) {
         const RowSpace& space = part.space;
-        const State& state = part.state;
+        const RowState& state = part.state;
         IndexMath& math = emitter.math();
         const bool straight = space.straight();
         const std::int64_t own = straight ? 1 : space.inner_count();
@@ -402,9 +127,10 @@ class RowParts {
         if (straight && space.vector > 1) {
             code.line(fmt::format("const {} mine = {};", count_type(),
                                   steps_of(space, loop.part(), "y")));
-            code.line(fmt::format("KN_UNROLL for (int j = 1; j < {}; ++j) "
-                                  "own[0].join(own[j], mine * j, mine);",
-                                  space.vector));
+            code.line(
+                fmt::format("KN_UNROLL for (int j = 1; j < {}; ++j) "
+                            "own[0].join(own[j], mine * j, mine);",
+                            space.vector));
             lane_count = space.vector;
         }
         code.line(fmt::format("KN_SHARED {} known[{}];", state.number, state.numbers * all));
@@ -414,9 +140,10 @@ class RowParts {
                      : fmt::format("y * {} + {} + j", own,
                                    space.columns == 1 ? "0" : fmt::format("v * {}", space.vector));
         for (int n = 0; n < state.numbers; ++n)
-            code.line(fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) known[{} + {}] = "
-                                  "own[j].number({});",
-                                  straight ? 1 : space.vector, n * all, place, n));
+            code.line(
+                fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) known[{} + {}] = "
+                            "own[j].number({});",
+                            straight ? 1 : space.vector, n * all, place, n));
         code.close();
         code.line("kn_sync();");
 
@@ -443,8 +170,7 @@ class RowParts {
         };
         join_group(code, emitter, state, rows, items, space.threads(), body, [&] {
             const Index kept = kept_index(
-                math, part,
-                row_index(math, space, loop.outer(), math.variable("row", rows)));
+                math, part, row_index(math, space, loop.outer(), math.variable("row", rows)));
             for (int n = 0; n < state.numbers; ++n)
                 emitter.store(part.partial, partial_index(kept, n, loop.part()),
                               fmt::format("total.number({})", n));
@@ -458,10 +184,10 @@ class RowParts {
         return result;
     }
 
-    /// `total` for each of `rows` rows from `items` states, by neighbouring threads; then `store` in
-    /// one of them.
+    /// `total` for each of `rows` rows from `items` states, by neighbouring threads; then `store`
+    /// in one of them.
     template <class Item, class Store>
-    void join_group(Code& code, Emitter& emitter, const State& state, std::int64_t rows,
+    void join_group(Code& code, Emitter& emitter, const RowState& state, std::int64_t rows,
                     std::int64_t items, int threads, const Item& item, const Store& store) {
         int width = 1;
         while (width < 32 && width * 2 < items && threads / (width * 2) >= rows) width *= 2;
@@ -512,11 +238,9 @@ class RowParts {
 
     /// The index of a part's result from an index of its space.
     Index kept_index(IndexMath& math, const Part& part, Index index) const {
-        if (in_place(part.value))
-            return evaluate(math, part.kept, positions_of(math, index));
-        Ints own;
+        if (in_place(part.value)) return evaluate(math, part.kept, positions_of(math, index));
         const Operation& operation = graph()[part.value].operation;
-        const Ints& axes = reduced_axes_of(operation, own);
+        const Ints axes = reduced_axes_of(operation);
         Index result;
         for (std::size_t a = 0; a < index.size(); ++a) {
             if (std::find(axes.begin(), axes.end(), static_cast<std::int64_t>(a)) == axes.end())
@@ -534,14 +258,13 @@ class RowParts {
                     const Place& place) {
         IndexMath& math = emitter.math();
         for (Part& part : parts_) {
-            const State& state = part.state;
+            const RowState& state = part.state;
             part.shared = code.fresh("s");
             code.line(fmt::format("KN_SHARED {} {}[{}][{}];", state.number, part.shared,
                                   state.numbers, rows));
             const auto item = [&](const std::string& number) {
-                const Index kept = evaluate(
-                    math, part.kept,
-                    positions_of(math, place(math.variable("row", rows))));
+                const Index kept = evaluate(math, part.kept,
+                                            positions_of(math, place(math.variable("row", rows))));
                 std::string numbers;
                 for (int n = 0; n < state.numbers; ++n)
                     numbers += (n == 0 ? "" : ", ") +
@@ -637,8 +360,7 @@ class RowParts {
         const auto place = [&](const std::string& row) {
             Index index(graph().shape(root_).rank(), "0");
             add_digits(math, index, sorted,
-                                 math.split(math.add(math.mul(block, rows), row),
-                                            extents_of(sorted)));
+                       math.split(math.add(math.mul(block, rows), row), extents_of(sorted)));
             return index;
         };
         const int threads = static_cast<int>(32 * rows);
@@ -662,15 +384,6 @@ class RowParts {
         draft.block = {static_cast<unsigned>(threads)};
         draft.helpers = std::string(kernel_text("row_parts"));
     }
-
-    Placement& placement_;
-    const Group& group_;
-    const RowAnalysis& rows_;
-    Value root_;
-    std::vector<RowDigit> digits_;  // of the root
-    std::map<std::uint32_t, LinearIndex> places_;
-    std::vector<Part> parts_;
-    RowSpace result_;
 };
 
 }  // namespace
