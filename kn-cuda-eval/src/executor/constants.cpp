@@ -95,7 +95,10 @@ class Uploader {
     void run() {
         if (pieces_.empty()) return;
         constexpr std::size_t least = std::size_t{4} << 20, most = std::size_t{32} << 20;
-        const std::size_t room = std::max(largest_, std::clamp(total_ / 8, least, most));
+        const std::size_t all =
+            pieces_.back().offset + pieces_.back().bytes - pieces_.front().offset;
+        const std::size_t room =
+            std::min(all, std::max(largest_, std::clamp(total_ / 8, least, most)));
         std::vector<HostMemory> buffers;
         std::vector<Event> sent;
         std::size_t turn = 0;
