@@ -152,6 +152,10 @@ void TensorAttention::choose_tiles(int sm_count) {
                 best = cost;
                 chosen = trial;
             }
+    // One panel of queries costs few registers, and shared memory is read less.
+    chosen.hold_queries =
+        width <= 64 && wanted_registers(chosen, chosen.tile_keys) + over(width, 16) * 4 <=
+                           registers(chosen.groups, chosen.blocks).consumer;
     *this = chosen;
 }
 
