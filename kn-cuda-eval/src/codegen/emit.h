@@ -70,11 +70,15 @@ class KernelOperands {
     /// element types agree.
     std::string pointer(const TensorRef& tensor, Access access, const std::string& role);
     const std::vector<Operand>& list() const { return list_; }
+    /// The parameter name ("m0") of a kn_tensor_map over a tensor that is an operand already.
+    std::string map(const std::string& pointer, const TensorMapLayout& layout);
+    const std::vector<OperandMap>& maps() const { return maps_; }
     /// "const float* __restrict__ p0, ..."
     std::string parameters() const;
 
   private:
     std::vector<Operand> list_;
+    std::vector<OperandMap> maps_;
 };
 
 class Emitter {
@@ -224,6 +228,7 @@ struct KernelDraft {
     std::string body;  ///< the statements between the braces
     KernelOperands operands;
     Dim3 grid, block;
+    Dim3 cluster = {};
     std::size_t shared_bytes = 0;
     std::string helpers = {};  ///< text before the kernel, guarded against repetition
     std::vector<std::string> flags = {};

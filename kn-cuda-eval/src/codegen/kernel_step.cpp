@@ -62,6 +62,11 @@ std::string KernelOperands::pointer(const TensorRef& tensor, Access access,
     return fmt::format("p{}", list_.size() - 1);
 }
 
+std::string KernelOperands::map(const std::string& pointer, const TensorMapLayout& layout) {
+    maps_.push_back({std::stoul(pointer.substr(1)), layout});
+    return fmt::format("m{}", maps_.size() - 1);
+}
+
 std::string KernelOperands::parameters() const {
     std::string result;
     for (std::size_t i = 0; i < list_.size(); ++i) {
@@ -69,6 +74,8 @@ std::string KernelOperands::parameters() const {
         result += fmt::format("{}{}{}* __restrict__ p{}", i == 0 ? "" : ", ", read ? "const " : "",
                               c_type(list_[i].tensor.dtype), i);
     }
+    for (std::size_t i = 0; i < maps_.size(); ++i)
+        result += fmt::format(", const __grid_constant__ kn_tensor_map m{}", i);
     return result;
 }
 
@@ -183,6 +190,8 @@ void add_kernel_step(Placement& placement, const Group& group, const KernelDraft
     work.kernel = static_cast<std::size_t>(found - plan.kernels.begin());
     work.grid = draft.grid;
     work.block = draft.block;
+    work.cluster = draft.cluster;
+    work.maps = draft.operands.maps();
     work.shared_bytes = draft.shared_bytes;
     step.work = work;
     step.operands = draft.operands.list();

@@ -5,148 +5,128 @@
 #include <fmt/core.h>
 
 #include "codegen/kernel_text.h"
+#include "codegen/wgmma.h"
 
 namespace kn::cuda {
 
 namespace {
 
-using Arithmetic = TensorProduct::Arithmetic;
-
-struct Instruction {
-    const char* types;
-    int k;              ///< elements of 32 bytes
-    const char* flags;  ///< after the signs: transposition, of half types
-};
-
-Instruction instruction_of(Arithmetic arithmetic) {
-    switch (arithmetic) {
-        case Arithmetic::F16:
-            return {"f32.f16.f16", 16, ", 0, 0"};
-        case Arithmetic::BF16:
-            return {"f32.bf16.bf16", 16, ", 0, 0"};
-        case Arithmetic::TF32:
-        case Arithmetic::Split:
-            return {"f32.tf32.tf32", 8, ""};
-    }
-    return {};
+std::int64_t taps(const TensorProduct& product) {
+    return product.windows ? product.windows->kernel_height * product.windows->kernel_width : 1;
 }
 
-// One k step of a group of 128 threads: rows from shared memory, or from registers where they are
-// split.
-std::string wgmma_function(const TensorProduct& product) {
-    const bool registers = product.arithmetic == Arithmetic::Split;
-    const int sums = product.tile_columns / 2;
-    std::string places, operands;
-    for (int i = 0; i < sums; i++) {
-        places += fmt::format("{}%{}", i ? ", " : "", i);
-        operands += fmt::format("{}\"+f\"(sums[{}])", i ? ", " : "", i);
-    }
-    const int rows = registers ? 4 : 1;
-    std::string row_places, row_operands;
-    for (int i = 0; i < rows; i++) row_places += fmt::format("{}%{}", i ? ", " : "", sums + i);
-    if (registers) {
-        row_places = "{" + row_places + "}";
-        row_operands = "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3])";
-    } else {
-        row_operands = "\"l\"(a)";
-    }
-    const Instruction instruction = instruction_of(product.arithmetic);
-    std::string text = fmt::format(
-        "__device__ __forceinline__ void kn_wgmma(float (&sums)[{}], {}, unsigned long long b, "
-        "bool first) {{\n",
-        sums, registers ? "const unsigned (&a)[4]" : "unsigned long long a");
-    text += "    asm volatile(\n        \"{\\n.reg .pred p;\\n\"\n";
-    text += fmt::format("        \"setp.ne.b32 p, %{}, 0;\\n\"\n", sums + rows + 1);
-    text += fmt::format("        \"wgmma.mma_async.sync.aligned.m64n{}k{}.{} \"\n",
-                        product.tile_columns, instruction.k, instruction.types);
-    text += "        \"{" + places + "}, " + row_places;
-    text += fmt::format(", %{}, p, 1, 1{};\\n}}\\n\"\n", sums + rows, instruction.flags);
-    text += "        : " + operands + "\n";
-    text += "        : " + row_operands + ", \"l\"(b), \"r\"(static_cast<int>(!first)));\n}\n";
-    return text;
+std::int64_t channels(const TensorProduct& product) { return product.k / taps(product); }
+
+std::int64_t channel_slabs(const TensorProduct& product) {
+    return (channels(product) + product.slab() - 1) / product.slab();
 }
 
-std::string constant(const char* name, std::int64_t value) {
-    const bool wide = value > 0x7fffffff || value < -0x7fffffff;
-    return fmt::format("constexpr {} {} = {};\n", wide ? "long long" : "int", name, value);
+std::int64_t element_bytes(const TensorProduct& product) {
+    return static_cast<std::int64_t>(size_of(product.type));
 }
 
-std::string window_constants(const ProductWindows& windows) {
-    std::string text = fmt::format("#define KN_CHANNELS {}\n", windows.channels);
-    text += constant("kn_window_height_in", windows.height);
-    text += constant("kn_window_width_in", windows.width);
-    text += constant("kn_window_rows", windows.rows);
-    text += constant("kn_window_columns", windows.columns);
-    text += constant("kn_window_width", windows.kernel_width);
-    text += constant("kn_window_stride_y", windows.stride_y);
-    text += constant("kn_window_stride_x", windows.stride_x);
-    text += constant("kn_window_pad_y", windows.pad_y);
-    text += constant("kn_window_pad_x", windows.pad_x);
-    text += constant("kn_window_dilation_y", windows.dilation_y);
-    text += constant("kn_window_dilation_x", windows.dilation_x);
-    text += fmt::format("constexpr long long kn_window_image = {};\n", windows.image_stride);
-    text += constant("kn_window_line", windows.line_stride);
-    text += constant("kn_window_pixel", windows.pixel_stride);
-    return text;
+// From the last window's place to the image's last pixel.
+int window_end(std::int64_t pad, std::int64_t windows, std::int64_t stride, std::int64_t size) {
+    return static_cast<int>((windows - 1) * stride - pad - (size - 1));
 }
 
 }  // namespace
 
-std::int64_t TensorProduct::element_bytes() const {
-    return arithmetic == Arithmetic::F16 || arithmetic == Arithmetic::BF16 ? 2 : 4;
-}
+std::int64_t TensorProduct::slab() const { return 128 / element_bytes(*this); }
+
+std::int64_t TensorProduct::slabs() const { return taps(*this) * channel_slabs(*this); }
 
 std::size_t TensorProduct::shared_bytes() const {
-    const int low_parts = arithmetic == Arithmetic::Split ? 2 * tile_columns * 128 : 0;
-    const int slabs = stages * (tile_rows + tile_columns) * 128 + low_parts;
-    const int tile = tile_rows * pitch() * 4;
-    return static_cast<std::size_t>(std::max(slabs, tile)) + 1024;  // and room to align
+    const int ring = tiles.stages * (tiles.rows + tiles.columns) * 128;
+    const int barriers = 2 * tiles.stages * 8;
+    if (tiles.splits > 1)
+        return static_cast<std::size_t>(std::max(ring, tiles.rows * (tiles.columns + 4) * 4) +
+                                        barriers);
+    return static_cast<std::size_t>(ring + tiles.groups * 4 * 16 * tiles.chunk * 4 +
+                                    barriers);
 }
 
-Dim3 TensorProduct::grid() const {
-    return {static_cast<unsigned>((m + tile_rows - 1) / tile_rows),
-            static_cast<unsigned>((n + tile_columns - 1) / tile_columns), 1};
+Dim3 TensorProduct::grid(int sm_count) const {
+    const int rows = tiles.rows * tiles.share_w;
+    const std::int64_t count =
+        ((m + rows - 1) / rows) * ((n + tiles.columns - 1) / tiles.columns);
+    const int most = sm_count * tiles.blocks / cluster();
+    const std::int64_t clusters = tiles.splits > 1 ? count : std::min<std::int64_t>(count, most);
+    return {static_cast<unsigned>(clusters * cluster()), 1, 1};
+}
+
+TensorMapLayout TensorProduct::map_x() const {
+    TensorMapLayout map;
+    map.type = type;
+    const std::int64_t bytes = element_bytes(*this);
+    if (!windows) {
+        map.sizes = {k, m};
+        map.strides = {row_stride * bytes};
+        map.box = {static_cast<int>(slab()), tiles.rows};
+        return map;
+    }
+    const ProductWindows& w = *windows;
+    map.sizes = {w.channels, w.width, w.height, w.images};
+    map.strides = {w.pixel_stride * bytes, w.line_stride * bytes, w.image_stride * bytes};
+    TensorMapLayout::Windows places;
+    places.channels = static_cast<int>(slab());
+    places.positions = tiles.rows;
+    places.begin = {static_cast<int>(-w.pad_x), static_cast<int>(-w.pad_y)};
+    places.end = {window_end(w.pad_x, w.columns, w.stride_x, w.width),
+                  window_end(w.pad_y, w.rows, w.stride_y, w.height)};
+    places.stride = {static_cast<int>(w.stride_x), static_cast<int>(w.stride_y)};
+    map.windows = places;
+    return map;
+}
+
+TensorMapLayout TensorProduct::map_w() const {
+    const std::int64_t row = channels(*this) * element_bytes(*this);
+    TensorMapLayout map;
+    map.type = type;
+    map.sizes = {channels(*this), taps(*this), n};
+    map.strides = {row, row * taps(*this)};
+    map.box = {static_cast<int>(slab()), 1, tiles.columns / tiles.share_w};
+    return map;
 }
 
 std::optional<std::string> TensorProduct::why_not() const {
-    const std::int64_t chunk = 16 / element_bytes();
     if (m < 1 || n < 1 || k < 1) return "there is nothing to multiply";
-    if (column_stride % chunk != 0) return "rows of the weights are not aligned to 16 bytes";
-    if (!windows) {
-        if (k % chunk != 0 || row_stride % chunk != 0)
-            return "rows of x are not aligned to 16 bytes";
-        return std::nullopt;
+    if (windows) {
+        // How far inside a window a copy may begin.
+        constexpr std::int64_t farthest = 255;
+        if ((windows->kernel_width - 1) * windows->dilation_x > farthest ||
+            (windows->kernel_height - 1) * windows->dilation_y > farthest)
+            return "the windows are too large";
     }
-    if (windows->channels % slab() != 0)
-        return fmt::format("{} channels are no multiple of {}", windows->channels, slab());
-    if (windows->image_stride % chunk != 0 || windows->line_stride % chunk != 0 ||
-        windows->pixel_stride % chunk != 0)
-        return "pixels are not aligned to 16 bytes";
+    if (const auto why = map_x().why_not()) return "x: " + *why;
+    if (const auto why = map_w().why_not()) return "weights: " + *why;
     return std::nullopt;
 }
 
 std::string tensor_product_helpers(const TensorProduct& product) {
     std::string text = "\n";
-    const bool half = product.element_bytes() == 2;
     const auto define = [&](const char* name, std::int64_t value) {
         text += fmt::format("#define {} {}\n", name, value);
     };
-    text += fmt::format("#define KN_ELEMENT {}\n", half ? "unsigned short" : "float");
-    define("KN_SPLIT", product.arithmetic == Arithmetic::Split ? 1 : 0);
-    define("KN_BM", product.tile_rows);
-    define("KN_BN", product.tile_columns);
-    define("KN_STAGES", product.stages);
+    const ProductTiles& tiles = product.tiles;
+    define("KN_BM", tiles.rows);
+    define("KN_BN", tiles.columns);
+    define("KN_GROUPS", tiles.groups);
+    define("KN_STAGES", tiles.stages);
     define("KN_M", product.m);
     define("KN_N", product.n);
-    define("KN_K", product.k);
-    define("KN_PITCH", product.pitch());
+    define("KN_SLABS", product.slabs());
+    define("KN_CHANNEL_SLABS", channel_slabs(product));
+    define("KN_SLAB", product.slab());
+    define("KN_SHARED_W", tiles.share_w);
+    define("KN_SPLITS", tiles.splits);
+    define("KN_MANY_SUMS", product.many_sums() ? 1 : 0);
+    define("KN_CHUNK", tiles.chunk);
+    define("KN_LANES", product.lanes);
     define("KN_WINDOWS", product.windows ? 1 : 0);
-    if (product.windows)
-        text += window_constants(*product.windows);
-    else
-        text += fmt::format("constexpr long long kn_row_stride = {};\n", product.row_stride);
-    text += fmt::format("constexpr long long kn_column_stride = {};\n", product.column_stride);
-    return text + wgmma_function(product) + std::string(kernel_text("tensor_product"));
+    if (product.windows) text += window_constants(*product.windows);
+    return text + wgmma_function(product.type, tiles.columns, false) +
+           std::string(kernel_text("tensor_product"));
 }
 
 }  // namespace kn::cuda

@@ -14,11 +14,17 @@ constexpr std::size_t usual_operands = 32;
 
 void queue_kernel(const KernelLaunch& work, StreamRef stream, Addresses addresses) {
     std::vector<void*> arguments;
-    arguments.reserve(addresses.size() + work.scalars.size());
+    arguments.reserve(addresses.size() + work.scalars.size() + work.maps.size());
     for (void* const& address : addresses) arguments.push_back(const_cast<void**>(&address));
     for (const std::int64_t& scalar : work.scalars)
         arguments.push_back(const_cast<std::int64_t*>(&scalar));
-    const std::vector<std::size_t> sizes(arguments.size(), 8);
+    std::vector<std::size_t> sizes(arguments.size(), 8);
+    std::vector<TensorMap> maps;
+    maps.reserve(work.maps.size());
+    for (const OperandMap& map : work.maps) {
+        arguments.push_back(&maps.emplace_back(map.layout, addresses[map.operand]));
+        sizes.push_back(sizeof(TensorMap));
+    }
     work.kernel->launch_raw(stream, work.config, arguments, sizes);
 }
 

@@ -43,6 +43,7 @@ struct KernelLaunch {
     std::shared_ptr<const Kernel> kernel;
     LaunchConfig config;
     std::vector<std::int64_t> scalars;
+    std::vector<OperandMap> maps;
 };
 struct MatmulLaunch {
     MatmulChoice choice;

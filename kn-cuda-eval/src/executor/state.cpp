@@ -218,9 +218,10 @@ void Executor::State::take_kernels() {
             LaunchConfig config;
             config.grid = work->grid;
             config.block = work->block;
+            config.cluster = work->cluster;
             config.shared_bytes = work->shared_bytes;
             config.overlap_previous = overlap && may_overlap(*plan, i, options.overlap);
-            launch.work = KernelLaunch{kernel, config, work->scalars};
+            launch.work = KernelLaunch{kernel, config, work->scalars, work->maps};
             std::size_t& most = allowed[kernel.get()];
             if (work->shared_bytes > device().properties().shared_per_block &&
                 work->shared_bytes > most)

@@ -1,264 +1,404 @@
-// y[m, n] = sum over k of x[m, k] w[n, k] on Hopper's tensor cores (sm_90a), where row m of x may be a window of an
-// image: k runs over (kernel row, kernel column, channel), channels innermost.
+// y[m, n] = sum over k of x[m, k] w[n, k] on Hopper's tensor cores (sm_90a). Row m of x may be a window of an image: k runs
+// over (kernel row, kernel column, channel), channels innermost.
+//
+// One warp has the copy engine fill KN_STAGES slabs of shared memory (bulk tensor copies, mbarriers); groups of 128 threads
+// multiply them and hand the sums out through a piece of shared memory that is each warp's own, so that the copies for the
+// next tile go on meanwhile. Blocks take tile after tile.
 //
 // What the generator defines in front of this text:
-//   KN_ELEMENT      type of x and w in memory: float, or unsigned short for half types
-//   KN_SPLIT        1: float32 by three TF32 products (high*high + high*low + low*high), each slab of 32 summed apart and
-//                   added in float32, so that the tensor cores' rounding towards zero does not add up
-//   KN_BM, KN_BN    rows and columns of a block's tile; KN_BM is 64 for each group of 128 threads
-//   KN_STAGES       slabs of k in flight
-//   KN_M, KN_N, KN_K
-//   KN_WINDOWS      1: rows are windows, with KN_CHANNELS and the kn_window_* constants below
-//   kn_wgmma(acc, a, b, first)   one k step of a group's tile
-//   KN_PITCH        floats between rows of the finished tile
+//   KN_BM, KN_BN      rows and columns of a tile
+//   KN_GROUPS         of 128 threads, each KN_BM / KN_GROUPS rows
+//   KN_STAGES         slabs of k in flight
+//   KN_M, KN_N        of y
+//   KN_SLABS          of k, each 128 bytes of a row, KN_CHANNEL_SLABS of them a window position
+//   KN_SLAB           elements of a slab
+//   KN_SHARED_W       blocks of a cluster, one below the other, that share the slabs of w: 1, 2, 4
+//   KN_SPLITS         blocks of a cluster that share the slabs of a tile out among them; 1: none
+//   KN_WINDOWS        1: rows are windows, with the kn_window_* constants below
+//   KN_MANY_SUMS      1: the copying warp is one of four, which give their registers to the others
+//   KN_CHUNK          columns that a warp hands out at once
+//   KN_LANES          neighbouring columns that the epilogue takes at once
+//   kn_wgmma(acc, a, b, first)   one k step of 64 rows
 
-constexpr int kn_threads = KN_BM * 2;
-constexpr int kn_chunk = 16 / sizeof(KN_ELEMENT);  // elements of 16 bytes
-constexpr int kn_slab = 8 * kn_chunk;              // of k: 128 bytes of each row
-constexpr int kn_slabs = (KN_K + kn_slab - 1) / kn_slab;
+constexpr int kn_consumers = KN_GROUPS * 4;  // warps
+constexpr int kn_pieces = KN_BM / KN_GROUPS / 64;  // of 64 rows, a group's
 constexpr int kn_a_bytes = KN_BM * 128, kn_b_bytes = KN_BN * 128;
 constexpr int kn_stage_bytes = kn_a_bytes + kn_b_bytes;
 constexpr int kn_steps = 4;  // of 32 bytes of k
-constexpr int kn_sums = KN_BN / 2;  // accumulators of a thread
+constexpr int kn_sums = KN_BN / 2;  // accumulators of a thread and piece
+constexpr int kn_row_tiles = (KN_M + KN_BM * KN_SHARED_W - 1) / (KN_BM * KN_SHARED_W);
+constexpr int kn_column_tiles = (KN_N + KN_BN - 1) / KN_BN;
+constexpr int kn_tiles = kn_row_tiles * kn_column_tiles;
+constexpr int kn_cluster = KN_SHARED_W * KN_SPLITS;
+constexpr int kn_hand_bytes = KN_SPLITS > 1 ? 0 : 16 * KN_CHUNK * 4;  // a warp's
+
+struct __align__(64) kn_tensor_map {
+    unsigned long long words[16];
+};
 
 __device__ __forceinline__ unsigned kn_shared_address(const void* pointer) {
     return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
-
-// Copies 16 bytes, or zeros.
-__device__ __forceinline__ void kn_copy_chunk(unsigned target, const void* source, bool inside) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(inside ? 16 : 0)
-                 : "memory");
+__device__ __forceinline__ unsigned kn_in_block(unsigned address, int block) {
+    unsigned there;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(block));
+    return there;
+}
+__device__ __forceinline__ int kn_block_in_cluster() {
+    int rank;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+__device__ __forceinline__ void kn_sync_cluster() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
-// Rows of 128 bytes whose 16-byte chunks are exchanged by the row's number, as the tensor cores' 128-byte swizzle wants.
-__device__ __forceinline__ unsigned kn_swizzled(int row, int chunk) { return row * 128 + ((chunk ^ (row & 7)) << 4); }
+__device__ __forceinline__ void kn_init_barrier(unsigned barrier, int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+__device__ __forceinline__ void kn_expect(unsigned barrier, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void kn_arrive(unsigned barrier) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+__device__ __forceinline__ void kn_arrive_there(unsigned barrier) {
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+__device__ __forceinline__ void kn_wait(unsigned barrier, unsigned phase) {
+    unsigned done;
+    do {
+        asm volatile(
+            "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.b32 %0, 1, 0, p;\n}"
+            : "=r"(done)
+            : "r"(barrier), "r"(phase)
+            : "memory");
+    } while (!done);
+}
 
+__device__ __forceinline__ void kn_copy_rows(unsigned target, const kn_tensor_map& map, unsigned barrier, int k, int row) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(target),
+        "l"(&map), "r"(barrier), "r"(k), "r"(row)
+        : "memory");
+}
+__device__ __forceinline__ void kn_copy_windows(unsigned target, const kn_tensor_map& map, unsigned barrier, int channel, int x,
+                                                int y, int image, int dx, int dy) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], "
+        "[%2], {%7, %8};" ::"r"(target),
+        "l"(&map), "r"(barrier), "r"(channel), "r"(x), "r"(y), "r"(image), "h"(static_cast<short>(dx)),
+        "h"(static_cast<short>(dy))
+        : "memory");
+}
+__device__ __forceinline__ void kn_copy_weights(unsigned target, const kn_tensor_map& map, unsigned barrier, int channel,
+                                                int tap, int column) {
+    asm volatile(
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(
+            target),
+        "l"(&map), "r"(barrier), "r"(channel), "r"(tap), "r"(column)
+        : "memory");
+}
+// The same to this place in all blocks of the cluster.
+__device__ __forceinline__ void kn_copy_weights_to_all(unsigned target, const kn_tensor_map& map, unsigned barrier,
+                                                        int channel, int tap, int column) {
+    asm volatile(
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+        "[%1, {%3, %4, %5}], [%2], %6;" ::"r"(target),
+        "l"(&map), "r"(barrier), "r"(channel), "r"(tap), "r"(column), "h"(static_cast<short>((1 << KN_SHARED_W) - 1))
+        : "memory");
+}
+
+// Rows of 128 bytes in the 128-byte swizzle, eight of them 1024 bytes on.
 __device__ __forceinline__ unsigned long long kn_matrix(unsigned address) {
     return static_cast<unsigned long long>((address & 0x3ffff) >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62);
 }
 
-__device__ __forceinline__ float kn_high(float x) { return __uint_as_float(__float_as_uint(x) & 0xffffe000u); }
-__device__ __forceinline__ unsigned kn_low(float x) {
-    unsigned low;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(low) : "f"(x - kn_high(x)));
-    return low;
-}
-
-// The rows of x that a thread copies, kn_threads / 8 apart. A window outside the matrix begins far above the image.
-struct kn_rows {
-    static constexpr int count = KN_BM * 8 / kn_threads;
-    const KN_ELEMENT* base[count];
-#if KN_WINDOWS
-    int top[count], left[count];
-#else
-    bool inside[count];
-#endif
-
-    __device__ __forceinline__ kn_rows(const KN_ELEMENT* x, long long row0) {
-#pragma unroll
-        for (int i = 0; i < count; i++) {
-            const long long row = row0 + threadIdx.x / 8 + i * (kn_threads / 8);
-#if KN_WINDOWS
-            const int image = row / (kn_window_rows * kn_window_columns);
-            const int position = row - static_cast<long long>(image) * (kn_window_rows * kn_window_columns);
-            top[i] = position / kn_window_columns * kn_window_stride_y - kn_window_pad_y;
-            left[i] = position % kn_window_columns * kn_window_stride_x - kn_window_pad_x;
-            if (row >= KN_M) top[i] = -(1 << 28);
-            base[i] = x + image * kn_window_image;
-#else
-            inside[i] = row < KN_M;
-            base[i] = x + row * kn_row_stride;
-#endif
-        }
-    }
-
-    __device__ __forceinline__ void copy(unsigned target, int slab, const KN_ELEMENT* any) const {
-        const int lane = threadIdx.x % 8;
-#if KN_WINDOWS
-        const int k = slab * kn_slab;
-        const int tap = k / KN_CHANNELS;
-        const int channel = k - tap * KN_CHANNELS + lane * kn_chunk;
-        const int dy = tap / kn_window_width * kn_window_dilation_y, dx = tap % kn_window_width * kn_window_dilation_x;
-#else
-        const int k = slab * kn_slab + lane * kn_chunk;
-#endif
-#pragma unroll
-        for (int i = 0; i < count; i++) {
-            const int row = threadIdx.x / 8 + i * (kn_threads / 8);
-#if KN_WINDOWS
-            const int y = top[i] + dy, x = left[i] + dx;
-            const bool ok = static_cast<unsigned>(y) < kn_window_height_in && static_cast<unsigned>(x) < kn_window_width_in;
-            const KN_ELEMENT* source = base[i] + y * kn_window_line + x * kn_window_pixel + channel;
-#else
-            const bool ok = inside[i] && k < KN_K;
-            const KN_ELEMENT* source = base[i] + k;
-#endif
-            kn_copy_chunk(target + kn_swizzled(row, lane), ok ? source : any, ok);
+// Place in the ring of stages, and how often it went round.
+struct kn_ring {
+    int stage = 0;
+    unsigned phase = 0;
+    __device__ __forceinline__ void next() {
+        if (++stage == KN_STAGES) {
+            stage = 0;
+            phase ^= 1;
         }
     }
 };
 
-struct kn_weights {
-    static constexpr int count = (KN_BN * 8 + kn_threads - 1) / kn_threads;
-
-    __device__ __forceinline__ static void copy(unsigned target, const KN_ELEMENT* w, int column0, int slab) {
-        const int lane = threadIdx.x % 8, k = slab * kn_slab + lane * kn_chunk;
-#pragma unroll
-        for (int i = 0; i < count; i++) {
-            const int column = threadIdx.x / 8 + i * (kn_threads / 8);
-            const bool ok = column0 + column < KN_N && k < KN_K;
-            const KN_ELEMENT* source = w + static_cast<long long>(column0 + column) * kn_column_stride + k;
-            if (column < KN_BN) kn_copy_chunk(target + kn_swizzled(column, lane), ok ? source : w, ok);
-        }
-    }
-
-#if KN_SPLIT
-    // The low parts of the elements that this thread copied.
-    __device__ __forceinline__ static void split(const unsigned char* whole, unsigned char* low) {
-        const int lane = threadIdx.x % 8;
-#pragma unroll
-        for (int i = 0; i < count; i++) {
-            const int column = threadIdx.x / 8 + i * (kn_threads / 8);
-            if (column >= KN_BN) continue;
-            const float4 v = *reinterpret_cast<const float4*>(whole + kn_swizzled(column, lane));
-            *reinterpret_cast<uint4*>(low + kn_swizzled(column, lane)) =
-                make_uint4(kn_low(v.x), kn_low(v.y), kn_low(v.z), kn_low(v.w));
-        }
-    }
-#endif
+struct kn_barriers {
+    unsigned base;
+    __device__ __forceinline__ unsigned full(int stage) const { return base + stage * 8; }
+    __device__ __forceinline__ unsigned empty(int stage) const { return base + (KN_STAGES + stage) * 8; }
 };
 
-#if KN_SPLIT
-// A warp's 16 rows of eight k values, as registers of one k step.
-__device__ __forceinline__ void kn_load_rows(unsigned (&a)[4], unsigned tile, int row0, int step) {
-    const int lane = threadIdx.x % 32, matrix = lane / 8;
-    const unsigned address = tile + kn_swizzled(row0 + (matrix & 1) * 8 + lane % 8, 2 * step + (matrix >> 1));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-                 : "r"(address));
+// The slabs of a tile that this block multiplies.
+__device__ __forceinline__ int kn_first_slab() { return KN_SPLITS == 1 ? 0 : kn_block_in_cluster() * KN_SLABS / KN_SPLITS; }
+__device__ __forceinline__ int kn_last_slab() {
+    return KN_SPLITS == 1 ? KN_SLABS : (kn_block_in_cluster() + 1) * KN_SLABS / KN_SPLITS;
 }
+
+// Neighbours in time share what there are fewer tiles of.
+struct kn_tile {
+    long long row;
+    int column;
+    __device__ __forceinline__ kn_tile(int tile) {
+        const bool columns_first = kn_column_tiles <= kn_row_tiles;
+        const int row_tile = columns_first ? tile / kn_column_tiles : tile % kn_row_tiles;
+        const int column_tile = columns_first ? tile % kn_column_tiles : tile / kn_row_tiles;
+        row = static_cast<long long>(row_tile) * (KN_BM * KN_SHARED_W);
+        if (KN_SHARED_W > 1) row += kn_block_in_cluster() * KN_BM;
+        column = column_tile * KN_BN;
+    }
+};
+
+// One thread: keeps the stages full.
+__device__ __forceinline__ void kn_produce(const kn_tensor_map& map_x, const kn_tensor_map& map_w, unsigned stages,
+                                           kn_barriers barriers) {
+    kn_ring ring;
+    for (int i = blockIdx.x / kn_cluster; i < kn_tiles; i += gridDim.x / kn_cluster) {
+        const kn_tile tile(i);
+#if KN_WINDOWS
+        constexpr int positions = kn_window_rows * kn_window_columns;
+        const int image = tile.row / positions;
+        const int position = tile.row - static_cast<long long>(image) * positions;
+        const int y = position / kn_window_columns * kn_window_stride_y - kn_window_pad_y;
+        const int x = position % kn_window_columns * kn_window_stride_x - kn_window_pad_x;
 #endif
-
-// The tile whose element [0][0] is y[row0, column0], in shared memory; all threads may read it.
-__device__ __forceinline__ const float* kn_product_tile(const KN_ELEMENT* kn_x, const KN_ELEMENT* kn_w, long long row0,
-                                                        int column0) {
-    extern __shared__ unsigned char kn_memory[];
-    unsigned char* const memory = kn_memory + ((1024 - (kn_shared_address(kn_memory) & 1023)) & 1023);
-    const unsigned stages = kn_shared_address(memory);
-    const int group = threadIdx.x / 128;
-
-    const kn_rows rows(kn_x, row0);
-    const auto copy_slab = [&](int slab) {
-        if (slab < kn_slabs) {
-            const unsigned stage = stages + slab % KN_STAGES * kn_stage_bytes;
-            rows.copy(stage, slab, kn_x);
-            kn_weights::copy(stage + kn_a_bytes, kn_w, column0, slab);
-        }
-        asm volatile("cp.async.commit_group;" ::: "memory");
-    };
-#pragma unroll
-    for (int slab = 0; slab < KN_STAGES - 1; slab++) copy_slab(slab);
-
-    float sums[kn_sums];
-#pragma unroll
-    for (int i = 0; i < kn_sums; i++) sums[i] = 0;
-
-    const auto arrived = [] { asm volatile("cp.async.wait_group %0;" ::"n"(KN_STAGES - 2) : "memory"); };
-    const auto ready = [] {
-        // What ordinary stores wrote becomes visible to the tensor cores.
-        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-        __syncthreads();
-    };
-#if KN_SPLIT
-    unsigned char* const lows = memory + KN_STAGES * kn_stage_bytes;
-    const auto split_slab = [&](int slab) {
-        kn_weights::split(memory + slab % KN_STAGES * kn_stage_bytes + kn_a_bytes, lows + (slab & 1) * kn_b_bytes);
-    };
-#endif
-    arrived();
-#if KN_SPLIT
-    split_slab(0);
-#endif
-    ready();
-
-    for (int slab = 0; slab < kn_slabs; slab++) {
-        const unsigned a = stages + slab % KN_STAGES * kn_stage_bytes;
-        const unsigned b = a + kn_a_bytes;
-#if KN_SPLIT
-        unsigned high[kn_steps][4], low[kn_steps][4];
-        const int row = group * 64 + threadIdx.x % 128 / 32 * 16;
-#pragma unroll
-        for (int step = 0; step < kn_steps; step++) {
-            kn_load_rows(high[step], a, row, step);
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const float x = __uint_as_float(high[step][i]);
-                low[step][i] = kn_low(x);
-                high[step][i] = __float_as_uint(kn_high(x));
-            }
-        }
-        const unsigned b_low = kn_shared_address(lows) + (slab & 1) * kn_b_bytes;
-        float part[kn_sums];
-        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-#pragma unroll
-        for (int step = 0; step < kn_steps; step++) {
-            const unsigned long long whole = kn_matrix(b + step * 32), rest = kn_matrix(b_low + step * 32);
-            kn_wgmma(part, low[step], whole, step == 0);
-            kn_wgmma(part, high[step], rest, false);
-            kn_wgmma(part, high[step], whole, false);
-        }
+#pragma unroll 1
+        for (int slab = kn_first_slab(); slab < kn_last_slab(); slab++) {
+            const int tap = slab / KN_CHANNEL_SLABS, channel = slab % KN_CHANNEL_SLABS * KN_SLAB;
+            const unsigned a = stages + ring.stage * kn_stage_bytes, b = a + kn_a_bytes;
+            const unsigned full = barriers.full(ring.stage);
+            kn_wait(barriers.empty(ring.stage), ring.phase ^ 1);
+            kn_expect(full, kn_stage_bytes);
+#if KN_WINDOWS
+            kn_copy_windows(a, map_x, full, channel, x, y, image, tap % kn_window_width * kn_window_dilation_x,
+                            tap / kn_window_width * kn_window_dilation_y);
 #else
+            kn_copy_rows(a, map_x, full, channel, tile.row);
+#endif
+#if KN_SHARED_W > 1
+            const int part = kn_block_in_cluster() * (KN_BN / KN_SHARED_W);
+            kn_copy_weights_to_all(b + part * 128, map_w, full, channel, tap, tile.column + part);
+#else
+            kn_copy_weights(b, map_w, full, channel, tap, tile.column);
+#endif
+            ring.next();
+        }
+    }
+}
+
+// The warp has read the stage.
+__device__ __forceinline__ void kn_release(kn_barriers barriers, int stage) {
+#if KN_SHARED_W > 1
+    if (threadIdx.x % 32 < KN_SHARED_W) kn_arrive_there(kn_in_block(barriers.empty(stage), threadIdx.x % 32));
+#else
+    if (threadIdx.x % 32 == 0) kn_arrive(barriers.empty(stage));
+#endif
+}
+
+// All threads of a group: the sums of a tile.
+__device__ __forceinline__ void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, unsigned stages,
+                                            kn_barriers barriers) {
+    const unsigned rows = threadIdx.x / 128 * (kn_pieces * 64 * 128);
+    const int first = kn_first_slab(), last = kn_last_slab();
+    int before = 0;
+#pragma unroll 1
+    for (int slab = first; slab < last; slab++) {
+        const unsigned a = stages + ring.stage * kn_stage_bytes + rows, b = stages + ring.stage * kn_stage_bytes + kn_a_bytes;
+        kn_wait(barriers.full(ring.stage), ring.phase);
         asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
         for (int step = 0; step < kn_steps; step++)
-            kn_wgmma(sums, kn_matrix(a + group * 64 * 128 + step * 32), kn_matrix(b + step * 32), false);
-#endif
-        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-        copy_slab(slab + KN_STAGES - 1);
-        arrived();
-#if KN_SPLIT
-        if (slab + 1 < kn_slabs) split_slab(slab + 1);
-#endif
-        asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-#if KN_SPLIT
 #pragma unroll
-        for (int i = 0; i < kn_sums; i++) {
-            asm volatile("" : "+f"(part[i])::"memory");
-            sums[i] += part[i];
-        }
-#endif
-        ready();
+            for (int piece = 0; piece < kn_pieces; piece++)
+                kn_wgmma(sums[piece], kn_matrix(a + piece * 64 * 128 + step * 32), kn_matrix(b + step * 32),
+                         slab == first && step == 0);
+        asm volatile("wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 1;" ::: "memory");
+        if (slab > first) kn_release(barriers, before);
+        before = ring.stage;
+        ring.next();
     }
-#if !KN_SPLIT
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 #pragma unroll
-    for (int i = 0; i < kn_sums; i++) asm volatile("" : "+f"(sums[i])::"memory");
-#endif
-
-    // The slabs are done with; the tile takes their place.
-    asm volatile("cp.async.wait_all;" ::: "memory");
-    __syncthreads();
-    float* const tile = reinterpret_cast<float*>(memory);
-    const int lane = threadIdx.x % 32;
-    const int row = threadIdx.x / 32 * 16 + lane / 4;
+    for (int piece = 0; piece < kn_pieces; piece++)
 #pragma unroll
-    for (int j = 0; j < KN_BN / 8; j++) {
-        float* const at = tile + row * KN_PITCH + j * 8 + lane % 4 * 2;
-        *reinterpret_cast<float2*>(at) = make_float2(sums[4 * j], sums[4 * j + 1]);
-        *reinterpret_cast<float2*>(at + 8 * KN_PITCH) = make_float2(sums[4 * j + 2], sums[4 * j + 3]);
-    }
-    __syncthreads();
-    return tile;
+        for (int i = 0; i < kn_sums; i++) asm volatile("" : "+f"(sums[piece][i])::"memory");
+    kn_release(barriers, before);
 }
 
-#undef KN_ELEMENT
-#undef KN_SPLIT
+#if KN_SPLITS == 1
+// Rows of KN_CHUNK floats, their groups of four exchanged by the row's number against bank conflicts.
+__device__ __forceinline__ int kn_hand_place(int row, int four) { return row * KN_CHUNK + ((four ^ (row & (KN_CHUNK / 4 - 1) & 7)) << 2); }
+
+// A warp's 16 rows of one piece, chunk by chunk.
+template <class Store>
+__device__ __forceinline__ void kn_hand_out(float (&sums)[kn_sums], float* hand, long long row0, int column0, Store store) {
+    const int lane = threadIdx.x % 32;
+    constexpr int kept = KN_CHUNK / 2;  // sums of a chunk
+    constexpr int width = KN_CHUNK / KN_LANES;
+#pragma unroll 1
+    for (int chunk = 0; chunk < KN_BN / KN_CHUNK; chunk++) {
+#pragma unroll
+        for (int j = 0; j < KN_CHUNK / 8; j++) {
+            const int four = 2 * j + lane % 4 / 2, rest = lane % 2 * 2;
+            *reinterpret_cast<float2*>(hand + kn_hand_place(lane / 4, four) + rest) =
+                make_float2(sums[4 * j], sums[4 * j + 1]);
+            *reinterpret_cast<float2*>(hand + kn_hand_place(lane / 4 + 8, four) + rest) =
+                make_float2(sums[4 * j + 2], sums[4 * j + 3]);
+        }
+        // The next chunk's sums move up: registers cannot be chosen at run time.
+#pragma unroll
+        for (int i = 0; i + kept < kn_sums; i++) sums[i] = sums[i + kept];
+        __syncwarp();
+        // Several at once, so that what the epilogue reads is under way together.
+#pragma unroll 4
+        for (int i = lane; i < 16 * width; i += 32) {
+            const int in_row = i % width * KN_LANES;
+            const long long row = row0 + i / width;
+            const int column = (column0 + chunk * KN_CHUNK) / KN_LANES + i % width;
+            if (row >= KN_M || column >= KN_N / KN_LANES) continue;
+            __align__(16) float product[KN_LANES];
+#if KN_LANES % 4 == 0
+#pragma unroll
+            for (int j = 0; j < KN_LANES; j += 4)
+                *reinterpret_cast<float4*>(product + j) =
+                    *reinterpret_cast<const float4*>(hand + kn_hand_place(i / width, (in_row + j) / 4));
+#else
+#pragma unroll
+            for (int j = 0; j < KN_LANES; j++) product[j] = hand[kn_hand_place(i / width, (in_row + j) / 4) + (in_row + j) % 4];
+#endif
+            store(row, column, product);
+        }
+        __syncwarp();
+    }
+}
+#else
+constexpr int kn_pitch = KN_BN + 4;
+
+// The blocks of a cluster leave their sums in shared memory, and each adds up and hands out its part of the rows.
+__device__ __forceinline__ void kn_leave(const float (&sums)[kn_pieces][kn_sums], float* tile) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int piece = 0; piece < kn_pieces; piece++) {
+        float* const row = tile + (threadIdx.x / 128 * kn_pieces * 64 + piece * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4) * kn_pitch;
+#pragma unroll
+        for (int j = 0; j < KN_BN / 8; j++) {
+            float* const at = row + j * 8 + lane % 4 * 2;
+            *reinterpret_cast<float2*>(at) = make_float2(sums[piece][4 * j], sums[piece][4 * j + 1]);
+            *reinterpret_cast<float2*>(at + 8 * kn_pitch) = make_float2(sums[piece][4 * j + 2], sums[piece][4 * j + 3]);
+        }
+    }
+}
+
+template <class Store>
+__device__ __forceinline__ void kn_add_up(unsigned tile, long long row0, int column0, Store store) {
+    constexpr int width = KN_BN / KN_LANES, rows = KN_BM / KN_SPLITS;
+    const int first = kn_block_in_cluster() * rows;
+    for (int i = threadIdx.x; i < rows * width; i += kn_consumers * 32) {
+        const int in_tile = first + i / width;
+        const long long row = row0 + in_tile;
+        const int column = column0 / KN_LANES + i % width;
+        if (row >= KN_M || column >= KN_N / KN_LANES) continue;
+        float parts[KN_SPLITS][KN_LANES];
+#pragma unroll
+        for (int block = 0; block < KN_SPLITS; block++) {
+            const unsigned from = kn_in_block(tile + (in_tile * kn_pitch + i % width * KN_LANES) * 4, block);
+#if KN_LANES % 4 == 0
+#pragma unroll
+            for (int j = 0; j < KN_LANES; j += 4)
+                asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+                             : "=f"(parts[block][j]), "=f"(parts[block][j + 1]), "=f"(parts[block][j + 2]),
+                               "=f"(parts[block][j + 3])
+                             : "r"(from + 4 * j));
+#else
+#pragma unroll
+            for (int j = 0; j < KN_LANES; j++)
+                asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(parts[block][j]) : "r"(from + 4 * j));
+#endif
+        }
+        float product[KN_LANES];
+#pragma unroll
+        for (int j = 0; j < KN_LANES; j++) {
+            product[j] = parts[0][j];
+#pragma unroll
+            for (int block = 1; block < KN_SPLITS; block++) product[j] += parts[block][j];
+        }
+        store(row, column, product);
+    }
+}
+#endif
+
+// Calls store(row, column / KN_LANES, product) for each KN_LANES neighbours of y, once.
+template <class Store>
+__device__ __forceinline__ void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Store store) {
+    extern __shared__ __align__(1024) unsigned char kn_memory[];
+    const unsigned stages = kn_shared_address(kn_memory);
+    const kn_barriers barriers{stages + KN_STAGES * kn_stage_bytes + kn_consumers * kn_hand_bytes};
+    if (threadIdx.x == 0) {
+        for (int stage = 0; stage < KN_STAGES; stage++) {
+            kn_init_barrier(barriers.full(stage), 1);
+            kn_init_barrier(barriers.empty(stage), kn_consumers * KN_SHARED_W);
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
+    }
+    if (kn_cluster > 1)
+        kn_sync_cluster();
+    else
+        __syncthreads();
+
+    const int warp = threadIdx.x / 32;
+    if (warp >= kn_consumers) {
+#if KN_MANY_SUMS
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+#endif
+        if (threadIdx.x == kn_consumers * 32) kn_produce(map_x, map_w, stages, barriers);
+        __syncwarp();
+#if KN_SPLITS > 1
+        kn_sync_cluster();
+#endif
+    } else {
+#if KN_MANY_SUMS
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+#endif
+        kn_ring ring;
+        float sums[kn_pieces][kn_sums];
+#if KN_SPLITS > 1
+        const kn_tile tile(blockIdx.x / kn_cluster);
+        kn_multiply(sums, ring, stages, barriers);
+        // No warp still multiplies from what the sums go into.
+        asm volatile("bar.sync 1, %0;" ::"n"(kn_consumers * 32) : "memory");
+        kn_leave(sums, reinterpret_cast<float*>(kn_memory));
+        kn_sync_cluster();
+        kn_add_up(stages, tile.row, tile.column, store);
+#else
+        float* const hand = reinterpret_cast<float*>(kn_memory + KN_STAGES * kn_stage_bytes + warp * kn_hand_bytes);
+        for (int i = blockIdx.x / kn_cluster; i < kn_tiles; i += gridDim.x / kn_cluster) {
+            const kn_tile tile(i);
+            kn_multiply(sums, ring, stages, barriers);
+#pragma unroll
+            for (int piece = 0; piece < kn_pieces; piece++)
+                kn_hand_out(sums[piece], hand, tile.row + (warp / 4 * kn_pieces + piece) * 64 + warp % 4 * 16, tile.column, store);
+        }
+#endif
+    }
+    // A block stays while others may reach into its shared memory.
+    if (kn_cluster > 1) kn_sync_cluster();
+}
+
 #undef KN_BM
 #undef KN_BN
+#undef KN_GROUPS
 #undef KN_STAGES
 #undef KN_M
 #undef KN_N
-#undef KN_K
-#undef KN_PITCH
+#undef KN_SLABS
+#undef KN_CHANNEL_SLABS
+#undef KN_SLAB
+#undef KN_SHARED_W
+#undef KN_SPLITS
 #undef KN_WINDOWS
-#undef KN_CHANNELS
+#undef KN_CHUNK
+#undef KN_MANY_SUMS
+#undef KN_LANES

@@ -5,7 +5,14 @@
 
 namespace kn::cuda {
 
+/// What the kernel would do behind a product.
+struct ProductTail {
+    bool residual = false;  ///< it reads another tensor of the product's size
+    bool own = false;       ///< more than the libraries' epilogues: bias, residual, relu
+};
+
 /// Why a MatMul or Conv is none for the kernel; nothing if it is. Independent of layouts.
-std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value product);
+std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value product,
+                                                 const ProductTail& tail);
 
 }  // namespace kn::cuda

@@ -39,6 +39,7 @@ Json to_json_value(const Step& step, const DeviceProperties& device) {
         out["work"] = {{"kernel", kernel->kernel},
                        {"grid", {kernel->grid.x, kernel->grid.y, kernel->grid.z}},
                        {"block", {kernel->block.x, kernel->block.y, kernel->block.z}},
+                       {"cluster", kernel->cluster.x},
                        {"shared_bytes", kernel->shared_bytes},
                        {"scalars", kernel->scalars}};
     } else if (const auto* matmul = std::get_if<MatMulWork>(&step.work)) {

@@ -36,12 +36,31 @@ bool find_product(const Grouping& grouping, Value value, int depth, Found& found
     return false;
 }
 
+// Whether the libraries' epilogues have it.
+bool is_usual(const Graph& graph, Value value) {
+    const auto* binary = graph.get_if<op::Binary>(value);
+    return binary && (binary->op == BinaryOp::Add || binary->op == BinaryOp::Max);
+}
+
+ProductTail tail_of(const Grouping& grouping, Value end, const Found& found) {
+    const Graph& graph = grouping.graph();
+    ProductTail tail;
+    if (end != found.main && !is_usual(graph, end)) tail.own = true;
+    for (const Value& inner : found.swallowed)
+        if (inner != found.main && !is_usual(graph, inner)) tail.own = true;
+    for (const Value& other : found.others)
+        if (!graph.get_if<op::Broadcast>(other) && !graph.get_if<op::Constant>(other))
+            tail.residual = true;
+    return tail;
+}
+
 void tensor_product(Grouping& grouping, Value value) {
     const Graph& graph = grouping.graph();
     Found found;
     constexpr int longest = 12;
     if (!find_product(grouping, value, longest, found)) return;
-    if (const auto why = why_no_tensor_product(grouping, found.main)) {
+    if (const auto why = why_no_tensor_product(grouping, found.main,
+                                               tail_of(grouping, value, found))) {
         if (found.main == value) grouping.decide("tensor core product", false, value, *why);
         return;
     }

@@ -20,6 +20,7 @@
 #include <kn/cuda_sys/cudnn.h>
 #include <kn/cuda_sys/device_properties.h>
 #include <kn/cuda_sys/library.h>
+#include <kn/cuda_sys/tensor_map.h>
 #include <kn/graph/device.h>
 #include <kn/graph/graph.h>
 
@@ -96,13 +97,20 @@ struct PlanKernel {
         {};  ///< the compiler's target where it is not the device's own, such as "sm_90a"
 };
 
+/// A tensor map over an operand, as a kernel parameter.
+struct OperandMap {
+    std::size_t operand = 0;  ///< Step::operands; the map starts at its tensor's first element
+    TensorMapLayout layout;
+};
+
 /// The i-th kernel parameter is the address of operand i (its tensor's first element); then come
-/// the scalars.
+/// the scalars, then the maps.
 struct KernelWork {
     std::size_t kernel = 0;  ///< Plan::kernels
-    Dim3 grid, block;
+    Dim3 grid, block, cluster;
     std::size_t shared_bytes = 0;
     std::vector<std::int64_t> scalars;  ///< passed as long long
+    std::vector<OperandMap> maps;
     int flops_per_clock = 256;          ///< of a multiprocessor at best: for the roofline
 };
 

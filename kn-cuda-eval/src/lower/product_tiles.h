@@ -1,0 +1,32 @@
+// How a product on the tensor cores is cut into tiles.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <kn/cuda_sys/device_properties.h>
+
+#include "codegen/tensor_product.h"
+
+namespace kn::cuda {
+
+/// The tiles with the least time by a model of the multiprocessor: products, shared memory and L2
+/// traffic overlap, blocks come in rounds, and a block that is alone on its multiprocessor hides
+/// nothing of its start and end.
+ProductTiles choose_tiles(const TensorProduct& product, const DeviceProperties& device);
+
+/// Clocks that the model gives to these tiles.
+double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
+                 const DeviceProperties& device);
+
+/// All that are worth a try, with as many stages as shared memory holds.
+std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
+                                         const DeviceProperties& device);
+
+/// "128x256 in pairs 4 stages".
+std::string to_string(const ProductTiles& tiles);
+
+/// For measurements: tiles that this thread's plans take whatever the model says.
+std::optional<ProductTiles>& forced_tiles();
+
+}  // namespace kn::cuda

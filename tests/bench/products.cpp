@@ -1,0 +1,227 @@
+// Times single convolutions and products on a GPU: our tensor core kernel, in the tiles that its model chooses and in the N best by it, beside what the libraries do; with the error of samples against sums in double.
+//
+//     bench_products [--tiles N] [--precision f16] "conv 256 256 8 8 256 3 1" "matmul 1024 3072 768"
+//     conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k. A + behind it adds a residual, and relu.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <sstream>
+#include <string>
+
+#include <fmt/core.h>
+
+#include <kn/cuda_eval/executor.h>
+#include <kn/graph/builder.h>
+#include <kn/graph/random.h>
+
+#include "lower/product_tiles.h"
+
+namespace {
+
+using namespace kn;
+
+struct Case {
+    std::string text;
+    bool conv = false, residual = false;
+    Ints n;  // as in the text
+};
+
+Case parse(const std::string& text) {
+    Case result;
+    result.text = text;
+    std::istringstream stream(text);
+    std::string kind, word;
+    stream >> kind;
+    result.conv = kind == "conv";
+    while (stream >> word) {
+        if (word == "+")
+            result.residual = true;
+        else
+            result.n.push_back(std::stoll(word));
+    }
+    if ((kind != "conv" || result.n.size() != 7) && (kind != "matmul" || result.n.size() != 3))
+        throw std::runtime_error("no case: " + text);
+    return result;
+}
+
+struct Problem {
+    Graph graph;
+    std::vector<Tensor> inputs;
+    Tensor weight;
+    Ints y;
+};
+
+// Images have their channels innermost, as networks have them between layers.
+Ints stored_order(const Ints& i) { return i.size() == 4 ? Ints{i[0], i[2], i[3], i[1]} : i; }
+
+Var input(Problem& problem, const char* name, DType dtype, const Ints& shape, Random& random) {
+    const Ints stored = stored_order(shape);
+    problem.inputs.push_back(random_tensor(dtype, stored, random));
+    const Var x = problem.graph.input(name, dtype, Shape::of(stored));
+    return shape.size() == 4 ? permute(x, {0, 3, 1, 2}) : x;
+}
+
+Problem build(const Case& c, DType dtype) {
+    Problem problem;
+    Random random(3);
+    const Ints x_shape = c.conv ? Ints{c.n[0], c.n[1], c.n[2], c.n[3]} : Ints{c.n[0], c.n[2]};
+    const Ints w_shape = c.conv ? Ints{c.n[4], c.n[1], c.n[5], c.n[5]} : Ints{c.n[2], c.n[1]};
+    problem.weight = random_tensor(dtype, w_shape, random);
+    const Var x = input(problem, "x", dtype, x_shape, random);
+    const Var w = problem.graph.constant(problem.weight);
+    const std::int64_t pad = c.conv ? c.n[5] / 2 : 0;
+    Var y = c.conv ? conv(x, w, {}, {.strides = {c.n[6], c.n[6]}, .pads = {pad, pad, pad, pad}})
+                   : matmul(x, w);
+    problem.y = problem.graph.shape(y).to_ints();
+    if (c.residual) {
+        y = relu(y + input(problem, "r", dtype, problem.y, random));
+    }
+    problem.graph.output("y", c.conv ? permute(y, {0, 2, 3, 1}) : y);
+    return problem;
+}
+
+double element(const Tensor& tensor, const Ints& at) {
+    std::int64_t i = 0;
+    for (std::size_t axis = 0; axis < at.size(); ++axis) i = i * tensor.shape()[axis] + at[axis];
+    return tensor.at(i);
+}
+
+// One element of the result in double.
+double reference(const Case& c, const Problem& p, const Ints& at) {
+    const auto x = [&](const Ints& i) { return element(p.inputs[0], stored_order(i)); };
+    const auto w = [&](const Ints& i) { return element(p.weight, i); };
+    double sum = 0;
+    if (c.conv) {
+        const std::int64_t pad = c.n[5] / 2;
+        for (std::int64_t channel = 0; channel < c.n[1]; ++channel)
+            for (std::int64_t i = 0; i < c.n[5]; ++i)
+                for (std::int64_t j = 0; j < c.n[5]; ++j) {
+                    const std::int64_t row = at[2] * c.n[6] + i - pad, column = at[3] * c.n[6] + j - pad;
+                    if (row < 0 || column < 0 || row >= c.n[2] || column >= c.n[3]) continue;
+                    sum += x({at[0], channel, row, column}) * w({at[1], channel, i, j});
+                }
+    } else {
+        for (std::int64_t k = 0; k < c.n[2]; ++k) sum += x({at[0], k}) * w({k, at[1]});
+    }
+    if (c.residual) sum = std::max(0.0, sum + element(p.inputs[1], stored_order(at)));
+    return sum;
+}
+
+struct Samples {
+    std::vector<Ints> places;
+    std::vector<double> values;
+};
+
+Samples sample(const Case& c, const Problem& problem) {
+    Samples samples;
+    Random random(11);
+    for (int i = 0; i < 400; ++i) {
+        Ints place;
+        for (const std::int64_t size : problem.y)
+            place.push_back(static_cast<std::int64_t>(random.bits() % static_cast<std::uint64_t>(size)));
+        samples.values.push_back(reference(c, problem, place));
+        samples.places.push_back(std::move(place));
+    }
+    return samples;
+}
+
+cuda::TensorProduct problem_of(const Case& c, DType dtype) {
+    cuda::TensorProduct product;
+    product.type = dtype == DType::F16    ? cuda::DataType::F16
+                   : dtype == DType::BF16 ? cuda::DataType::BF16
+                                          : cuda::DataType::F32;
+    if (c.conv) {
+        const std::int64_t out = (c.n[2] + 2 * (c.n[5] / 2) - c.n[5]) / c.n[6] + 1;
+        product.m = c.n[0] * out * out;
+        product.n = c.n[4];
+        product.k = c.n[1] * c.n[5] * c.n[5];
+        product.windows.emplace();
+        product.windows->channels = c.n[1];
+        product.windows->kernel_height = product.windows->kernel_width = c.n[5];
+    } else {
+        product.m = c.n[0];
+        product.n = c.n[1];
+        product.k = c.n[2];
+    }
+    return product;
+}
+
+void measure(const std::string& label, const Problem& problem, const Samples& samples,
+             const cuda::PlanOptions& options) {
+    const auto plan = std::make_shared<const cuda::Plan>(
+        cuda::plan(problem.graph, cuda::Device(0).properties(), options));
+    cuda::Executor executor(plan, cuda::Device(0));
+    const Tensor y = executor.run(problem.inputs).at(0);
+    double peak = 0, worst = 0, square = 0;
+    for (std::size_t i = 0; i < samples.values.size(); ++i) {
+        const double error = element(y, stored_order(samples.places[i])) - samples.values[i];
+        peak = std::max(peak, std::abs(samples.values[i]));
+        worst = std::isnan(error) ? error : std::max(worst, std::abs(error));
+        square += error * error;
+    }
+    std::string steps;
+    double us = 0;
+    std::int64_t flops = 0;
+    for (const cuda::StepTime& time : executor.time_steps()) {
+        const cuda::Step& step = plan->steps[time.step];
+        if (step.flops == 0 && step.name == "copy") continue;
+        us += time.us;
+        flops += step.flops;
+        steps += (steps.empty() ? "" : ", ") + step.name;
+    }
+    std::printf("%-34s %8.1f us %7.1f TFLOP/s  rms %.1e worst %.1e of the peak  %s\n", label.c_str(), us,
+                static_cast<double>(flops) / us / 1e6,
+                std::sqrt(square / static_cast<double>(samples.values.size())) / peak, worst / peak, steps.c_str());
+    std::fflush(stdout);
+}
+
+// The first few by the model.
+std::vector<cuda::ProductTiles> best_tiles(const cuda::TensorProduct& product, std::size_t most) {
+    const cuda::DeviceProperties device = cuda::Device(0).properties();
+    std::vector<cuda::ProductTiles> tiles = cuda::sensible_tiles(product, device);
+    std::ranges::sort(tiles, {}, [&](const cuda::ProductTiles& t) { return cuda::clocks_of(product, t, device); });
+    if (tiles.size() > most) tiles.resize(most);
+    return tiles;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    std::size_t most_tiles = 0;
+    Precision precision = Precision::F16;
+    const std::map<std::string, Precision> precisions = {{"f32", Precision::F32},
+                                                         {"tf32", Precision::TF32},
+                                                         {"f16", Precision::F16},
+                                                         {"bf16", Precision::BF16}};
+    std::vector<Case> cases;
+    for (int i = 1; i < argc; ++i) {
+        const std::string word = argv[i];
+        if (word == "--tiles")
+            most_tiles = std::stoul(argv[++i]);
+        else if (word == "--precision")
+            precision = precisions.at(argv[++i]);
+        else
+            cases.push_back(parse(word));
+    }
+    for (const Case& c : cases) {
+        std::printf("%s\n", c.text.c_str());
+        const DType dtype = precision == Precision::F16    ? DType::F16
+                            : precision == Precision::BF16 ? DType::BF16
+                                                           : DType::F32;
+        const Problem problem = build(c, dtype);
+        const Samples samples = sample(c, problem);
+        cuda::PlanOptions options;
+        options.precision = precision;
+        measure("  the plan's choice", problem, samples, options);
+        options.disabled_rules = {"tensor core product"};
+        measure("  libraries", problem, samples, options);
+        options.disabled_rules = {};
+        for (const cuda::ProductTiles& tiles : best_tiles(problem_of(c, dtype), most_tiles)) {
+            cuda::forced_tiles() = tiles;
+            measure("  " + cuda::to_string(tiles), problem, samples, options);
+        }
+        cuda::forced_tiles().reset();
+    }
+    return 0;
+}
