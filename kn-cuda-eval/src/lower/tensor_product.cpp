@@ -314,6 +314,8 @@ std::optional<std::string> why_libraries(const Grouping& grouping, Value product
     if (exact && tiles * 2 < grouping.device().sm_count)
         return fmt::format("{} tiles leave most of the device idle", tiles);
     if (sizes.k < 64 || sizes.n < 32) return "it moves more than it computes";
+    // Another kernel to compile, for microseconds.
+    if (2 * sizes.m * sizes.n * sizes.k < 10'000'000) return "it is small";
     return std::nullopt;
 }
 

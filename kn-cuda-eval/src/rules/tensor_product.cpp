@@ -39,6 +39,7 @@ bool find_product(const Grouping& grouping, Value value, int depth, Found& found
 // Whether the libraries' epilogues have it.
 bool is_usual(const Graph& graph, Value value) {
     const auto* binary = graph.get_if<op::Binary>(value);
+    if (graph.get_if<op::Cast>(value)) return true;
     return binary && (binary->op == BinaryOp::Add || binary->op == BinaryOp::Max);
 }
 
