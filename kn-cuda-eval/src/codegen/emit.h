@@ -120,10 +120,11 @@ class Emitter {
     void set_guard(const std::string& condition) { guard_ = condition; }
     const std::string& guard() const { return guard_; }
 
-    /// What has been loaded so far: elements of the tensor, and how the offset grows with `variable`
-    /// (nothing: not linearly).
+    /// What has been loaded so far: elements of the tensor, its parameter, where, bytes of an
+    /// element.
     struct Load {
         std::int64_t elements;
+        std::string pointer;
         std::string offset;
         std::size_t bytes;
     };

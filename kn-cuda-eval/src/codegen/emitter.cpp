@@ -169,7 +169,7 @@ std::string Emitter::load(const TensorRef& tensor, const Index& index, const std
     const std::string pointer = operands_.pointer(tensor, Access::Read, role);
     const std::string offset = math_.dot(index, tensor.strides);
     const std::string type = compute_type(tensor.dtype), element = c_type(tensor.dtype);
-    loads_.push_back({checked_size(tensor.shape), offset, size_of(tensor.dtype)});
+    loads_.push_back({checked_size(tensor.shape), pointer, offset, size_of(tensor.dtype)});
     const std::string guard = math_.depends(offset) ? guard_ : "";
     const auto part = math_.part(offset, "j");
     const bool vector = whole_vectors(lanes_) && part && part->factor == 1 &&

@@ -56,8 +56,9 @@ struct TensorProduct {
     std::optional<std::string> why_not() const;
 };
 
-/// The text in front of a kernel that calls kn_product(map_x, map_w, store) with maps of type
-/// kn_tensor_map; store(row, column / lanes, product) is called for each `lanes` neighbours of y.
+/// The text in front of a kernel that calls kn_product(map_x, map_w, touch, store) with maps of type
+/// kn_tensor_map; store(row, column / lanes, product) is called for each `lanes` neighbours of y,
+/// touch(row, column / lanes) a while before for what may be fetched into L2.
 /// Needs the target sm_90a, threads() threads a block, blocks in clusters of cluster(), and
 /// shared_bytes() of dynamic shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);

@@ -30,6 +30,8 @@ constexpr int kn_row_tiles = (KN_M + KN_BM * KN_SHARED_W - 1) / (KN_BM * KN_SHAR
 constexpr int kn_column_tiles = (KN_N + KN_BN - 1) / KN_BN;
 constexpr int kn_tiles = kn_row_tiles * kn_column_tiles;
 constexpr int kn_cluster = KN_SHARED_W * KN_SPLITS;
+// No tile reaches beyond y.
+constexpr bool kn_whole = KN_M % (KN_BM * KN_SHARED_W) == 0 && KN_N % KN_BN == 0;
 constexpr int kn_hand_bytes = KN_SPLITS > 1 ? 0 : 16 * KN_CHUNK * 4;  // a warp's
 
 struct __align__(64) kn_tensor_map {
@@ -75,6 +77,9 @@ __device__ __forceinline__ void kn_wait(unsigned barrier, unsigned phase) {
             : "memory");
     } while (!done);
 }
+
+// Into L2, if it is not there.
+__device__ __forceinline__ void kn_fetch(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
 
 __device__ __forceinline__ void kn_copy_rows(unsigned target, const kn_tensor_map& map, unsigned barrier, int k, int row) {
     asm volatile(
@@ -232,6 +237,17 @@ __device__ __forceinline__ void kn_multiply(float (&sums)[kn_pieces][kn_sums], k
 // Rows of KN_CHUNK floats, their groups of four exchanged by the row's number against bank conflicts.
 __device__ __forceinline__ int kn_hand_place(int row, int four) { return row * KN_CHUNK + ((four ^ (row & (KN_CHUNK / 4 - 1) & 7)) << 2); }
 
+// Has what the epilogue will read of a warp's 16 rows fetched into L2, a line of 128 bytes or so a call.
+template <class Touch>
+__device__ __forceinline__ void kn_touch_rows(long long row0, int column0, Touch touch) {
+    constexpr int line = KN_LANES * 8, width = (KN_BN + line - 1) / line;
+    for (int i = threadIdx.x % 32; i < 16 * width; i += 32) {
+        const long long row = row0 + i / width;
+        const int column = column0 + i % width * line;
+        if (row < KN_M && column < KN_N) touch(row, column / KN_LANES);
+    }
+}
+
 // A warp's 16 rows of one piece, chunk by chunk.
 template <class Store>
 __device__ __forceinline__ void kn_hand_out(float (&sums)[kn_sums], float* hand, long long row0, int column0, Store store) {
@@ -258,7 +274,7 @@ __device__ __forceinline__ void kn_hand_out(float (&sums)[kn_sums], float* hand,
             const int in_row = i % width * KN_LANES;
             const long long row = row0 + i / width;
             const int column = (column0 + chunk * KN_CHUNK) / KN_LANES + i % width;
-            if (row >= KN_M || column >= KN_N / KN_LANES) continue;
+            if (!kn_whole && (row >= KN_M || column >= KN_N / KN_LANES)) continue;
             __align__(16) float product[KN_LANES];
 #if KN_LANES % 4 == 0
 #pragma unroll
@@ -330,9 +346,10 @@ __device__ __forceinline__ void kn_add_up(unsigned tile, long long row0, int col
 }
 #endif
 
-// Calls store(row, column / KN_LANES, product) for each KN_LANES neighbours of y, once.
-template <class Store>
-__device__ __forceinline__ void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Store store) {
+// Calls store(row, column / KN_LANES, product) for each KN_LANES neighbours of y, once; a tile earlier, touch(row,
+// column / KN_LANES) for some of them.
+template <class Touch, class Store>
+__device__ __forceinline__ void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Touch touch, Store store) {
     extern __shared__ __align__(1024) unsigned char kn_memory[];
     const unsigned stages = kn_shared_address(kn_memory);
     const kn_barriers barriers{stages + KN_STAGES * kn_stage_bytes + kn_consumers * kn_hand_bytes};
@@ -374,12 +391,18 @@ __device__ __forceinline__ void kn_product(const kn_tensor_map& map_x, const kn_
         kn_add_up(stages, tile.row, tile.column, store);
 #else
         float* const hand = reinterpret_cast<float*>(kn_memory + KN_STAGES * kn_stage_bytes + warp * kn_hand_bytes);
-        for (int i = blockIdx.x / kn_cluster; i < kn_tiles; i += gridDim.x / kn_cluster) {
+        const int rows = warp / 4 * kn_pieces * 64 + warp % 4 * 16, stride = gridDim.x / kn_cluster;
+        const auto touch_tile = [&](const kn_tile& tile) {
+            for (int piece = 0; piece < kn_pieces; piece++) kn_touch_rows(tile.row + rows + piece * 64, tile.column, touch);
+        };
+        touch_tile(kn_tile(blockIdx.x / kn_cluster));
+        for (int i = blockIdx.x / kn_cluster; i < kn_tiles; i += stride) {
             const kn_tile tile(i);
+            if (i + stride < kn_tiles) touch_tile(kn_tile(i + stride));
             kn_multiply(sums, ring, stages, barriers);
 #pragma unroll
             for (int piece = 0; piece < kn_pieces; piece++)
-                kn_hand_out(sums[piece], hand, tile.row + (warp / 4 * kn_pieces + piece) * 64 + warp % 4 * 16, tile.column, store);
+                kn_hand_out(sums[piece], hand, tile.row + rows + piece * 64, tile.column, store);
         }
 #endif
     }

@@ -21,9 +21,9 @@ std::size_t shared_room(const DeviceProperties& device, int blocks) {
 // slabs; without stages if there is no room for enough.
 ProductTiles with_stages(const TensorProduct& product, ProductTiles tiles,
                          const DeviceProperties& device) {
-    constexpr int most = 8, usual = 3;
+    constexpr int most = 8;
     const auto useful = static_cast<int>(std::min<std::int64_t>(most, 2 * product.slabs()));
-    const int enough = std::min(usual, useful);
+    const int enough = product.slabs() <= 4 ? 2 : 3;
     const std::size_t room = shared_room(device, tiles.blocks);
     TensorProduct trial = product;
     for (tiles.chunk = 64; tiles.chunk >= 16; tiles.chunk /= 2) {

@@ -1,6 +1,7 @@
 #include "lower/tensor_product.h"
 
 #include <algorithm>
+#include <cctype>
 #include <limits>
 #include <span>
 
@@ -225,7 +226,7 @@ class Lowering {
         draft.block = {static_cast<unsigned>(product.threads())};
         draft.blocks_per_sm = product.blocks;
         draft.shared_bytes = product.shared_bytes();
-        write_body(draft, px, pw);
+        write_body(draft, px + ", " + pw, false);
     }
 
     void use_tensor_product(KernelDraft& draft, const std::string& px, const std::string& pw) {
@@ -247,26 +248,54 @@ class Lowering {
         draft.blocks_per_sm = product.tiles.blocks;
         draft.shared_bytes = product.shared_bytes();
         const std::string x = draft.operands.map(px, product.map_x());
-        write_body(draft, x, draft.operands.map(pw, product.map_w()));
+        write_body(draft, x + ", " + draft.operands.map(pw, product.map_w()), true);
     }
 
-    // What becomes of each `lanes` neighbours of the product.
-    void write_body(KernelDraft& draft, const std::string& x, const std::string& w) {
+    // What becomes of each `lanes` neighbours of the product; and where `touches`, what of it can be
+    // fetched in advance.
+    void write_body(KernelDraft& draft, const std::string& factors, bool touches) {
         Code code;
         Emitter emitter(placement_, code, draft.operands);
         emitter.set_lanes(lanes_);
         emitter.computes(group_.outputs);
-        code.open(fmt::format("kn_product({}, {}, [&](const {} row, const int column, const float "
-                              "(&products)[{}])",
-                              x, w, emitter.math().type(), lanes_));
+        const std::string place =
+            fmt::format("const {} row, const int column", emitter.math().type());
+        code.open(fmt::format("const auto store = [&]({}, const float (&products)[{}])", place,
+                              lanes_));
         if (lanes_ == 1) code.line("const float product = products[0];");
         emitter.provide(group_.anchor, [&](const Index&) -> std::string {
             return lanes_ == 1 ? "product" : "products[j]";
         });
         const Index index = index_of(emitter);
         emitter.store(end_, index, emitter.value(end_, index));
-        code.close("});");
+        code.close("};");
+        if (touches) {
+            code.open(fmt::format("const auto touch = [&]({})", place));
+            for (const Emitter::Load& load : emitter.loads())
+                if (const auto offset = place_in_rows(emitter, load))
+                    code.line(fmt::format("kn_fetch({} + ({}));", load.pointer, *offset));
+            code.close("};");
+        }
+        code.line(fmt::format("kn_product({}, {}store);", factors, touches ? "touch, " : ""));
         draft.body = code.text();
+    }
+
+    // Of what is read once for each element of the product, and where its place is a matter of row
+    // and column alone.
+    std::optional<std::string> place_in_rows(Emitter& emitter, const Emitter::Load& load) const {
+        if (lanes_ == 1 || load.elements < sizes_.m * sizes_.n) return std::nullopt;
+        const auto part = emitter.math().part(load.offset, "j");
+        if (!part || part->factor != 1) return std::nullopt;
+        for (std::size_t at = 0; at < part->rest.size();) {
+            std::size_t end = at;
+            while (end < part->rest.size() && (std::isalnum(static_cast<unsigned char>(part->rest[end])) || part->rest[end] == '_')) ++end;
+            const std::string word = part->rest.substr(at, end - at);
+            if (!word.empty() && !std::isdigit(static_cast<unsigned char>(word[0])) &&
+                word != "row" && word != "column")
+                return std::nullopt;
+            at = std::max(end, at + 1);
+        }
+        return part->rest;
     }
 
     // The element of the result at (row, column).
