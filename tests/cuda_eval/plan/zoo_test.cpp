@@ -7,7 +7,9 @@
 
 #include <kn/cuda_sys/nvrtc.h>
 
+#include "codegen/emit.h"
 #include "cuda_eval/plan/support.h"
+#include "executor/kernels.h"
 
 namespace kn::test {
 
@@ -65,44 +67,32 @@ void expect_sound(const Plan& plan) {
         EXPECT_TRUE(plan.buffers[output.buffer].bytes == 0 || written.count(output.buffer));
 }
 
+// The kernels of all plans, each once.
 class Kernels {
   public:
-    void add(const Plan& plan, const std::string& where) {
+    void add(const Plan& plan) {
         for (const PlanKernel& kernel : plan.kernels)
-            if (seen_.insert(kernel.source).second)
-                groups_[kernel.flags].push_back({kernel.source, where + " " + kernel.entry});
+            if (seen_.insert(kernel.source).second) kernels_.push_back(kernel);
     }
-    // Many kernels a program; one by one where a program does not compile, to name the culprit.
+    // The message of what does not compile shows the kernel at fault alone.
     void compile_all() {
-        for (const auto& [flags, kernels] : groups_)
-            for (std::size_t i = 0; i < kernels.size(); i += 64) {
-                std::string program;
-                const std::size_t end = std::min(i + 64, kernels.size());
-                for (std::size_t k = i; k < end; k++) program += kernels[k].first + "\n";
-                if (compiles(program, flags, "")) continue;
-                std::size_t failed = 0;
-                for (std::size_t k = i; k < end && failed < 3; k++)
-                    failed += !compiles(kernels[k].first, flags, kernels[k].second);
-                EXPECT_GT(failed, 0u) << "kernels compile alone, but not together";
+        constexpr std::size_t together = 64;
+        for (std::size_t i = 0; i < kernels_.size(); i += together) {
+            const auto begin = kernels_.begin() + static_cast<std::ptrdiff_t>(i);
+            const auto count = std::min(together, kernels_.size() - i);
+            try {
+                compile_kernels({begin, begin + static_cast<std::ptrdiff_t>(count)},
+                                {.arch = "sm_90", .prelude = kernel_prelude()});
+            } catch (const CompileError& error) {
+                ADD_FAILURE() << error.what();
             }
-    }
-    std::size_t size() const { return seen_.size(); }
-
-  private:
-    static bool compiles(const std::string& source, const std::vector<std::string>& flags,
-                         const std::string& name) {
-        CompileOptions options;
-        options.flags = flags;
-        try {
-            compile(source, options);
-            return true;
-        } catch (const CompileError& error) {
-            if (!name.empty()) ADD_FAILURE() << name << ":\n" << error.log();
-            return false;
         }
     }
+    std::size_t size() const { return kernels_.size(); }
+
+  private:
     std::set<std::string> seen_;
-    std::map<std::vector<std::string>, std::vector<std::pair<std::string, std::string>>> groups_;
+    std::vector<PlanKernel> kernels_;
 };
 
 // Calls `use` with every case's graph; KN_ZOO=NAME: of the cases whose name contains NAME alone.
@@ -130,7 +120,7 @@ TEST_P(Zoo, IsPlannedAndItsKernelsCompile) {
             try {
                 const Plan plan = cuda::plan(graph, h200(), {.precision = precision});
                 expect_sound(plan);
-                kernels.add(plan, where);
+                kernels.add(plan);
                 planned++;
                 for (const Step& step : plan.steps) steps[step.name]++;
             } catch (const GraphError& error) {
