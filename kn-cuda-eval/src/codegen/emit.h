@@ -115,6 +115,9 @@ class Emitter {
     std::size_t scope() const { return memo_.size() - 1; }
     /// What `body` writes goes where this outer scope was when the inner ones were opened.
     void in_scope(std::size_t scope, const std::function<void()>& body);
+    /// A function of the kernel's that loads of whole vectors go through, given their address: for
+    /// loads that need not keep their order among stores.
+    void set_reader(const std::string& function) { reader_ = function; }
     /// Loads whose place depends on the lane or on what was marked so (IndexMath::mark) happen only
     /// where this holds; elsewhere they give 0.
     void set_guard(const std::string& condition) { guard_ = condition; }
@@ -209,7 +212,7 @@ class Emitter {
     KernelOperands& operands_;
     IndexMath math_;
     int lanes_ = 1;
-    std::string guard_;
+    std::string guard_, reader_ = "*";
     struct Branch {
         std::string outer_guard, lane_condition;
     };

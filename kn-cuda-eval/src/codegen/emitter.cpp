@@ -183,7 +183,8 @@ std::string Emitter::load(const TensorRef& tensor, const Index& index, const std
     }
     const std::string name = code_.fresh("u");
     const std::string vector_type = fmt::format("kn_vector<{}, {}>", element, lanes_);
-    std::string read = fmt::format("*(const {}*)({} + ({}))", vector_type, pointer, part->rest);
+    std::string read =
+        fmt::format("{}((const {}*)({} + ({})))", reader_, vector_type, pointer, part->rest);
     if (guard.empty()) {
         read = ahead(vector_type, part->rest, read);
         code_.line(fmt::format("const {} {} = {};", vector_type, name, read));

@@ -81,6 +81,22 @@ __device__ __forceinline__ void kn_wait(unsigned barrier, unsigned phase) {
 // Into L2, if it is not there.
 __device__ __forceinline__ void kn_fetch(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
 
+// What nobody writes meanwhile: such loads may overtake stores, so that those of several vectors are under way together.
+template <class Vector>
+__device__ __forceinline__ Vector kn_read(const Vector* from) {
+    if constexpr (sizeof(Vector) != 16) {
+        return *from;
+    } else {
+        uint4 words;
+        asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+            : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+            : "l"(from));
+        Vector vector;
+        memcpy(&vector, &words, 16);
+        return vector;
+    }
+}
+
 __device__ __forceinline__ void kn_copy_rows(unsigned target, const kn_tensor_map& map, unsigned barrier, int k, int row) {
     asm volatile(
         "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(target),

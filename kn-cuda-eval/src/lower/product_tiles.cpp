@@ -23,7 +23,7 @@ ProductTiles with_stages(const TensorProduct& product, ProductTiles tiles,
                          const DeviceProperties& device) {
     constexpr int most = 8;
     const auto useful = static_cast<int>(std::min<std::int64_t>(most, 2 * product.slabs()));
-    const int enough = product.slabs() <= 4 ? 2 : 3;
+    const int enough = product.slabs() == 1 ? 2 : 3;
     const std::size_t room = shared_room(device, tiles.blocks);
     TensorProduct trial = product;
     for (tiles.chunk = 64; tiles.chunk >= 16; tiles.chunk /= 2) {

@@ -138,6 +138,7 @@ class Lowering {
         step.flops = 2 * sizes_.m * sizes_.n * sizes_.k;
         std::get<KernelWork>(step.work).flops_per_clock =
             exact ? 2048 / 3 : (dtype_ == DType::F32 ? 2048 : 4096);
+        if (!exact) step.reason += ", in tiles of " + to_string(tiles_);
     }
 
   private:
@@ -239,7 +240,7 @@ class Lowering {
         product.row_stride = row_stride_;
         product.windows = windows_;
         product.lanes = lanes_;
-        product.tiles = choose_tiles(product, device);
+        product.tiles = tiles_ = choose_tiles(product, device);
         if (const auto why = product.why_not()) throw GraphError("tensor core product: " + *why);
         draft.helpers = tensor_product_helpers(product);
         draft.grid = product.grid(device.sm_count);
@@ -258,6 +259,7 @@ class Lowering {
         Emitter emitter(placement_, code, draft.operands);
         emitter.set_lanes(lanes_);
         emitter.computes(group_.outputs);
+        if (touches) emitter.set_reader("kn_read");
         const std::string place =
             fmt::format("const {} row, const int column", emitter.math().type());
         code.open(fmt::format("const auto store = [&]({}, const float (&products)[{}])", place,
@@ -321,6 +323,7 @@ class Lowering {
     int lanes_ = 1;
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;
+    ProductTiles tiles_;
 };
 
 // Where cuBLASLt or cuDNN are better. The figures are measured on an H200 (tests/bench/products.cpp).

@@ -1,4 +1,5 @@
 // Our product kernel: when it is planned, and that it compiles.
+#include <array>
 #include <fstream>
 #include <sstream>
 
@@ -13,6 +14,7 @@
 
 #include "codegen/emit.h"
 #include "executor/kernels.h"
+#include "lower/product_tiles.h"
 
 namespace kn::cuda {
 namespace {
@@ -97,6 +99,59 @@ TEST(TensorProductPlan, RefusedWhereTheLibrariesAreBetter) {
     EXPECT_EQ(product_step(cuda::plan(graph, h200(), options)), nullptr);
 }
 
+TEST(TensorProductPlan, HalfProductsWithMoreBehindThemThanTheLibrariesHave) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F16, Shape::of({1024, 768}));
+    const Var w = cast(weight(graph, {768, 3072}), DType::F16);
+    graph.output("y", gelu(matmul(x, w)));
+    graph.output("z", relu(matmul(x, w)));
+    PlanOptions options;
+    options.precision = Precision::F16;
+    const Plan plan = cuda::plan(graph, h200(), options);
+    int own = 0;
+    for (const Step& step : plan.steps) own += step.name == "tensor_product";
+    EXPECT_EQ(own, 1) << plan.to_string();
+}
+
+TensorProduct product_of(std::int64_t m, std::int64_t n, std::int64_t k) {
+    TensorProduct product;
+    product.m = m;
+    product.n = n;
+    product.k = product.row_stride = k;
+    product.lanes = 8;
+    return product;
+}
+
+TEST(ProductTiles, FitAMultiprocessor) {
+    const DeviceProperties device = h200();
+    for (const auto& [m, n, k] : {std::array{1, 32, 64}, std::array{196, 256, 2304}, std::array{100000, 1000, 4096}}) {
+        TensorProduct product = product_of(m, n, k);
+        const std::vector<ProductTiles> all = sensible_tiles(product, device);
+        ASSERT_FALSE(all.empty());
+        for (const ProductTiles& tiles : all) {
+            SCOPED_TRACE(to_string(tiles));
+            product.tiles = tiles;
+            EXPECT_LE(product.shared_bytes(), device.shared_per_block_optin);
+            EXPECT_LE((product.shared_bytes() + 1024) * static_cast<std::size_t>(tiles.blocks), device.shared_per_sm);
+            EXPECT_LE(product.cluster(), 8);
+            EXPECT_EQ(product.grid(device.sm_count).x % static_cast<unsigned>(product.cluster()), 0u);
+            // Sums and as many registers again at most, of the 65536 of a multiprocessor.
+            EXPECT_LE(tiles.rows * tiles.columns * tiles.blocks, 32768);
+            EXPECT_EQ(product.why_not(), std::nullopt);
+        }
+    }
+}
+
+// What the model has to see: few rows and a long k are split, many tiles are not; large products take large tiles.
+TEST(ProductTiles, SuitTheProblem) {
+    const DeviceProperties device = h200();
+    EXPECT_GT(choose_tiles(product_of(128, 1280, 11520), device).splits, 1);
+    const ProductTiles large = choose_tiles(product_of(16384, 256, 2304), device);
+    EXPECT_EQ(large.splits, 1);
+    EXPECT_EQ(large.rows * large.columns, 128 * 256);
+    EXPECT_GT(choose_tiles(product_of(401408, 256, 64), device).blocks, 1);
+}
+
 struct Bound {
     Precision precision;
     double of_peak;  ///< float32: some roundings; others: those of the inputs' type, summed over k
@@ -116,7 +171,9 @@ void expect_right(const Graph& graph) {
         options.precision = bound.precision;
         const auto plan =
             std::make_shared<const Plan>(cuda::plan(graph, Device(0).properties(), options));
-        if (bound.precision == Precision::F32) EXPECT_NE(product_step(*plan), nullptr);
+        if (bound.precision == Precision::F32) {
+            EXPECT_NE(product_step(*plan), nullptr);
+        }
         const auto got = Executor(plan, Device(0)).run(inputs);
         const auto difference = testing::compare(got.at(0), expected.at(0).cast(DType::F32),
                                                  {.rtol = 0, .atol_of_peak = bound.of_peak});
@@ -148,6 +205,32 @@ TEST(GpuTensorProduct, ResidualsAndOneByOne) {
     const Var y = conv(x, weight(graph, {64, 64, 1, 1}), weight(graph, {64}), {});
     graph.output("y", silu(y + x));
     expect_right(graph);
+}
+
+// Every way to cut a convolution up, where nothing divides anything.
+TEST(GpuTensorProduct, EveryTile) {
+    if (device_count() == 0) GTEST_SKIP() << why_unavailable();
+    Graph graph;
+    const Var x = graph.input("x", DType::F16, Shape::of({3, 72, 23, 21}));
+    const Var w = cast(weight(graph, {136, 72, 3, 3}), DType::F16);
+    graph.output("y", silu(conv(x, w, {}, {.strides = {1, 2}, .pads = {1, 1, 0, 1}})));
+    const std::vector<Tensor> inputs = random_inputs(graph);
+    const auto expected = cpu::run(to_precision(graph, DType::F64), inputs);
+    PlanOptions options;
+    options.precision = Precision::F16;
+    const DeviceProperties device = Device(0).properties();
+    for (const ProductTiles& tiles : sensible_tiles(product_of(3 * 22 * 11, 136, 9 * 128), device)) {
+        SCOPED_TRACE(to_string(tiles));
+        forced_tiles() = tiles;
+        const auto plan = std::make_shared<const Plan>(cuda::plan(graph, device, options));
+        forced_tiles().reset();
+        ASSERT_NE(product_step(*plan), nullptr);
+        const auto got = Executor(plan, Device(0)).run(inputs);
+        const auto difference =
+            testing::compare(got.at(0).cast(DType::F32), expected.at(0).cast(DType::F32),
+                             {.rtol = 0, .atol_of_peak = 3e-3});
+        EXPECT_TRUE(difference.equal) << difference.message;
+    }
 }
 
 }  // namespace
