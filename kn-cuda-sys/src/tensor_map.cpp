@@ -113,10 +113,10 @@ TensorMap::TensorMap(const TensorMapLayout& layout, void* data) : words() {
         const auto box = converted<cuuint32_t>(layout.box);
         const auto encode =
             driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
-        status = encode(&map, type_of(layout.type), rank, data, sizes.data(), strides.data(),
-                        box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-                        CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+        status =
+            encode(&map, type_of(layout.type), rank, data, sizes.data(), strides.data(), box.data(),
+                   steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                   CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     }
     KN_CUDA_REQUIRE(status == CUDA_SUCCESS, "TensorMap", "the driver refuses it (status {})",
                     static_cast<int>(status));

@@ -1,7 +1,10 @@
-// Times single convolutions and products on a GPU: our tensor core kernel, in the tiles that its model chooses and in the N best by it, beside what the libraries do; with the error of samples against sums in double.
+// Times single convolutions and products on a GPU: our tensor core kernel, in the tiles that its
+// model chooses and in the N best by it, beside what the libraries do; with the error of samples
+// against sums in double.
 //
-//     bench_products [--tiles N] [--precision f16] "conv 256 256 8 8 256 3 1" "matmul 1024 3072 768"
-//     conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k. A + behind it adds a residual, and relu.
+//     bench_products [--tiles N] [--precision f16] "conv 256 256 8 8 256 3 1" "matmul 1024 3072
+//     768" conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k. A +
+//     behind it adds a residual, and relu.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -97,7 +100,8 @@ double reference(const Case& c, const Problem& p, const Ints& at) {
         for (std::int64_t channel = 0; channel < c.n[1]; ++channel)
             for (std::int64_t i = 0; i < c.n[5]; ++i)
                 for (std::int64_t j = 0; j < c.n[5]; ++j) {
-                    const std::int64_t row = at[2] * c.n[6] + i - pad, column = at[3] * c.n[6] + j - pad;
+                    const std::int64_t row = at[2] * c.n[6] + i - pad,
+                                       column = at[3] * c.n[6] + j - pad;
                     if (row < 0 || column < 0 || row >= c.n[2] || column >= c.n[3]) continue;
                     sum += x({at[0], channel, row, column}) * w({at[1], channel, i, j});
                 }
@@ -119,7 +123,8 @@ Samples sample(const Case& c, const Problem& problem) {
     for (int i = 0; i < 400; ++i) {
         Ints place;
         for (const std::int64_t size : problem.y)
-            place.push_back(static_cast<std::int64_t>(random.bits() % static_cast<std::uint64_t>(size)));
+            place.push_back(
+                static_cast<std::int64_t>(random.bits() % static_cast<std::uint64_t>(size)));
         samples.values.push_back(reference(c, problem, place));
         samples.places.push_back(std::move(place));
     }
@@ -170,9 +175,10 @@ void measure(const std::string& label, const Problem& problem, const Samples& sa
         flops += step.flops;
         steps += (steps.empty() ? "" : ", ") + step.name;
     }
-    std::printf("%-34s %8.1f us %7.1f TFLOP/s  rms %.1e worst %.1e of the peak  %s\n", label.c_str(), us,
-                static_cast<double>(flops) / us / 1e6,
-                std::sqrt(square / static_cast<double>(samples.values.size())) / peak, worst / peak, steps.c_str());
+    std::printf("%-34s %8.1f us %7.1f TFLOP/s  rms %.1e worst %.1e of the peak  %s\n",
+                label.c_str(), us, static_cast<double>(flops) / us / 1e6,
+                std::sqrt(square / static_cast<double>(samples.values.size())) / peak, worst / peak,
+                steps.c_str());
     std::fflush(stdout);
 }
 
@@ -180,7 +186,9 @@ void measure(const std::string& label, const Problem& problem, const Samples& sa
 std::vector<cuda::ProductTiles> best_tiles(const cuda::TensorProduct& product, std::size_t most) {
     const cuda::DeviceProperties device = cuda::Device(0).properties();
     std::vector<cuda::ProductTiles> tiles = cuda::sensible_tiles(product, device);
-    std::ranges::sort(tiles, {}, [&](const cuda::ProductTiles& t) { return cuda::clocks_of(product, t, device); });
+    std::ranges::sort(tiles, {}, [&](const cuda::ProductTiles& t) {
+        return cuda::clocks_of(product, t, device);
+    });
     if (tiles.size() > most) tiles.resize(most);
     return tiles;
 }

@@ -41,9 +41,15 @@ TEST(TensorMap, SaysWhyThereIsNone) {
     EXPECT_EQ(why(rows(), [](auto& l) { l.strides = {}; }),
               "a tensor map has 1 to 5 axes, and strides of all but the innermost");
     EXPECT_EQ(why(windows(), [](auto& l) { l.windows->stride = {9, 1}; }), "a window stride of 9");
-    EXPECT_EQ(why(windows(), [](auto& l) { l.windows->end = {-200, 0}; }),
+    EXPECT_EQ(why(windows(),
+                  [](auto& l) {
+                      l.windows->end = {-200, 0};
+                  }),
               "windows from -1 to -200 of an image");
-    EXPECT_EQ(why(windows(), [](auto& l) { l.windows->end = {-40, 0}; }),
+    EXPECT_EQ(why(windows(),
+                  [](auto& l) {
+                      l.windows->end = {-40, 0};
+                  }),
               "there is no window in the image");
     EXPECT_EQ(why(windows(), [](auto& l) { l.windows->positions = 2000; }), "2000 windows a copy");
 }

@@ -52,7 +52,7 @@ eval_suites() {  # in several processes at once, as most of the time goes into c
     for ((i = 0; i < shards; i++)); do wait -n || status=1; done
     cat "$out"/shard*.txt >>"$log"; rm -f "$out"/shard*.txt
     grep -v '^Running main\|^Note: This is test shard' "$log"
-    awk '/^\[  PASSED  \]/ { passed += $4 } /FAILED TEST/ { failed += $1 } END { print passed + 0 " PASSED, " failed + 0 " FAILED, in all processes" }' "$log"
+    awk '/^\[  PASSED  \]/ { passed += $4 } /^\[  FAILED  \].* ms\)$/ { failed++ } END { print passed + 0 " PASSED, " failed + 0 " FAILED, in all processes" }' "$log"
     rm -f "$log"
     return $status
 }

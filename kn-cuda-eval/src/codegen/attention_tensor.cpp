@@ -34,20 +34,18 @@ std::string listed(int count, const char* format) {
     return text;
 }
 
-/// One step of 16: queries (from shared memory, or held in registers) times keys, or the weights in
-/// registers times values, whose columns are contiguous.
+/// One step of 16: queries times keys, or the weights in registers times values, whose columns are
+/// contiguous.
 std::string wgmma_function(const TensorAttention& a, bool values) {
     const int columns = values ? static_cast<int>(a.value_width) : a.tile_keys;
     const int sums = columns / 2;
-    const bool in_registers = values || a.hold_queries;
-    const int rows = in_registers ? 4 : 1;
+    const int rows = values ? 4 : 1;
     const char* const type = a.dtype == DType::F16 ? "f16" : "bf16";
     std::string text = fmt::format(
         "__device__ __forceinline__ void kn_wgmma_{}(float (&sums)[{}], {}, unsigned long long "
         "b{}) {{\n",
         values ? "values" : "scores", sums,
-        in_registers ? "const unsigned (&a)[4]" : "unsigned long long a",
-        values ? "" : ", bool first");
+        values ? "const unsigned (&a)[4]" : "unsigned long long a", values ? "" : ", bool first");
     text += "    asm volatile(\n        \"{\\n\"\n";
     if (!values)
         text +=
@@ -55,14 +53,12 @@ std::string wgmma_function(const TensorAttention& a, bool values) {
     text += fmt::format("        \"wgmma.mma_async.sync.aligned.m64n{}k16.f32.{}.{} \"\n", columns,
                         type, type);
     text += "        \"{" + listed(sums, "%{}") + "}, ";
-    text += in_registers ? fmt::format("{{%{}, %{}, %{}, %{}}}", sums, sums + 1, sums + 2, sums + 3)
-                         : fmt::format("%{}", sums);
+    text += values ? fmt::format("{{%{}, %{}, %{}, %{}}}", sums, sums + 1, sums + 2, sums + 3)
+                   : fmt::format("%{}", sums);
     text += fmt::format(", %{}, {}, 1, 1{};\\n}}\"\n", sums + rows, values ? "1" : "p",
-                        values         ? ", 1"
-                        : in_registers ? ", 0"
-                                       : ", 0, 0");
+                        values ? ", 1" : ", 0, 0");
     text += "        : " + listed(sums, "\"+f\"(sums[{}])") + "\n        : ";
-    text += in_registers ? "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3])" : "\"l\"(a)";
+    text += values ? "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3])" : "\"l\"(a)";
     text += ", \"l\"(b)";
     if (!values) text += ", \"r\"(static_cast<int>(!first))";
     return text + ");\n}\n";
@@ -152,10 +148,6 @@ void TensorAttention::choose_tiles(int sm_count) {
                 best = cost;
                 chosen = trial;
             }
-    // One panel of queries costs few registers, and shared memory is read less.
-    chosen.hold_queries =
-        width <= 64 && wanted_registers(chosen, chosen.tile_keys) + over(width, 16) * 4 <=
-                           registers(chosen.groups, chosen.blocks).consumer;
     *this = chosen;
 }
 
@@ -192,7 +184,6 @@ std::string tensor_attention_helpers(const TensorAttention& a) {
     define("KN_STAGES", a.stages);
     define("KN_WIDTH", a.width);
     define("KN_VALUE_WIDTH", a.value_width);
-    define("KN_QUERIES_HELD", a.hold_queries ? 1 : 0);
     define("KN_CAUSAL", a.causal_shift ? 1 : 0);
     const auto constant = [&](const std::string& name, std::int64_t value) {
         const bool wide = value > 0x7fffffff || value < -0x7fffffff;

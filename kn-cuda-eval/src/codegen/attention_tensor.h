@@ -30,7 +30,6 @@ struct TensorAttention {
     int groups = 2;             ///< of 64 queries and 128 threads, in a block
     int tile_keys = 64;         ///< at a time, a multiple of 16
     int stages = 2;             ///< tiles in flight
-    bool hold_queries = false;  ///< in registers
     int blocks = 1;             ///< on a multiprocessor, as the register count allows
 
     /// One group more copies keys and values.

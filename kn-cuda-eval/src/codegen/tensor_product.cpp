@@ -42,14 +42,12 @@ std::size_t TensorProduct::shared_bytes() const {
     if (tiles.splits > 1)
         return static_cast<std::size_t>(std::max(ring, tiles.rows * (tiles.columns + 4) * 4) +
                                         barriers);
-    return static_cast<std::size_t>(ring + tiles.groups * 4 * 16 * tiles.chunk * 4 +
-                                    barriers);
+    return static_cast<std::size_t>(ring + tiles.groups * 4 * 16 * tiles.chunk * 4 + barriers);
 }
 
 Dim3 TensorProduct::grid(int sm_count) const {
     const int rows = tiles.rows * tiles.share_w;
-    const std::int64_t count =
-        ((m + rows - 1) / rows) * ((n + tiles.columns - 1) / tiles.columns);
+    const std::int64_t count = ((m + rows - 1) / rows) * ((n + tiles.columns - 1) / tiles.columns);
     const int most = sm_count * tiles.blocks / cluster();
     const std::int64_t clusters = tiles.splits > 1 ? count : std::min<std::int64_t>(count, most);
     return {static_cast<unsigned>(clusters * cluster()), 1, 1};

@@ -19,14 +19,14 @@ namespace kn::cuda {
 
 /// How a product is cut up.
 struct ProductTiles {
-    int rows = 128;         ///< 64 or 128 a group of 128 threads
-    int columns = 128;      ///< 16 to 256, by 16
-    int groups = 2;         ///< of 128 threads
-    int stages = 3;         ///< of 128 bytes of k in flight
-    int blocks = 2;         ///< on a multiprocessor
-    int share_w = 1;        ///< blocks, one below the other, that share what they read of w: 1, 2, 4
-    int splits = 1;         ///< blocks that share the k of a tile: 1, 2, 4, 8
-    int chunk = 32;         ///< columns that a warp hands out at once: 16, 32, 64
+    int rows = 128;     ///< 64 or 128 a group of 128 threads
+    int columns = 128;  ///< 16 to 256, by 16
+    int groups = 2;     ///< of 128 threads
+    int stages = 3;     ///< of 128 bytes of k in flight
+    int blocks = 2;     ///< on a multiprocessor
+    int share_w = 1;    ///< blocks, one below the other, that share what they read of w: 1, 2, 4
+    int splits = 1;     ///< blocks that share the k of a tile: 1, 2, 4, 8
+    int chunk = 32;     ///< columns that a warp hands out at once: 16, 32, 64
     bool operator==(const ProductTiles&) const = default;
 };
 
@@ -56,11 +56,11 @@ struct TensorProduct {
     std::optional<std::string> why_not() const;
 };
 
-/// The text in front of a kernel that calls kn_product(map_x, map_w, touch, store) with maps of type
-/// kn_tensor_map; store(row, column / lanes, product) is called for each `lanes` neighbours of y,
-/// touch(row, column / lanes) a while before for what may be fetched into L2.
-/// Needs the target sm_90a, threads() threads a block, blocks in clusters of cluster(), and
-/// shared_bytes() of dynamic shared memory.
+/// The text in front of a kernel that calls kn_product(map_x, map_w, touch, store) with maps of
+/// type kn_tensor_map; store(row, column / lanes, product) is called for each `lanes` neighbours of
+/// y, touch(row, column / lanes) a while before for what may be fetched into L2. Needs the target
+/// sm_90a, threads() threads a block, blocks in clusters of cluster(), and shared_bytes() of
+/// dynamic shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);
 
 }  // namespace kn::cuda

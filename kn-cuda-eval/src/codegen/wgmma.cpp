@@ -48,8 +48,8 @@ std::string wgmma_function(DataType type, int columns, bool from_registers) {
         sums, from_registers ? "const unsigned (&a)[4]" : "unsigned long long a");
     text += "    asm volatile(\n        \"{\\n.reg .pred p;\\n\"\n";
     text += fmt::format("        \"setp.ne.b32 p, %{}, 0;\\n\"\n", sums + rows + 1);
-    text += fmt::format("        \"wgmma.mma_async.sync.aligned.m64n{}k{}.{} \"\n",
-                        columns, instruction.k, instruction.types);
+    text += fmt::format("        \"wgmma.mma_async.sync.aligned.m64n{}k{}.{} \"\n", columns,
+                        instruction.k, instruction.types);
     text += "        \"{" + places + "}, " + row_places;
     text += fmt::format(", %{}, p, 1, 1{};\\n}}\\n\"\n", sums + rows, instruction.flags);
     text += "        : " + operands + "\n";

@@ -7,7 +7,6 @@
 //   KN_KEYS         keys of a tile: 16 to 128, by 16
 //   KN_STAGES       tiles of keys and values in flight
 //   KN_WIDTH, KN_VALUE_WIDTH      of a head: multiples of 8
-//   KN_QUERIES_HELD 1: in registers, so that only keys and values are read again and again
 //   KN_CAUSAL       1: query s sees the keys below s + kn_shift + 1
 //   kn_batch_heads, kn_heads, kn_sharing (heads for each one of keys), kn_queries, kn_length (of keys)
 //   kn_factor       the scale times log2(e)
@@ -181,17 +180,7 @@ __device__ __forceinline__ void kn_consume(const unsigned short* q, unsigned sho
     const int seen_by_any = first < kn_queries ? kn_visible(first + 63) : 0;
     const int own_tiles = (seen_by_any + KN_KEYS - 1) / KN_KEYS;
 
-#if KN_QUERIES_HELD
-    // A warp's 16 rows, as the registers of each step.
-    unsigned held[(KN_WIDTH + 15) / 16][4];
-#pragma unroll
-    for (int step = 0; step < (KN_WIDTH + 15) / 16; step++)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(held[step][0]), "=r"(held[step][1]), "=r"(held[step][2]), "=r"(held[step][3])
-                     : "r"(queries + kn_place(64, thread / 32 * 16 + lane % 16, 2 * step + lane / 16)));
-#else
     const unsigned long long rows = kn_matrix(queries, 16);
-#endif
     const unsigned long long first_keys = kn_matrix(ring, 16);
     const unsigned long long first_values = kn_matrix(ring + kn_key_bytes, KN_KEYS * 128);
     int stage = 0, before = 0;
@@ -211,12 +200,8 @@ __device__ __forceinline__ void kn_consume(const unsigned short* q, unsigned sho
         asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
         for (int step = 0; step < (KN_WIDTH + 15) / 16; step++)
-#if KN_QUERIES_HELD
-            kn_wgmma_scores(scores, held[step], kn_behind(keys, step / 4 * (KN_KEYS * 128) + step % 4 * 32), step == 0);
-#else
             kn_wgmma_scores(scores, kn_behind(rows, step / 4 * (64 * 128) + step % 4 * 32),
                             kn_behind(keys, step / 4 * (KN_KEYS * 128) + step % 4 * 32), step == 0);
-#endif
         asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
         asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
         kn_arrived(scores);
@@ -361,5 +346,4 @@ __device__ __forceinline__ void kn_attention(const unsigned short* q, const unsi
 #undef KN_STAGES
 #undef KN_WIDTH
 #undef KN_VALUE_WIDTH
-#undef KN_QUERIES_HELD
 #undef KN_CAUSAL

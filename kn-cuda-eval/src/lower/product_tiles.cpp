@@ -58,8 +58,8 @@ double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
     const double slab = std::max({multiply, shared, 136.0}) * waiting_for_others;
     const auto slabs = static_cast<double>(round_up(product.slabs(), tiles.splits));
     constexpr double start = 1420;
-    const double end = (2100 + 25 * rows * columns / (tiles.groups * 64)) *
-                       (tiles.splits > 1 ? 1.62 : 1);
+    const double end =
+        (2100 + 25 * rows * columns / (tiles.groups * 64)) * (tiles.splits > 1 ? 1.62 : 1);
 
     const int cluster = tiles.share_w * tiles.splits;
     const std::int64_t blocks = round_up(product.m, tiles.rows * tiles.share_w) * tiles.share_w *
@@ -85,7 +85,8 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
         for (const int columns : {256, 192, 160, 128, 96, 80, 64, 48, 32}) {
             // The sums of a thread have to fit its registers; and few columns may be none of y's.
             if (rows * columns > 128 * 256) continue;
-            if (round_up(product.n, columns) * columns * 8 > product.n * 9 && columns > 32) continue;
+            if (round_up(product.n, columns) * columns * 8 > product.n * 9 && columns > 32)
+                continue;
             for (const int blocks : {1, 2, 4}) {
                 if (blocks * rows * columns > 2 * 128 * 128 || blocks * groups > 4) continue;
                 for (const int share : {1, 2, 4})

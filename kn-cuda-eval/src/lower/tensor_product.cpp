@@ -96,9 +96,9 @@ std::optional<std::string> why_no_form(const Graph& graph, Value product, bool e
     // What tensor maps of windows can say, with room to spare.
     constexpr std::int64_t widest = 100, longest_stride = 8;
     for (std::size_t i = 0; i < 2; ++i)
-        if (!exact && ((w[i + 2] - 1) * conv->dilations[i] > widest ||
-                       conv->strides[i] > longest_stride ||
-                       conv->pads_before[i].value() > widest || conv->pads_after[i].value() > widest))
+        if (!exact &&
+            ((w[i + 2] - 1) * conv->dilations[i] > widest || conv->strides[i] > longest_stride ||
+             conv->pads_before[i].value() > widest || conv->pads_after[i].value() > widest))
             return "the windows are too large";
     return std::nullopt;
 }
@@ -172,8 +172,9 @@ class Lowering {
         const Value value = group_.roles.at("x");
         const auto fits = [&](const TensorRef& x) {
             return x.strides[1] == 1 && x.strides[0] % chunk() == 0 &&
-                   x.strides[2] % chunk() == 0 && x.strides[3] % chunk() == 0 && x.strides[0] >= 0 &&
-                   x.strides[2] >= 0 && x.strides[3] > 0 && aligned(x) && (!plain_ || is_dense(x));
+                   x.strides[2] % chunk() == 0 && x.strides[3] % chunk() == 0 &&
+                   x.strides[0] >= 0 && x.strides[2] >= 0 && x.strides[3] > 0 && aligned(x) &&
+                   (!plain_ || is_dense(x));
         };
         auto view = placement_.view(value);
         const TensorRef x = view && fits(*view) ? *view : placement_.copy_of(value, {0, 2, 3, 1});
@@ -252,8 +253,8 @@ class Lowering {
         write_body(draft, x + ", " + draft.operands.map(pw, product.map_w()), true);
     }
 
-    // What becomes of each `lanes` neighbours of the product; and where `touches`, what of it can be
-    // fetched in advance.
+    // What becomes of each `lanes` neighbours of the product; and where `touches`, what of it can
+    // be fetched in advance.
     void write_body(KernelDraft& draft, const std::string& factors, bool touches) {
         Code code;
         Emitter emitter(placement_, code, draft.operands);
@@ -262,8 +263,8 @@ class Lowering {
         if (touches) emitter.set_reader("kn_read");
         const std::string place =
             fmt::format("const {} row, const int column", emitter.math().type());
-        code.open(fmt::format("const auto store = [&]({}, const float (&products)[{}])", place,
-                              lanes_));
+        code.open(
+            fmt::format("const auto store = [&]({}, const float (&products)[{}])", place, lanes_));
         if (lanes_ == 1) code.line("const float product = products[0];");
         emitter.provide(group_.anchor, [&](const Index&) -> std::string {
             return lanes_ == 1 ? "product" : "products[j]";
@@ -290,7 +291,10 @@ class Lowering {
         if (!part || part->factor != 1) return std::nullopt;
         for (std::size_t at = 0; at < part->rest.size();) {
             std::size_t end = at;
-            while (end < part->rest.size() && (std::isalnum(static_cast<unsigned char>(part->rest[end])) || part->rest[end] == '_')) ++end;
+            while (end < part->rest.size() &&
+                   (std::isalnum(static_cast<unsigned char>(part->rest[end])) ||
+                    part->rest[end] == '_'))
+                ++end;
             const std::string word = part->rest.substr(at, end - at);
             if (!word.empty() && !std::isdigit(static_cast<unsigned char>(word[0])) &&
                 word != "row" && word != "column")
@@ -326,7 +330,8 @@ class Lowering {
     ProductTiles tiles_;
 };
 
-// Where cuBLASLt or cuDNN are better. The figures are measured on an H200 (tests/bench/products.cpp).
+// Where cuBLASLt or cuDNN are better. The figures are measured on an H200
+// (tests/bench/products.cpp).
 std::optional<std::string> why_libraries(const Grouping& grouping, Value product,
                                          const ProductTail& tail) {
     const Graph& graph = grouping.graph();

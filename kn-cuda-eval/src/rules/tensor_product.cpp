@@ -60,8 +60,8 @@ void tensor_product(Grouping& grouping, Value value) {
     Found found;
     constexpr int longest = 12;
     if (!find_product(grouping, value, longest, found)) return;
-    if (const auto why = why_no_tensor_product(grouping, found.main,
-                                               tail_of(grouping, value, found))) {
+    if (const auto why =
+            why_no_tensor_product(grouping, found.main, tail_of(grouping, value, found))) {
         if (found.main == value) grouping.decide("tensor core product", false, value, *why);
         return;
     }

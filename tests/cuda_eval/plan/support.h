@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -13,8 +14,14 @@
 
 namespace kn::test {
 
+/// The folder of test data: as built, or where KN_TEST_DATA says the tests have travelled.
+inline std::string test_data() {
+    const char* const moved = std::getenv("KN_TEST_DATA");
+    return moved ? moved : KN_TEST_DATA;
+}
+
 inline cuda::DeviceProperties h200() {
-    std::ifstream file(std::string(KN_TEST_DATA) + "/h200.json");
+    std::ifstream file(test_data() + "/h200.json");
     return cuda::device_properties_from_json({std::istreambuf_iterator<char>(file), {}});
 }
 

@@ -111,7 +111,7 @@ struct KernelWork {
     std::size_t shared_bytes = 0;
     std::vector<std::int64_t> scalars;  ///< passed as long long
     std::vector<OperandMap> maps;
-    int flops_per_clock = 256;          ///< of a multiprocessor at best: for the roofline
+    int flops_per_clock = 256;  ///< of a multiprocessor at best: for the roofline
 };
 
 /// D = epilogue(alpha A B + beta C + bias). Operands in the order a, b, [c], [bias], d, then

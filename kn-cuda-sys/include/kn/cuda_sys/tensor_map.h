@@ -24,15 +24,15 @@ struct KN_CUDA_API TensorMapLayout {
     /// Windows over an image of axes (channels, width, height, images): a copy takes `channels` of
     /// `positions` successive window positions at one place inside the window.
     struct Windows {
-        int channels = 0;   ///< a copy's
-        int positions = 0;  ///< a copy's
-        std::array<int, 2> begin = {};   ///< of the first window, x and y; -pad
-        std::array<int, 2> end = {};     ///< of the last one, less the last pixel's place
+        int channels = 0;               ///< a copy's
+        int positions = 0;              ///< a copy's
+        std::array<int, 2> begin = {};  ///< of the first window, x and y; -pad
+        std::array<int, 2> end = {};    ///< of the last one, less the last pixel's place
         std::array<int, 2> stride = {1, 1};
         bool operator==(const Windows&) const = default;
     };
 
-    DataType type = DataType::F16;              ///< F16, BF16 or F32
+    DataType type = DataType::F16;           ///< F16, BF16 or F32
     std::vector<std::int64_t> sizes = {};    ///< elements; 1 to 5 axes
     std::vector<std::int64_t> strides = {};  ///< bytes, of all axes but the innermost
     std::vector<int> box = {};               ///< elements that one copy takes of each axis
