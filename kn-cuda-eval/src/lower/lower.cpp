@@ -13,6 +13,7 @@ void lower_group(Placement& placement, const Group& group) {
         case Group::Kind::Rows:
             return lower_rows(placement, group);
         case Group::Kind::MatMul:
+            if (group.roles.count("producta")) return lower_product_chain(placement, group);
             return lower_matmul(placement, group);
         case Group::Kind::Conv:
             return lower_conv(placement, group);

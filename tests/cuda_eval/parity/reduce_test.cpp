@@ -87,6 +87,19 @@ TEST_P(ParityRows, FewLong) {
     p.check();
 }
 
+TEST_P(ParityRows, SqueezeExcitation) {
+    Parity p;
+    const DType dtype = GetParam();
+    const Var image = p.input(dtype, {10, 64, 8, 8}), residual = p.input(dtype, {10, 64, 8, 8});
+    const Var squeeze = p.weight(dtype, {64, 16}), excite = p.weight(dtype, {16, 128});
+    Var y = relu(matmul(mean(image, {2, 3}), squeeze) * 0.125 + p.weight(dtype, {1, 16}));
+    y = matmul(y, excite) + p.weight(dtype, {1, 128});
+    p.output(y, Loses::Sum);
+    const Var scale = reshape(slice(y, 1, 0, 64), {10, 64, 1, 1}), shift = reshape(slice(y, 1, 64, 128), {10, 64, 1, 1});
+    p.output(relu(image * sigmoid(scale) + shift + residual), Loses::Sum);
+    p.check();
+}
+
 TEST_P(ParityRows, Norms) {
     Parity p;
     const DType dtype = GetParam();
