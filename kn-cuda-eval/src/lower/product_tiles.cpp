@@ -9,7 +9,7 @@ namespace kn::cuda {
 
 namespace {
 
-std::int64_t round_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 std::size_t shared_room(const DeviceProperties& device, int blocks) {
     if (blocks == 1) return device.shared_per_block_optin;
@@ -56,20 +56,20 @@ double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
     const double shared = 0.87 * (rows / 64 * 4 * (16 + columns / 4) + rows + columns);
     const double waiting_for_others = tiles.share_w == 1 ? 1 : tiles.share_w == 2 ? 1.08 : 1.11;
     const double slab = std::max({multiply, shared, 136.0}) * waiting_for_others;
-    const auto slabs = static_cast<double>(round_up(product.slabs(), tiles.splits));
+    const auto slabs = static_cast<double>(ceil_div(product.slabs(), tiles.splits));
     constexpr double start = 1420;
     const double end =
         (2100 + 25 * rows * columns / (tiles.groups * 64)) * (tiles.splits > 1 ? 1.62 : 1);
 
     const int cluster = tiles.share_w * tiles.splits;
-    const std::int64_t blocks = round_up(product.m, tiles.rows * tiles.share_w) * tiles.share_w *
-                                round_up(product.n, tiles.columns) * tiles.splits;
-    const std::int64_t on_one = round_up(blocks, blocks_at_once(device, cluster));
+    const std::int64_t blocks = ceil_div(product.m, tiles.rows * tiles.share_w) * tiles.share_w *
+                                ceil_div(product.n, tiles.columns) * tiles.splits;
+    const std::int64_t on_one = ceil_div(blocks, blocks_at_once(device, cluster));
     const auto rounds = static_cast<double>(on_one);
     if (tiles.blocks == 1 || on_one == 1) return start + rounds * (slabs * slab + end);
     // Ends are hidden behind the others' products.
     return start + rounds * slabs * slab * 1.23 +
-           static_cast<double>(round_up(on_one, tiles.blocks)) * end;
+           static_cast<double>(ceil_div(on_one, tiles.blocks)) * end;
 }
 
 std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
@@ -85,7 +85,7 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
         for (const int columns : {256, 192, 160, 128, 96, 80, 64, 48, 32}) {
             // The sums of a thread have to fit its registers; and few columns may be none of y's.
             if (rows * columns > 128 * 256) continue;
-            if (round_up(product.n, columns) * columns * 8 > product.n * 9 && columns > 32)
+            if (ceil_div(product.n, columns) * columns * 8 > product.n * 9 && columns > 32)
                 continue;
             for (const int blocks : {1, 2, 4}) {
                 if (blocks * rows * columns > 2 * 128 * 128 || blocks * groups > 4) continue;
