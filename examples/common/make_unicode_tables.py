@@ -1,4 +1,4 @@
-"""Writes unicode_tables.h beside this script, out of Python's Unicode database."""
+"""make_unicode_tables.py FILE: writes the tables that unicode.cpp includes, out of Python's Unicode database."""
 
 import pathlib
 import sys
@@ -77,12 +77,10 @@ struct CombiningRange {{
 
 
 def main():
-    out = pathlib.Path(__file__).with_name("unicode_tables.h")
-    out.write_text(HEAD + table("lower_cases", "Lower", lower_cases()) + "\n"
-                   + table("decompositions", "Decomposition", decompositions()) + "\n"
-                   + table("combining_ranges", "CombiningRange", combining_ranges())
-                   + "\n}  // namespace common::unicode\n")
-    print(out, file=sys.stderr)
+    pathlib.Path(sys.argv[1]).write_text(HEAD + table("lower_cases", "Lower", lower_cases()) + "\n"
+                                         + table("decompositions", "Decomposition", decompositions()) + "\n"
+                                         + table("combining_ranges", "CombiningRange", combining_ranges())
+                                         + "\n}  // namespace common::unicode\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 #include <span>
 #include <stdexcept>
 
-#include "common/unicode_tables.h"
+#include "unicode_tables.h"
 
 namespace common {
 
