@@ -137,7 +137,7 @@ def bad_input(folder):
         (["--init", folder / "text.npy"], 1, "text.npy"), (["--init", folder / "none.png"], 1, "none.png"), (["--strength", 0.5], 2, "--init"),
         (["--scheduler-config", folder / "text.npy"], 1, "text.npy"), (["--model", folder / "none"], 1, "no such folder"),
         (["--guidance", "nan"], 1, "guidance"), (["--device", "tpu"], 2, "tpu"), (["--device", "cuda:99"], 3, "cuda:99"),
-        (["--precision", "f8"], 2, "f8"), (["--precision", "tf32"], 1, "TF32"), (["--count", 0], 2, "--count"), (["--unknown"], 2, "--unknown"),
+        (["--precision", "f8"], 2, "f8"), (["--count", 0], 2, "--count"), (["--unknown"], 2, "--unknown"),
         (["--output", folder / "none/out.png"], 1, "does not exist"), (["--output", folder], 1, "is a folder"),
         (["--output", "/dev/full", "--steps", 1], 1, "No space left"), (["--dump", folder / "text.npy/dump"], 1, "text.npy"),
         (["--prompt", b"\xff"], 1, "UTF-8"),
