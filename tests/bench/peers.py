@@ -112,20 +112,12 @@ class Row:
         return model, inputs
 
     def eager(self, reference):
-        torch = self.torch
+        import torch_graph
         model, inputs = self.for_torch()
         if self.device == "cpu":
             self.write(eager_ms=self.time(lambda: model(*inputs)), eager_error=self.error(self.outputs(model(*inputs)), reference))
             return
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                model(*inputs)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            result = model(*inputs)
+        graph, result = torch_graph.capture(lambda: model(*inputs))
         eager_ms = self.time(graph.replay)
         self.write(eager_ms=eager_ms, eager_error=self.error(self.outputs(result), reference))
 

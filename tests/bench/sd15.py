@@ -24,6 +24,7 @@ import time
 import warnings
 
 import torch
+import torch_graph
 from torch import nn
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -188,15 +189,7 @@ class Bench:
         if self.args.device == "cpu":
             self.note(eager_step_s=self.time(lambda: unet(*inputs)))
             return
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                unet(*inputs)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            unet(*inputs)
+        graph, _ = torch_graph.capture(lambda: unet(*inputs))
         self.note(eager_step_s=self.time(graph.replay))
 
     @torch.no_grad()

@@ -38,17 +38,18 @@ ProductTiles with_stages(const TensorProduct& product, ProductTiles tiles,
 }
 
 // Blocks of clusters that fit the device at once: processors come in groups that clusters do not
-// fill.
+// fill. How far they do is the fit's, from the rounds that measured times show.
 int blocks_at_once(const DeviceProperties& device, int cluster) {
-    constexpr double filled[] = {1, 1, 0.91, 0.85};  // measured on an H200
+    constexpr double filled[] = {1, 1, 0.91, 0.85};
     const int size = cluster >= 8 ? 3 : cluster >= 4 ? 2 : cluster - 1;
     return static_cast<int>(device.sm_count * filled[size]) / cluster * cluster;
 }
 
 }  // namespace
 
-// The constants are fitted to 400 measurements on an H200 (tests/bench/products.cpp); where they
-// choose, the best measured is 0 to 12 % faster, once 22 %.
+// The constants are fitted to 400 measurements on an H200 (tests/bench/products.cpp), made before
+// epilogues read several vectors at once; where they choose, the best of those is 0 to 12 % faster,
+// once 22 %.
 double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
                  const DeviceProperties& device) {
     const double rows = tiles.rows, columns = tiles.columns;

@@ -4,17 +4,9 @@
 #include <kn/cuda_eval/plan.h>
 #include <kn/graph/builder.h>
 
-#include <fstream>
-#include <sstream>
+#include "cuda_eval/plan/support.h"
 
 namespace kn::test {
-
-inline cuda::DeviceProperties h200() {
-    std::ifstream file(std::string(KN_TEST_DATA) + "/h200.json");
-    std::stringstream text;
-    text << file.rdbuf();
-    return cuda::device_properties_from_json(text.str());
-}
 
 inline cuda::TensorRef row_major(std::uint32_t buffer, DType dtype, const Ints& shape) {
     cuda::TensorRef ref{buffer, 0, dtype, shape, Ints(shape.size(), 1)};
