@@ -62,6 +62,10 @@ struct Case {
     bool guided;
 };
 
+void PrintTo(const Case& c, std::ostream* out) {
+    *out << c.name << ", " << c.steps << " steps" << (c.guided ? ", guided" : "");
+}
+
 class StepGraph : public testing::TestWithParam<Case> {};
 
 TEST_P(StepGraph, EqualsTheHost) {

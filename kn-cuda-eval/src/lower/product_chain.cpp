@@ -207,11 +207,13 @@ std::optional<std::string> why_no_chain(const Graph& graph, const std::vector<Va
     const DType dtype = graph.dtype(products[0]);
     if (dtype != DType::F32 && !is_half(dtype)) return "it is for float32 and half types";
     for (const Value& product : products) {
-        const int lanes = chain_lanes(graph, product);
-        const Layer layer = layer_of(graph, product, lanes);
         if (graph.dtype(product) != dtype) return "their types differ";
-        if (layer.columns % lanes != 0 || layer.vectors > kThreads || layer.k == 0)
-            return fmt::format("{} columns do not suit a block", layer.columns);
+        const int lanes = chain_lanes(graph, product);
+        const Ints w = graph.shape(std::get<op::MatMul>(graph[product].operation).b).to_ints();
+        if (w[0] == 0) return "there is nothing to add up";
+        if (w[1] == 0 || w[1] % lanes != 0 || w[1] / lanes > kThreads)
+            return fmt::format("{} columns do not suit a block", w[1]);
+        const Layer layer = layer_of(graph, product, lanes);
         weights += layer.k * layer.columns * static_cast<std::int64_t>(size_of(dtype));
     }
     if (shared_numbers(graph, products, 1) * 4 > kMostShared)

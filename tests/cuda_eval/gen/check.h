@@ -9,6 +9,7 @@
 #include <kn/graph/cpu.h>
 #include <kn/graph/random.h>
 #include <kn/testing/compare.h>
+#include <kn/testing/print.h>
 
 #include "cuda_eval/host_shim/host_shim.h"
 #include "cuda_eval/plan/support.h"

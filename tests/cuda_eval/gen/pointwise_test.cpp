@@ -25,6 +25,10 @@ struct MoveCase {
     DType dtype = DType::F32;
 };
 
+void PrintTo(const MoveCase& c, std::ostream* out) {
+    *out << ::testing::PrintToString(c.shape) << " " << name_of(c.dtype);
+}
+
 /// Sizes from one element to those where threads take vectors.
 class Moves : public ::testing::TestWithParam<MoveCase> {
   protected:

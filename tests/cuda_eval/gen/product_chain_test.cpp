@@ -17,6 +17,10 @@ struct ChainCase {
     DType dtype = DType::F32;
 };
 
+void PrintTo(const ChainCase& c, std::ostream* out) {
+    *out << c.rows << " rows of " << ::testing::PrintToString(c.widths) << " " << name_of(c.dtype);
+}
+
 class ProductChain : public ::testing::TestWithParam<ChainCase> {};
 
 TEST_P(ProductChain, WithBiasAndActivation) {
@@ -83,6 +87,7 @@ TEST(ProductChainFusion, RefusesWithReason) {
     };
     EXPECT_EQ(refusal(two(4096, 64)), "2048 blocks would read 65536 bytes of weights each");
     EXPECT_EQ(refusal(two(8, 60)), "60 columns do not suit a block");
+    EXPECT_EQ(refusal(two(8, 1)), "1 columns do not suit a block");
     EXPECT_EQ(refusal(two(8, 64)), "");
 }
 

@@ -45,6 +45,10 @@ struct GroupCase {
     DType dtype = DType::F32;
 };
 
+void PrintTo(const GroupCase& c, std::ostream* out) {
+    *out << ::testing::PrintToString(c.shape) << " in " << c.groups << " groups " << name_of(c.dtype);
+}
+
 class GroupNormInParts : public ::testing::TestWithParam<GroupCase> {};
 
 TEST_P(GroupNormInParts, BothLayouts) {
@@ -70,6 +74,10 @@ struct LongCase {
     Ints shape, axes;
     DType dtype = DType::F32;
 };
+
+void PrintTo(const LongCase& c, std::ostream* out) {
+    *out << ::testing::PrintToString(c.shape) << " over " << ::testing::PrintToString(c.axes) << " " << name_of(c.dtype);
+}
 
 class FewLongRows : public ::testing::TestWithParam<LongCase> {
   protected:
@@ -121,7 +129,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(RowParts, MeanFarFromZero) {
     for (const DType dtype : {DType::F32, DType::BF16})
-        for (const Ints axes : {Ints{1}, Ints{0}}) {
+        for (const Ints& axes : {Ints{1}, Ints{0}}) {
             Graph g;
             const Ints shape = axes[0] == 1 ? Ints{3, 30000} : Ints{30000, 3};
             const Var x = g.input("x", dtype, Shape::of(shape));

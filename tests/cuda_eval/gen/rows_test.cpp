@@ -9,6 +9,10 @@ struct RowCase {
     DType dtype = DType::F32;
 };
 
+void PrintTo(const RowCase& c, std::ostream* out) {
+    *out << ::testing::PrintToString(c.shape) << " over " << ::testing::PrintToString(c.axes) << " " << name_of(c.dtype);
+}
+
 class Rows : public ::testing::TestWithParam<RowCase> {
   protected:
     Graph g;

@@ -44,6 +44,8 @@ struct ConvCase {
     ConvOptions options;
 };
 
+void PrintTo(const ConvCase& c, std::ostream* out) { *out << c.name; }
+
 class ParityConv : public ::testing::TestWithParam<ConvCase> {};
 
 TEST_P(ParityConv, PlainAndWithTails) {

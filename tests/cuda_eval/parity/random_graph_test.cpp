@@ -180,7 +180,7 @@ std::string failure(const Recipe& recipe) {
         const bool exact_type = recipe.dtype == DType::F32 && leg.precision == Precision::F32;
         const double units = exact_type ? 3e-6 : leg.precision == Precision::BF16 ? 5e-2 : 6e-3;
         try {
-            const auto plain = lowered(leg.precision);
+            const auto alike = lowered(leg.precision);
             const auto got = leg.run(built.graph, built.inputs);
             for (std::size_t i = 0; i < got.size(); i++) {
                 if (peak(exact[i]) < 1e-3) continue;  // what cancelled has no digits left to compare

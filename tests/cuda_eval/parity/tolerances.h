@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kn/testing/compare.h>
+#include <kn/testing/print.h>
 
 namespace kn::test {
 

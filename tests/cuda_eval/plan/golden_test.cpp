@@ -17,6 +17,10 @@ struct Golden {
     Precision precision;
 };
 
+void PrintTo(const Golden& golden, std::ostream* out) {
+    *out << golden.network << " " << name_of(golden.precision);
+}
+
 std::string file_name(const Golden& golden) {
     return fmt::format("{}/plans/{}.{}.txt", KN_TEST_DATA, golden.network,
                        name_of(golden.precision));
@@ -60,8 +64,8 @@ INSTANTIATE_TEST_SUITE_P(
         Golden{"vae_decoder-dynamo", Precision::TF32}, Golden{"yolo_head-script", Precision::F16},
         Golden{"encodec-dynamo", Precision::F32}, Golden{"timm_densenet121-dynamo", Precision::F16},
         Golden{"whisper-dynamo", Precision::F16}),
-    [](const auto& info) {
-        std::string name = std::string(info.param.network) + "_" + name_of(info.param.precision);
+    [](const auto& test) {
+        std::string name = std::string(test.param.network) + "_" + name_of(test.param.precision);
         std::replace(name.begin(), name.end(), '-', '_');
         return name;
     });

@@ -11,6 +11,7 @@
 
 #include <kn/cuda_eval/plan.h>
 #include <kn/graph.h>
+#include <kn/testing/print.h>
 
 namespace kn::test {
 

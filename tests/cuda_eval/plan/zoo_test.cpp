@@ -142,7 +142,7 @@ TEST_P(Zoo, IsPlannedAndItsKernelsCompile) {
 INSTANTIATE_TEST_SUITE_P(Precisions, Zoo,
                          testing::Values(std::vector{Precision::F32, Precision::TF32},
                                          std::vector{Precision::F16}, std::vector{Precision::BF16}),
-                         [](const auto& info) { return name_of(info.param.front()); });
+                         [](const auto& test) { return name_of(test.param.front()); });
 
 // Attention kernels are compiled at run time, so that cuDNN names them only where a driver is.
 TEST(ZooAttention, IsWhatCudnnTakes) {

@@ -1,0 +1,16 @@
+// How GoogleTest names kn's types in the parameters of a test.
+//
+//     INSTANTIATE_TEST_SUITE_P(Types, Suite, ::testing::Values(kn::DType::F16));   // "GetParam() = f16"
+#pragma once
+
+#include <ostream>
+
+#include <kn/graph/device.h>
+#include <kn/graph/dtype.h>
+
+namespace kn {
+
+inline void PrintTo(DType dtype, std::ostream* out) { *out << name_of(dtype); }
+inline void PrintTo(Precision precision, std::ostream* out) { *out << name_of(precision); }
+
+}  // namespace kn
