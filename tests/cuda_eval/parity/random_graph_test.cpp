@@ -184,7 +184,7 @@ std::string failure(const Recipe& recipe) {
             const auto got = leg.run(built.graph, built.inputs);
             for (std::size_t i = 0; i < got.size(); i++) {
                 if (peak(exact[i]) < 1e-3) continue;  // what cancelled has no digits left to compare
-                const double allowed = 8 * worst(plain, exact, i) + units;
+                const double allowed = 8 * worst(alike, exact, i) + units;
                 const auto difference = testing::compare(got[i], exact[i].cast(got[i].dtype()), {0, allowed});
                 if (!difference.equal) return leg.name + ", output " + std::to_string(i) + ": " + difference.message;
             }
