@@ -39,7 +39,7 @@ class RowParts : public RowPartsPlan {
         Ints shape = graph().shape(part.value).to_ints();
         const Operation& operation = graph()[part.value].operation;
         if (keeps_axes(operation))
-            for (const std::int64_t axis : reduced_axes_of(operation))
+            for (const std::int64_t axis : reduced_axes(operation))
                 shape[static_cast<std::size_t>(axis)] = 1;
         shape.push_back(part.state.numbers);
         shape.push_back(part.space.parts);
@@ -240,7 +240,7 @@ class RowParts : public RowPartsPlan {
     Index kept_index(IndexMath& math, const Part& part, Index index) const {
         if (in_place(part.value)) return evaluate(math, part.kept, positions_of(math, index));
         const Operation& operation = graph()[part.value].operation;
-        const Ints axes = reduced_axes_of(operation);
+        const Ints axes = reduced_axes(operation);
         Index result;
         for (std::size_t a = 0; a < index.size(); ++a) {
             if (std::find(axes.begin(), axes.end(), static_cast<std::int64_t>(a)) == axes.end())

@@ -65,17 +65,6 @@ std::int64_t shared_bytes(const RowState& state, const RowSpace& space) {
 
 }  // namespace
 
-Ints reduced_axes_of(const Operation& operation) {
-    if (const auto* o = std::get_if<op::Reduce>(&operation)) return o->axes;
-    if (const auto* o = std::get_if<op::Softmax>(&operation)) return {o->axis};
-    if (const auto* o = std::get_if<op::Norm>(&operation)) return o->axes;
-    return {};
-}
-
-bool keeps_axes(const Operation& operation) {
-    return !std::holds_alternative<op::Reduce>(operation);
-}
-
 std::optional<std::string> RowPartsPlan::plan() {
     const TensorRef& tensor = placement_.stored(root_);
     for (const bool along : {false, true})
@@ -154,7 +143,7 @@ std::optional<std::string> RowPartsPlan::add_part(Value value) {
     const Operation& operation = graph()[value].operation;
     const Value x = inputs_of(operation).at(0);
     const Ints extents = graph().shape(x).to_ints();
-    const Ints axes = reduced_axes_of(operation);
+    const Ints axes = reduced_axes(operation);
     const auto is_reduced = [&](std::size_t axis) {
         return std::find(axes.begin(), axes.end(), static_cast<std::int64_t>(axis)) != axes.end();
     };

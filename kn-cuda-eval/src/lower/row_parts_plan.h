@@ -26,10 +26,6 @@ struct RowState {
     DType dtype = DType::F32;  ///< of its numbers in memory
 };
 
-/// The axes that a Reduce, Softmax or Norm reduces, and whether its result has them.
-Ints reduced_axes_of(const Operation& operation);
-bool keeps_axes(const Operation& operation);
-
 class RowPartsPlan {
   public:
     RowPartsPlan(Placement& placement, const Group& group, const RowAnalysis& rows)

@@ -37,9 +37,7 @@ std::int64_t RowSpace::inner_count() const { return count_of(inner); }
 std::int64_t RowSpace::inner_rows() const { return count_of(inner, false); }
 std::int64_t RowSpace::inner_along() const { return count_of(inner, true); }
 int RowSpace::threads() const { return static_cast<int>((columns * down + 31) / 32 * 32); }
-bool RowSpace::exact() const {
-    return loop_count() % span() == 0 && columns * down == threads();
-}
+bool RowSpace::exact() const { return loop_count() % span() == 0 && columns * down == threads(); }
 
 std::optional<RowSpace> row_space(std::vector<RowDigit> digits, std::size_t rank, int vector,
                                   const RowTeams& teams) {
@@ -115,14 +113,13 @@ void RowLoop::declare() {
     outer_ = math().split(place[0], extents_of(space_.outer));
     part_ = place[1];
     code_.line("const int thread = threadIdx.x;");
-    column_ = "0";
     if (space_.columns == 1) {
         code_.line("const int y = thread;");
     } else {
         code_.line(fmt::format("const int v = thread % {};", space_.columns));
         code_.line(fmt::format("const int y = thread / {};", space_.columns));
-        column_ = math().variable("v", space_.columns);
     }
+    column_ = math().variable("v", space_.columns);
 }
 
 Index RowLoop::open(std::size_t scope) {
@@ -145,8 +142,7 @@ Index RowLoop::open(std::size_t scope) {
     Index index(space_.rank, "0");
     add_digits(math(), index, space_.outer, outer_);
     add_digits(math(), index, space_.loop, math().split(k, extents_of(space_.loop)));
-    add_digits(math(), index, space_.inner,
-               math().split(inner_number(), extents_of(space_.inner)));
+    add_digits(math(), index, space_.inner, math().split(inner_number(), extents_of(space_.inner)));
     return index;
 }
 

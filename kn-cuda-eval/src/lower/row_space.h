@@ -1,9 +1,9 @@
 // The elements of rows in the order of memory, and how blocks and threads share them.
 //
 // Outermost lies what numbers rows (`outer`), then what is along them (`loop`), innermost what one
-// vector or several of them hold (`inner`): of a channels-last image its channels, be they of one row
-// or of several. A block takes one place of `outer`, some of `loop`, all of `inner`; each of its
-// threads one vector of `inner` and every `down`-th place of `loop`.
+// vector or several of them hold (`inner`): of a channels-last image its channels, be they of one
+// row or of several. A block takes one place of `outer`, some of `loop`, all of `inner`; each of
+// its threads one vector of `inner` and every `down`-th place of `loop`.
 #pragma once
 
 #include <optional>

@@ -24,11 +24,10 @@ std::string finish_reduction(Emitter& emitter, const Graph& graph, Value value, 
     if (const auto* softmax = std::get_if<op::Softmax>(&operation)) {
         const std::string x = emitter.value(softmax->x, index);
         if (softmax->log)
-            return emitter.define(type,
-                                  fmt::format("({} - {}) - log({})", x, statistics[0], statistics[1]));
-        const std::string top = exponential.empty()
-                                    ? fmt::format("exp({} - {})", x, statistics[0])
-                                    : exponential;
+            return emitter.define(
+                type, fmt::format("({} - {}) - log({})", x, statistics[0], statistics[1]));
+        const std::string top =
+            exponential.empty() ? fmt::format("exp({} - {})", x, statistics[0]) : exponential;
         return emitter.define(type, fmt::format("{} / {}", top, statistics[1]));
     }
     if (const auto* norm = std::get_if<op::Norm>(&operation)) {

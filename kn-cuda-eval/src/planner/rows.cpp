@@ -66,14 +66,6 @@ std::optional<Tags> regroup(const Tags& from, const Ints& extents) {
     return rest.empty() ? std::optional(result) : std::nullopt;
 }
 
-Ints reduced_axes(const Operation& operation) {
-    if (const auto* o = std::get_if<op::Reduce>(&operation)) return o->axes;
-    if (const auto* o = std::get_if<op::ArgReduce>(&operation)) return {o->axis};
-    if (const auto* o = std::get_if<op::Softmax>(&operation)) return {o->axis};
-    if (const auto* o = std::get_if<op::Norm>(&operation)) return o->axes;
-    return {};
-}
-
 bool contains(const Ints& axes, std::size_t axis) {
     return std::find(axes.begin(), axes.end(), static_cast<std::int64_t>(axis)) != axes.end();
 }
@@ -119,8 +111,7 @@ class Analyser {
         for (const Found& found : found_) {
             const bool is_new = seen.insert(found.value.index).second;
             const bool same_places = is_new && found.same_row && found.reduced.exact &&
-                                     found.count == length &&
-                                     covered(axes, found.reduced) == along;
+                                     found.count == length && covered(axes, found.reduced) == along;
             if (!same_places) moved_.insert(found.value.index);
             if (!is_new) continue;
             (bad.count(found.value.index) ? result.others : result.reductions)
@@ -140,7 +131,7 @@ class Analyser {
         Value value;
         Tag depends;
         std::int64_t count;
-        Tag reduced;  // Softmax, Norm: the index along the reduced axes; else not exact
+        Tag reduced;    // Softmax, Norm: the index along the reduced axes; else not exact
         bool same_row;  // read at one place of the other axes
     };
 
@@ -198,8 +189,7 @@ class Analyser {
         if (count > 0) {
             const Ints axes = reduced_axes(operation);
             const Value x = inputs_of(operation).at(0);
-            const bool keeps = std::holds_alternative<op::Softmax>(operation) ||
-                               std::holds_alternative<op::Norm>(operation);
+            const bool keeps = keeps_axes(operation);
             Tags inner, kept;
             Tag reduced;
             reduced.exact = keeps;
@@ -334,6 +324,19 @@ class Analyser {
 
 }  // namespace
 
+Ints reduced_axes(const Operation& operation) {
+    if (const auto* o = std::get_if<op::Reduce>(&operation)) return o->axes;
+    if (const auto* o = std::get_if<op::ArgReduce>(&operation)) return {o->axis};
+    if (const auto* o = std::get_if<op::Softmax>(&operation)) return {o->axis};
+    if (const auto* o = std::get_if<op::Norm>(&operation)) return o->axes;
+    return {};
+}
+
+bool keeps_axes(const Operation& operation) {
+    return std::holds_alternative<op::Softmax>(operation) ||
+           std::holds_alternative<op::Norm>(operation);
+}
+
 std::int64_t reduced_count(const Graph& graph, Value value) {
     const Operation& operation = graph[value].operation;
     if (!std::holds_alternative<op::Reduce>(operation) &&
@@ -351,9 +354,7 @@ std::int64_t reduced_count(const Graph& graph, Value value) {
 bool is_long_reduction(const Graph& graph, Value value) {
     const std::int64_t count = reduced_count(graph, value);
     const Operation& operation = graph[value].operation;
-    if (std::holds_alternative<op::Softmax>(operation) ||
-        std::holds_alternative<op::Norm>(operation))
-        return count > 4;
+    if (keeps_axes(operation)) return count > 4;
     const Value x = count > 0 ? inputs_of(operation).at(0) : value;
     return count > (graph.get_if<op::Window>(x) ? 256 : 16);
 }

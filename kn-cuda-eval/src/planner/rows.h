@@ -34,9 +34,11 @@ struct RowAnalysis {
 };
 
 /// Of the expression below `root`, down to values for which `is_leaf` holds.
-RowAnalysis analyse_rows(const Graph& graph, Value root,
-                         const std::function<bool(Value)>& is_leaf);
+RowAnalysis analyse_rows(const Graph& graph, Value root, const std::function<bool(Value)>& is_leaf);
 
+/// The axes that a Reduce, ArgReduce, Softmax or Norm reduces, and whether its result has them.
+Ints reduced_axes(const Operation& operation);
+bool keeps_axes(const Operation& operation);
 /// Elements that the operation reduces to one (or one statistic); 0 if it is no reduction.
 std::int64_t reduced_count(const Graph& graph, Value value);
 /// Whether a reduction is so long that one thread alone should not do it.
