@@ -8,6 +8,7 @@
 #include <fmt/core.h>
 
 #include "codegen/kernel_text.h"
+#include "codegen/wgmma.h"
 
 namespace kn::cuda {
 
@@ -16,7 +17,8 @@ namespace {
 constexpr std::int64_t shared_limit = 227 << 10;  // of a block, and nearly that of a multiprocessor
 constexpr std::int64_t panel_row = 128;           // bytes
 constexpr std::int64_t widest = 200;              // heads whose sums fit into registers
-constexpr std::int64_t align_room = 1024;
+constexpr std::int64_t most_stages = 8;
+constexpr std::int64_t barrier_bytes = 2 * 8;  // of a stage
 
 std::int64_t over(std::int64_t count, std::int64_t each) { return (count + each - 1) / each; }
 
@@ -28,49 +30,15 @@ std::int64_t stage_bytes(const TensorAttention& a) {
     return (over(a.width, 64) + over(a.value_width, 64)) * a.tile_keys * panel_row;
 }
 
-std::string listed(int count, const char* format) {
-    std::string text;
-    for (int i = 0; i < count; i++) text += (i ? ", " : "") + fmt::format(fmt::runtime(format), i);
-    return text;
-}
-
-/// One step of 16: queries times keys, or the weights in registers times values, whose columns are
-/// contiguous.
-std::string wgmma_function(const TensorAttention& a, bool values) {
-    const int columns = values ? static_cast<int>(a.value_width) : a.tile_keys;
-    const int sums = columns / 2;
-    const int rows = values ? 4 : 1;
-    const char* const type = a.dtype == DType::F16 ? "f16" : "bf16";
-    std::string text = fmt::format(
-        "__device__ __forceinline__ void kn_wgmma_{}(float (&sums)[{}], {}, unsigned long long "
-        "b{}) {{\n",
-        values ? "values" : "scores", sums,
-        values ? "const unsigned (&a)[4]" : "unsigned long long a", values ? "" : ", bool first");
-    text += "    asm volatile(\n        \"{\\n\"\n";
-    if (!values)
-        text +=
-            fmt::format("        \".reg .pred p;\\nsetp.ne.b32 p, %{}, 0;\\n\"\n", sums + rows + 1);
-    text += fmt::format("        \"wgmma.mma_async.sync.aligned.m64n{}k16.f32.{}.{} \"\n", columns,
-                        type, type);
-    text += "        \"{" + listed(sums, "%{}") + "}, ";
-    text += values ? fmt::format("{{%{}, %{}, %{}, %{}}}", sums, sums + 1, sums + 2, sums + 3)
-                   : fmt::format("%{}", sums);
-    text += fmt::format(", %{}, {}, 1, 1{};\\n}}\"\n", sums + rows, values ? "1" : "p",
-                        values ? ", 1" : ", 0, 0");
-    text += "        : " + listed(sums, "\"+f\"(sums[{}])") + "\n        : ";
-    text += values ? "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3])" : "\"l\"(a)";
-    text += ", \"l\"(b)";
-    if (!values) text += ", \"r\"(static_cast<int>(!first))";
-    return text + ");\n}\n";
-}
-
-std::string pack_function(DType dtype) {
-    return fmt::format(
-        "__device__ __forceinline__ unsigned kn_pack(float low, float high) {{\n"
-        "    unsigned both;\n"
-        "    asm(\"cvt.rn.{}x2.f32 %0, %1, %2;\" : \"=r\"(both) : \"f\"(high), \"f\"(low));\n"
-        "    return both;\n}}\n",
-        dtype == DType::F16 ? "f16" : "bf16");
+std::string wgmma_functions(const TensorAttention& a) {
+    const DataType type = a.dtype == DType::F16 ? DataType::F16 : DataType::BF16;
+    return wgmma_function({.name = "kn_wgmma_scores", .type = type, .columns = a.tile_keys}) +
+           wgmma_function({.name = "kn_wgmma_values",
+                           .type = type,
+                           .columns = static_cast<int>(a.value_width),
+                           .rows_in_registers = true,
+                           .columns_dense = true,
+                           .adds = true});
 }
 
 /// Registers of a thread: at launch, and when the copying group has given away what it can do
@@ -95,8 +63,8 @@ int wanted_registers(const TensorAttention& a, int tile_keys) {
 }  // namespace
 
 std::size_t TensorAttention::shared_bytes() const {
-    return static_cast<std::size_t>(groups * group_bytes(*this) + stages * stage_bytes(*this) +
-                                    align_room);
+    return static_cast<std::size_t>(groups * group_bytes(*this) +
+                                    stages * (stage_bytes(*this) + barrier_bytes));
 }
 
 Dim3 TensorAttention::grid() const {
@@ -117,13 +85,12 @@ std::optional<std::string> TensorAttention::why_not() const {
 }
 
 void TensorAttention::choose_tiles(int sm_count) {
-    constexpr int most_stages = 8;
     const std::int64_t shortest = std::min<std::int64_t>(64, over(keys, 16) * 16);
     const auto best_stages = [&](const TensorAttention& trial) {
-        const std::int64_t room = (shared_limit + 1024) / trial.blocks - 1024 - align_room -
-                                  trial.groups * group_bytes(trial);
-        return std::min(
-            {room / stage_bytes(trial), over(keys, trial.tile_keys), std::int64_t{most_stages}});
+        const std::int64_t room =
+            (shared_limit + 1024) / trial.blocks - 1024 - trial.groups * group_bytes(trial);
+        return std::min({room / (stage_bytes(trial) + barrier_bytes), over(keys, trial.tile_keys),
+                         most_stages});
     };
     double best = std::numeric_limits<double>::infinity();
     TensorAttention chosen = *this;
@@ -171,7 +138,7 @@ double TensorAttention::cost(int sm_count) const {
 }
 
 std::string tensor_attention_helpers(const TensorAttention& a) {
-    std::string text = "\n";
+    std::string text = "\n" + std::string(kernel_text("hopper"));
     const auto define = [&](const char* name, std::int64_t value) {
         text += fmt::format("#define {} {}\n", name, value);
     };
@@ -185,6 +152,7 @@ std::string tensor_attention_helpers(const TensorAttention& a) {
     define("KN_WIDTH", a.width);
     define("KN_VALUE_WIDTH", a.value_width);
     define("KN_CAUSAL", a.causal_shift ? 1 : 0);
+    define("KN_BF16", a.dtype == DType::BF16 ? 1 : 0);
     const auto constant = [&](const std::string& name, std::int64_t value) {
         const bool wide = value > 0x7fffffff || value < -0x7fffffff;
         text += fmt::format("constexpr {} {} = {};\n", wide ? "long long" : "int", name, value);
@@ -205,8 +173,7 @@ std::string tensor_attention_helpers(const TensorAttention& a) {
         constant(fmt::format("kn_{}_row", name), (*strides)[2]);
     }
     text += fmt::format("constexpr float kn_factor = {:.9e}f;\n", a.scale * std::numbers::log2e);
-    return text + wgmma_function(a, false) + wgmma_function(a, true) + pack_function(a.dtype) +
-           std::string(kernel_text("attention_tensor"));
+    return text + wgmma_functions(a) + std::string(kernel_text("attention_tensor"));
 }
 
 }  // namespace kn::cuda

@@ -22,7 +22,7 @@ std::size_t SplitProduct::shared_bytes() const {
     const int low_parts = 2 * tile_columns * 128;
     const int slabs = stages * (tile_rows + tile_columns) * 128 + low_parts;
     const int tile = tile_rows * pitch(*this) * 4;
-    return static_cast<std::size_t>(std::max(slabs, tile)) + 1024;  // and room to align
+    return static_cast<std::size_t>(std::max(slabs, tile));
 }
 
 Dim3 SplitProduct::grid() const {
@@ -47,7 +47,7 @@ std::optional<std::string> SplitProduct::why_not() const {
 }
 
 std::string split_product_helpers(const SplitProduct& product) {
-    std::string text = "\n";
+    std::string text = "\n" + std::string(kernel_text("hopper"));
     const auto define = [&](const char* name, std::int64_t value) {
         text += fmt::format("#define {} {}\n", name, value);
     };
@@ -65,8 +65,9 @@ std::string split_product_helpers(const SplitProduct& product) {
     else
         text += fmt::format("constexpr long long kn_row_stride = {};\n", product.row_stride);
     text += fmt::format("constexpr long long kn_column_stride = {};\n", product.column_stride);
-    return text + wgmma_function(DataType::F32, product.tile_columns, true) +
-           std::string(kernel_text("split_product"));
+    const Wgmma wgmma{
+        .type = DataType::F32, .columns = product.tile_columns, .rows_in_registers = true};
+    return text + wgmma_function(wgmma) + std::string(kernel_text("split_product"));
 }
 
 }  // namespace kn::cuda

@@ -102,7 +102,7 @@ std::optional<std::string> TensorProduct::why_not() const {
 }
 
 std::string tensor_product_helpers(const TensorProduct& product) {
-    std::string text = "\n";
+    std::string text = "\n" + std::string(kernel_text("hopper"));
     const auto define = [&](const char* name, std::int64_t value) {
         text += fmt::format("#define {} {}\n", name, value);
     };
@@ -123,7 +123,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
     define("KN_LANES", product.lanes);
     define("KN_WINDOWS", product.windows ? 1 : 0);
     if (product.windows) text += window_constants(*product.windows);
-    return text + wgmma_function(product.type, tiles.columns, false) +
+    return text + wgmma_function({.type = product.type, .columns = tiles.columns}) +
            std::string(kernel_text("tensor_product"));
 }
 

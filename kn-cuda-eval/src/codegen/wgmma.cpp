@@ -6,55 +6,49 @@ namespace kn::cuda {
 
 namespace {
 
-struct Instruction {
-    const char* types;
-    int k;              ///< elements of 32 bytes
-    const char* flags;  ///< after the signs: transposition, of half types
-};
+const char* name_of_type(DataType type) {
+    return type == DataType::F16 ? "f16" : type == DataType::BF16 ? "bf16" : "tf32";
+}
 
-Instruction instruction_of(DataType type) {
-    switch (type) {
-        case DataType::F16:
-            return {"f32.f16.f16", 16, ", 0, 0"};
-        case DataType::BF16:
-            return {"f32.bf16.bf16", 16, ", 0, 0"};
-        default:
-            return {"f32.tf32.tf32", 8, ""};
-    }
+/// "%0, %1" or the like.
+std::string listed(int first, int count, const char* format) {
+    std::string text;
+    for (int i = 0; i < count; i++)
+        text += (i ? ", " : "") + fmt::format(fmt::runtime(format), first + i);
+    return text;
 }
 
 }  // namespace
 
-std::string wgmma_function(DataType type, int columns, bool from_registers) {
-    const int sums = columns / 2;
-    std::string places, operands;
-    for (int i = 0; i < sums; i++) {
-        places += fmt::format("{}%{}", i ? ", " : "", i);
-        operands += fmt::format("{}\"+f\"(sums[{}])", i ? ", " : "", i);
-    }
-    const int rows = from_registers ? 4 : 1;
-    std::string row_places, row_operands;
-    for (int i = 0; i < rows; i++) row_places += fmt::format("{}%{}", i ? ", " : "", sums + i);
-    if (from_registers) {
-        row_places = "{" + row_places + "}";
-        row_operands = "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3])";
-    } else {
-        row_operands = "\"l\"(a)";
-    }
-    const Instruction instruction = instruction_of(type);
-    std::string text = fmt::format(
-        "__device__ __forceinline__ void kn_wgmma(float (&sums)[{}], {}, unsigned long long b, "
-        "bool first) {{\n",
-        sums, from_registers ? "const unsigned (&a)[4]" : "unsigned long long a");
-    text += "    asm volatile(\n        \"{\\n.reg .pred p;\\n\"\n";
-    text += fmt::format("        \"setp.ne.b32 p, %{}, 0;\\n\"\n", sums + rows + 1);
-    text += fmt::format("        \"wgmma.mma_async.sync.aligned.m64n{}k{}.{} \"\n", columns,
-                        instruction.k, instruction.types);
-    text += "        \"{" + places + "}, " + row_places;
-    text += fmt::format(", %{}, p, 1, 1{};\\n}}\\n\"\n", sums + rows, instruction.flags);
-    text += "        : " + operands + "\n";
-    text += "        : " + row_operands + ", \"l\"(b), \"r\"(static_cast<int>(!first)));\n}\n";
-    return text;
+std::string wgmma_function(const Wgmma& w) {
+    const bool half = w.type != DataType::F32;
+    const char* const type = name_of_type(w.type);
+    const int sums = w.columns / 2;
+    const int b = sums + (w.rows_in_registers ? 4 : 1);  // the operand's number
+    const std::string head = fmt::format(
+        "KN_DEVICE void {}(float (&sums)[{}], {}, unsigned long long b{}) {{\n", w.name, sums,
+        w.rows_in_registers ? "const unsigned (&a)[4]" : "unsigned long long a",
+        w.adds ? "" : ", bool first");
+
+    std::string text = "#ifdef KN_SHIM_WGMMA\n" + head;
+    text += fmt::format("    KN_SHIM_WGMMA({}, {}, {}, sums, a, b, {});\n", type, w.columns,
+                        w.columns_dense ? "true" : "false", w.adds ? "false" : "first");
+    text += "}\n#else\n" + head + "    asm volatile(\n        \"{\\n\"\n";
+    if (!w.adds)
+        text += fmt::format("        \".reg .pred p;\\nsetp.ne.b32 p, %{}, 0;\\n\"\n", b + 1);
+    text += fmt::format("        \"wgmma.mma_async.sync.aligned.m64n{0}k{1}.f32.{2}.{2} \"\n",
+                        w.columns, half ? 16 : 8, type);
+    text += "        \"{" + listed(0, sums, "%{}") + "}, ";
+    text += w.rows_in_registers ? "{" + listed(sums, 4, "%{}") + "}" : listed(sums, 1, "%{}");
+    text += fmt::format(", %{}, {}, 1, 1", b, w.adds ? "1" : "p");
+    // Of half types, whether the operands in memory are transposed.
+    if (half && !w.rows_in_registers) text += ", 0";
+    if (half) text += w.columns_dense ? ", 1" : ", 0";
+    text += ";\\n}\\n\"\n        : " + listed(0, sums, "\"+f\"(sums[{}])") + "\n        : ";
+    text += w.rows_in_registers ? listed(0, 4, "\"r\"(a[{}])") : "\"l\"(a)";
+    text += ", \"l\"(b)";
+    if (!w.adds) text += ", \"r\"(static_cast<int>(!first))";
+    return text + ");\n}\n#endif\n";
 }
 
 }  // namespace kn::cuda

@@ -12,7 +12,7 @@
 //   kn_factor       the scale times log2(e)
 //   kn_{q,k,v,o}_{batch,head,row}: strides in elements
 //   kn_wgmma_scores(sums, a, b, first), kn_wgmma_values(sums, a, b): one step of 16
-//   kn_pack(low, high): two halves
+//   KN_BF16         1: bfloat16, else half
 //
 // Rows of queries, keys and values lie in shared memory as panels 64 elements wide, 128 bytes a row, in the 128-byte
 // swizzle. Groups wait for each other only through the ring of tiles, so that one's exponentials meet another's products.
@@ -24,77 +24,32 @@ constexpr int kn_key_bytes = kn_panels * KN_KEYS * 128;
 constexpr int kn_stage_bytes = kn_key_bytes + kn_value_panels * KN_KEYS * 128;
 constexpr int kn_query_tiles = (kn_queries + 64 * KN_GROUPS - 1) / (64 * KN_GROUPS);
 
-__device__ __forceinline__ unsigned kn_shared_address(const void* pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
-}
-
-// Copies 16 bytes, or zeros.
-__device__ __forceinline__ void kn_copy_chunk(unsigned target, const void* source, bool inside) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(inside ? 16 : 0)
-                 : "memory");
-}
-__device__ __forceinline__ void kn_clear_chunk(unsigned target) {
-    asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(target), "r"(0) : "memory");
-}
-// What ordinary stores wrote becomes visible to the tensor cores.
-__device__ __forceinline__ void kn_publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+#if KN_BF16
+KN_DEVICE unsigned kn_pack(float first, float second) { return kn_two_bf16(first, second); }
+#else
+KN_DEVICE unsigned kn_pack(float first, float second) { return kn_two_halves(first, second); }
+#endif
 
 // The place of a chunk of 16 bytes in panels of `rows` rows.
-__device__ __forceinline__ unsigned kn_place(int rows, int row, int chunk) {
+KN_DEVICE unsigned kn_place(int rows, int row, int chunk) {
     return chunk / 8 * (rows * 128) + row * 128 + (((chunk ^ row) & 7) << 4);
 }
 
-// Panels as the tensor cores see them; `leading`: bytes between panels, where columns are contiguous in k's stead.
-__device__ __forceinline__ unsigned long long kn_matrix(unsigned address, unsigned leading) {
-    return (static_cast<unsigned long long>((64u) | (1u << 30)) << 32) | (address >> 4 | leading >> 4 << 16);
-}
-// The matrix that lies some bytes behind.
-__device__ __forceinline__ unsigned long long kn_behind(unsigned long long matrix, unsigned bytes) {
-    const unsigned low = static_cast<unsigned>(matrix) + (bytes >> 4);
-    return matrix >> 32 << 32 | low;
-}
-
-__device__ __forceinline__ void kn_barrier_start(unsigned barrier, int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
 // Once for the warp, when all its threads are here.
-__device__ __forceinline__ void kn_barrier_arrive(unsigned barrier) {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0)
-        asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared::cta.b64 state, [%0];\n}" ::"r"(barrier) : "memory");
+KN_DEVICE void kn_arrive_warp(unsigned barrier) {
+    kn_sync_warp();
+    if (threadIdx.x % 32 == 0) kn_arrive(barrier);
 }
-__device__ __forceinline__ void kn_barrier_wait(unsigned barrier, unsigned parity) {
-    unsigned done;
-    do {
-        asm volatile(
-            "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-            : "=r"(done)
-            : "r"(barrier), "r"(parity)
-            : "memory");
-    } while (!done);
+KN_DEVICE float kn_quad_largest(float x) {
+    x = fmaxf(x, kn_shuffle_xor(x, 1));
+    return fmaxf(x, kn_shuffle_xor(x, 2));
 }
-
-__device__ __forceinline__ float kn_power_of_two(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
+KN_DEVICE float kn_quad_sum(float x) {
+    x += kn_shuffle_xor(x, 1);
+    return x + kn_shuffle_xor(x, 2);
 }
-__device__ __forceinline__ float kn_quad_largest(float x) {
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-__device__ __forceinline__ float kn_quad_sum(float x) {
-    x += __shfl_xor_sync(0xffffffffu, x, 1);
-    return x + __shfl_xor_sync(0xffffffffu, x, 2);
-}
-template <int n>
-__device__ __forceinline__ void kn_arrived(float (&sums)[n]) {
-#pragma unroll
-    for (int i = 0; i < n; i++) asm volatile("" : "+f"(sums[i])::"memory");
-}
-
 // How many keys a query sees.
-__device__ __forceinline__ int kn_visible(int query) {
+KN_DEVICE int kn_visible(int query) {
 #if KN_CAUSAL
     const int n = query + kn_shift + 1;
     return n < 0 ? 0 : n < kn_length ? n : kn_length;
@@ -105,7 +60,7 @@ __device__ __forceinline__ int kn_visible(int query) {
 
 // Rows of a matrix, zeros behind the last one; by `threads` threads.
 template <int rows, int width, int threads>
-__device__ __forceinline__ void kn_copy_rows(unsigned target, const unsigned short* source, int stride, int count,
+KN_DEVICE void kn_copy_rows(unsigned target, const unsigned short* source, int stride, int count,
                                              int thread) {
     constexpr int chunks = width / 8;
 #pragma unroll 4
@@ -117,12 +72,12 @@ __device__ __forceinline__ void kn_copy_rows(unsigned target, const unsigned sho
 }
 // The chunk behind rows whose width is no multiple of 16 counts in products.
 template <int rows, int width, int threads>
-__device__ __forceinline__ void kn_clear_rest(unsigned target, int thread) {
+KN_DEVICE void kn_clear_rest(unsigned target, int thread) {
     if (width % 16 != 0)
-        for (int row = thread; row < rows; row += threads) kn_clear_chunk(target + kn_place(rows, row, width / 8));
+        for (int row = thread; row < rows; row += threads) kn_clear_shared(target + kn_place(rows, row, width / 8));
 }
 
-__device__ __forceinline__ void kn_produce(const unsigned short* k, const unsigned short* v, unsigned ring,
+KN_DEVICE void kn_produce(const unsigned short* k, const unsigned short* v, unsigned ring,
                                            unsigned full, unsigned empty, int tiles) {
     constexpr int threads = 128;
     const int thread = threadIdx.x % 128;
@@ -134,7 +89,7 @@ __device__ __forceinline__ void kn_produce(const unsigned short* k, const unsign
 #pragma unroll 1
     for (int tile = 0; tile <= tiles; tile++) {
         if (tile < tiles) {
-            kn_barrier_wait(empty + stage * 8, parity);  // passes in the first round
+            kn_wait(empty + stage * 8, parity);  // passes in the first round
             const unsigned target = ring + stage * kn_stage_bytes;
             const int first = tile * KN_KEYS, count = kn_length - first;
             kn_copy_rows<KN_KEYS, KN_WIDTH, threads>(target, k + static_cast<long long>(first) * kn_k_row, kn_k_row,
@@ -143,11 +98,11 @@ __device__ __forceinline__ void kn_produce(const unsigned short* k, const unsign
                                                            v + static_cast<long long>(first) * kn_v_row, kn_v_row,
                                                            count, thread);
         }
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        kn_commit_copies();
         if (tile > 0) {
-            asm volatile("cp.async.wait_group 1;" ::: "memory");
+            kn_wait_copies<1>();
             kn_publish();
-            kn_barrier_arrive(full + before * 8);
+            kn_arrive_warp(full + before * 8);
         }
         before = stage;
         if (++stage == KN_STAGES) {
@@ -157,24 +112,24 @@ __device__ __forceinline__ void kn_produce(const unsigned short* k, const unsign
     }
 }
 
-__device__ __forceinline__ void kn_consume(const unsigned short* q, unsigned short* o, unsigned queries, unsigned ring,
+KN_DEVICE void kn_consume(const unsigned short* q, unsigned short* o, unsigned queries, unsigned ring,
                                            unsigned full, unsigned empty, int first, int tiles) {
     const int thread = threadIdx.x % 128, lane = threadIdx.x % 32;
     const int group = threadIdx.x / 128;
     const int row = first + thread / 32 * 16 + lane / 4;  // and the eighth behind it
-    const auto sync_group = [&] { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); };
+    const auto sync_group = [&] { kn_sync_some(group + 1, 128); };
 
     kn_copy_rows<64, KN_WIDTH, 128>(queries, q + static_cast<long long>(first) * kn_q_row, kn_q_row,
                                     kn_queries - first, thread);
     kn_clear_rest<64, KN_WIDTH, 128>(queries, thread);
-    asm volatile("cp.async.wait_all;" ::: "memory");
+    kn_wait_all_copies();
     kn_publish();
     sync_group();
 
     float sums[KN_VALUE_WIDTH / 2];
 #pragma unroll
     for (int i = 0; i < KN_VALUE_WIDTH / 2; i++) sums[i] = 0;
-    const float infinity = __int_as_float(0x7f800000);
+    const float infinity = kn_bits_to_float(0x7f800000);
     float largest[2] = {-infinity, -infinity}, total[2] = {0, 0};
     const int seen_by_all = kn_visible(first);
     const int seen_by_any = first < kn_queries ? kn_visible(first + 63) : 0;
@@ -194,19 +149,19 @@ __device__ __forceinline__ void kn_consume(const unsigned short* q, unsigned sho
     };
 #pragma unroll 1
     for (int tile = 0; tile < own_tiles; tile++) {
-        kn_barrier_wait(full + stage * 8, parity);
+        kn_wait(full + stage * 8, parity);
         const unsigned long long keys = kn_behind(first_keys, stage * kn_stage_bytes);
         float scores[KN_KEYS / 2];
-        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+        kn_start_products();
 #pragma unroll
         for (int step = 0; step < (KN_WIDTH + 15) / 16; step++)
             kn_wgmma_scores(scores, kn_behind(rows, step / 4 * (64 * 128) + step % 4 * 32),
                             kn_behind(keys, step / 4 * (KN_KEYS * 128) + step % 4 * 32), step == 0);
-        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-        asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+        kn_commit_products();
+        kn_wait_products<0>();
         kn_arrived(scores);
         kn_arrived(sums);
-        if (tile > 0) kn_barrier_arrive(empty + before * 8);
+        if (tile > 0) kn_arrive_warp(empty + before * 8);
 
         const int column = tile * KN_KEYS;
         if (column + KN_KEYS > seen_by_all) {
@@ -249,21 +204,21 @@ __device__ __forceinline__ void kn_consume(const unsigned short* q, unsigned sho
 #pragma unroll
         for (int i = 0; i < KN_KEYS / 4; i++) weights[i / 4][i % 4] = kn_pack(scores[2 * i], scores[2 * i + 1]);
         const unsigned long long values = kn_behind(first_values, stage * kn_stage_bytes);
-        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+        kn_start_products();
 #pragma unroll
         for (int step = 0; step < KN_KEYS / 16; step++)
             kn_wgmma_values(sums, weights[step], kn_behind(values, step * (16 * 128)));
-        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+        kn_commit_products();
         advance();
     }
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    kn_wait_products<0>();
     kn_arrived(sums);
-    if (own_tiles > 0) kn_barrier_arrive(empty + before * 8);
+    if (own_tiles > 0) kn_arrive_warp(empty + before * 8);
     // Other groups may see more.
 #pragma unroll 1
     for (int tile = own_tiles; tile < tiles; tile++) {
-        kn_barrier_wait(full + stage * 8, parity);
-        kn_barrier_arrive(empty + stage * 8);
+        kn_wait(full + stage * 8, parity);
+        kn_arrive_warp(empty + stage * 8);
         advance();
     }
 
@@ -278,36 +233,30 @@ __device__ __forceinline__ void kn_consume(const unsigned short* q, unsigned sho
 #pragma unroll
         for (int i = 0; i < KN_VALUE_WIDTH / 8; i++) {
             const unsigned pair = kn_pack(sums[4 * i + 2 * r] * inverse, sums[4 * i + 2 * r + 1] * inverse);
-            asm volatile("st.shared.b32 [%0], %1;" ::"r"(queries + kn_place(64, at, i) + lane % 4 * 4), "r"(pair)
-                         : "memory");
+            kn_store_shared(queries + kn_place(64, at, i) + lane % 4 * 4, pair);
         }
     }
-    __syncwarp();
+    kn_sync_warp();
     constexpr int chunks = KN_VALUE_WIDTH / 8;
     for (int i = lane; i < 16 * chunks; i += 32) {
         const int at = local + i / chunks, chunk = i % chunks;
         if (first + at >= kn_queries) break;
-        uint4 data;
-        asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(data.x), "=r"(data.y), "=r"(data.z), "=r"(data.w)
-                     : "r"(queries + kn_place(64, at, chunk)));
-        *reinterpret_cast<uint4*>(o + static_cast<long long>(first + at) * kn_o_row + chunk * 8) = data;
+        *reinterpret_cast<kn_words*>(o + static_cast<long long>(first + at) * kn_o_row + chunk * 8) = kn_load_shared(queries + kn_place(64, at, chunk));
     }
 }
 
-__device__ __forceinline__ void kn_attention(const unsigned short* q, const unsigned short* k, const unsigned short* v,
+KN_DEVICE void kn_attention(const unsigned short* q, const unsigned short* k, const unsigned short* v,
                                              unsigned short* o) {
-    extern __shared__ unsigned char kn_memory[];
-    __shared__ __align__(8) unsigned long long kn_barriers[2 * KN_STAGES];
-    const unsigned memory = (kn_shared_address(kn_memory) + 1023) & ~1023u;
+    KN_SWIZZLED_SHARED(kn_memory);
+    const unsigned memory = kn_shared_address(kn_memory);
     const unsigned ring = memory + KN_GROUPS * kn_group_bytes;
-    const unsigned full = kn_shared_address(kn_barriers), empty = full + KN_STAGES * 8;
+    const unsigned full = ring + KN_STAGES * kn_stage_bytes, empty = full + KN_STAGES * 8;
     if (threadIdx.x == 0)
         for (int i = 0; i < KN_STAGES; i++) {
-            kn_barrier_start(full + 8 * i, 4);
-            kn_barrier_start(empty + 8 * i, KN_GROUPS * 4);
+            kn_init_barrier(full + 8 * i, 4);
+            kn_init_barrier(empty + 8 * i, KN_GROUPS * 4);
         }
-    __syncthreads();
+    kn_sync();
 
 #if KN_CAUSAL
     // The last queries see most keys: they go first.
@@ -323,16 +272,16 @@ __device__ __forceinline__ void kn_attention(const unsigned short* q, const unsi
     // Of the groups, some may round their last query up.
     const int seen = kn_visible(last / 64 * 64 + 63);
     const int tiles = (seen + KN_KEYS - 1) / KN_KEYS;
-    const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
+    const int group = kn_shuffle(static_cast<int>(threadIdx.x / 128), 0);
     if (group == KN_GROUPS) {
 #if KN_PRODUCER_REGISTERS
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(KN_PRODUCER_REGISTERS));
+        KN_GIVE_REGISTERS(KN_PRODUCER_REGISTERS);
 #endif
         kn_produce(k + batch * kn_k_batch + head / kn_sharing * kn_k_head,
                    v + batch * kn_v_batch + head / kn_sharing * kn_v_head, ring, full, empty, tiles);
     } else {
 #if KN_PRODUCER_REGISTERS
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(KN_CONSUMER_REGISTERS));
+        KN_TAKE_REGISTERS(KN_CONSUMER_REGISTERS);
 #endif
         kn_consume(q + batch * kn_q_batch + head * kn_q_head, o + batch * kn_o_batch + head * kn_o_head,
                    memory + group * kn_group_bytes, ring, full, empty, first + group * 64, tiles);
@@ -347,3 +296,4 @@ __device__ __forceinline__ void kn_attention(const unsigned short* q, const unsi
 #undef KN_WIDTH
 #undef KN_VALUE_WIDTH
 #undef KN_CAUSAL
+#undef KN_BF16

@@ -21,29 +21,11 @@ constexpr int kn_stage_bytes = kn_a_bytes + kn_b_bytes;
 constexpr int kn_steps = 4;  // of 32 bytes of k
 constexpr int kn_sums = KN_BN / 2;  // accumulators of a thread
 
-__device__ __forceinline__ unsigned kn_shared_address(const void* pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
-}
-
-// Copies 16 bytes, or zeros.
-__device__ __forceinline__ void kn_copy_chunk(unsigned target, const void* source, bool inside) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(inside ? 16 : 0)
-                 : "memory");
-}
-
 // Rows of 128 bytes whose 16-byte chunks are exchanged by the row's number, as the tensor cores' 128-byte swizzle wants.
-__device__ __forceinline__ unsigned kn_swizzled(int row, int chunk) { return row * 128 + ((chunk ^ (row & 7)) << 4); }
+KN_DEVICE unsigned kn_swizzled(int row, int chunk) { return row * 128 + ((chunk ^ (row & 7)) << 4); }
 
-__device__ __forceinline__ unsigned long long kn_matrix(unsigned address) {
-    return static_cast<unsigned long long>((address & 0x3ffff) >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62);
-}
-
-__device__ __forceinline__ float kn_high(float x) { return __uint_as_float(__float_as_uint(x) & 0xffffe000u); }
-__device__ __forceinline__ unsigned kn_low(float x) {
-    unsigned low;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(low) : "f"(x - kn_high(x)));
-    return low;
-}
+KN_DEVICE float kn_high(float x) { return kn_bits_to_float(kn_float_to_bits(x) & 0xffffe000u); }
+KN_DEVICE unsigned kn_low(float x) { return kn_round_tf32(x - kn_high(x)); }
 
 // The rows of x that a thread copies, kn_threads / 8 apart. A window outside the matrix begins far above the image.
 struct kn_rows {
@@ -55,7 +37,7 @@ struct kn_rows {
     bool inside[count];
 #endif
 
-    __device__ __forceinline__ kn_rows(const float* x, long long row0) {
+    KN_DEVICE kn_rows(const float* x, long long row0) {
 #pragma unroll
         for (int i = 0; i < count; i++) {
             const long long row = row0 + threadIdx.x / 8 + i * (kn_threads / 8);
@@ -73,7 +55,7 @@ struct kn_rows {
         }
     }
 
-    __device__ __forceinline__ void copy(unsigned target, int slab, const float* any) const {
+    KN_DEVICE void copy(unsigned target, int slab, const float* any) const {
         const int lane = threadIdx.x % 8;
 #if KN_WINDOWS
         const int k = slab * kn_slab;
@@ -102,7 +84,7 @@ struct kn_rows {
 struct kn_weights {
     static constexpr int count = (KN_BN * 8 + kn_threads - 1) / kn_threads;
 
-    __device__ __forceinline__ static void copy(unsigned target, const float* w, int column0, int slab) {
+    KN_DEVICE static void copy(unsigned target, const float* w, int column0, int slab) {
         const int lane = threadIdx.x % 8, k = slab * kn_slab + lane * kn_chunk;
 #pragma unroll
         for (int i = 0; i < count; i++) {
@@ -114,7 +96,7 @@ struct kn_weights {
     }
 
     // The low parts of the elements that this thread copied.
-    __device__ __forceinline__ static void split(const unsigned char* whole, unsigned char* low) {
+    KN_DEVICE static void split(const unsigned char* whole, unsigned char* low) {
         const int lane = threadIdx.x % 8;
 #pragma unroll
         for (int i = 0; i < count; i++) {
@@ -128,22 +110,19 @@ struct kn_weights {
 };
 
 // A warp's 16 rows of eight k values, as registers of one k step.
-__device__ __forceinline__ void kn_load_rows(unsigned (&a)[4], unsigned tile, int row0, int step) {
+KN_DEVICE void kn_load_rows(unsigned (&a)[4], unsigned tile, int row0, int step) {
     const int lane = threadIdx.x % 32, matrix = lane / 8;
     const unsigned address = tile + kn_swizzled(row0 + (matrix & 1) * 8 + lane % 8, 2 * step + (matrix >> 1));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-                 : "r"(address));
+    kn_load_matrices(a, address);
 }
 
 // Computes the block's tile and hands out its elements: store(row, column / KN_LANES, product) for each KN_LANES of them that
 // are in y.
 template <class Store>
-__device__ __forceinline__ void kn_product(const float* kn_x, const float* kn_w, Store store) {
+KN_DEVICE void kn_product(const float* kn_x, const float* kn_w, Store store) {
     const long long row0 = static_cast<long long>(blockIdx.x) * KN_BM;
     const int column0 = blockIdx.y * KN_BN;
-    extern __shared__ unsigned char kn_memory[];
-    unsigned char* const memory = kn_memory + ((1024 - (kn_shared_address(kn_memory) & 1023)) & 1023);
+    KN_SWIZZLED_SHARED(memory);
     const unsigned stages = kn_shared_address(memory);
     const int group = threadIdx.x / 128;
 
@@ -154,7 +133,7 @@ __device__ __forceinline__ void kn_product(const float* kn_x, const float* kn_w,
             rows.copy(stage, slab, kn_x);
             kn_weights::copy(stage + kn_a_bytes, kn_w, column0, slab);
         }
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        kn_commit_copies();
     };
 #pragma unroll
     for (int slab = 0; slab < KN_STAGES - 1; slab++) copy_slab(slab);
@@ -163,11 +142,10 @@ __device__ __forceinline__ void kn_product(const float* kn_x, const float* kn_w,
 #pragma unroll
     for (int i = 0; i < kn_sums; i++) sums[i] = 0;
 
-    const auto arrived = [] { asm volatile("cp.async.wait_group %0;" ::"n"(KN_STAGES - 2) : "memory"); };
+    const auto arrived = [] { kn_wait_copies<KN_STAGES - 2>(); };
     const auto ready = [] {
-        // What ordinary stores wrote becomes visible to the tensor cores.
-        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-        __syncthreads();
+        kn_publish();
+        kn_sync();
     };
     unsigned char* const lows = memory + KN_STAGES * kn_stage_bytes;
     const auto split_slab = [&](int slab) {
@@ -187,14 +165,14 @@ __device__ __forceinline__ void kn_product(const float* kn_x, const float* kn_w,
             kn_load_rows(high[step], a, row, step);
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const float x = __uint_as_float(high[step][i]);
+                const float x = kn_bits_to_float(high[step][i]);
                 low[step][i] = kn_low(x);
-                high[step][i] = __float_as_uint(kn_high(x));
+                high[step][i] = kn_float_to_bits(kn_high(x));
             }
         }
         const unsigned b_low = kn_shared_address(lows) + (slab & 1) * kn_b_bytes;
         float part[kn_sums];
-        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+        kn_start_products();
 #pragma unroll
         for (int step = 0; step < kn_steps; step++) {
             const unsigned long long whole = kn_matrix(b + step * 32), rest = kn_matrix(b_low + step * 32);
@@ -202,22 +180,20 @@ __device__ __forceinline__ void kn_product(const float* kn_x, const float* kn_w,
             kn_wgmma(part, high[step], rest, false);
             kn_wgmma(part, high[step], whole, false);
         }
-        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+        kn_commit_products();
         copy_slab(slab + KN_STAGES - 1);
         arrived();
         if (slab + 1 < kn_slabs) split_slab(slab + 1);
-        asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+        kn_wait_products<0>();
+        kn_arrived(part);
 #pragma unroll
-        for (int i = 0; i < kn_sums; i++) {
-            asm volatile("" : "+f"(part[i])::"memory");
-            sums[i] += part[i];
-        }
+        for (int i = 0; i < kn_sums; i++) sums[i] += part[i];
         ready();
     }
 
     // The slabs are done with; the tile takes their place.
-    asm volatile("cp.async.wait_all;" ::: "memory");
-    __syncthreads();
+    kn_wait_all_copies();
+    kn_sync();
     float* const tile = reinterpret_cast<float*>(memory);
     const int lane = threadIdx.x % 32;
     const int row = threadIdx.x / 32 * 16 + lane / 4;
@@ -227,7 +203,7 @@ __device__ __forceinline__ void kn_product(const float* kn_x, const float* kn_w,
         *reinterpret_cast<float2*>(at) = make_float2(sums[4 * j], sums[4 * j + 1]);
         *reinterpret_cast<float2*>(at + 8 * KN_PITCH) = make_float2(sums[4 * j + 2], sums[4 * j + 3]);
     }
-    __syncthreads();
+    kn_sync();
     constexpr int width = KN_BN / KN_LANES;
     for (int i = threadIdx.x; i < KN_BM * width; i += kn_threads) {
         const long long y_row = row0 + i / width;

@@ -34,112 +34,11 @@ constexpr int kn_cluster = KN_SHARED_W * KN_SPLITS;
 constexpr bool kn_whole = KN_M % (KN_BM * KN_SHARED_W) == 0 && KN_N % KN_BN == 0;
 constexpr int kn_hand_bytes = KN_SPLITS > 1 ? 0 : 16 * KN_CHUNK * 4;  // a warp's
 
-struct __align__(64) kn_tensor_map {
-    unsigned long long words[16];
-};
-
-__device__ __forceinline__ unsigned kn_shared_address(const void* pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
-}
-__device__ __forceinline__ unsigned kn_in_block(unsigned address, int block) {
-    unsigned there;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(block));
-    return there;
-}
-__device__ __forceinline__ int kn_block_in_cluster() {
-    int rank;
-    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-    return rank;
-}
-__device__ __forceinline__ void kn_sync_cluster() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-
-__device__ __forceinline__ void kn_init_barrier(unsigned barrier, int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-__device__ __forceinline__ void kn_expect(unsigned barrier, int bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-__device__ __forceinline__ void kn_arrive(unsigned barrier) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-__device__ __forceinline__ void kn_arrive_there(unsigned barrier) {
-    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-__device__ __forceinline__ void kn_wait(unsigned barrier, unsigned phase) {
-    unsigned done;
-    do {
-        asm volatile(
-            "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.b32 %0, 1, 0, p;\n}"
-            : "=r"(done)
-            : "r"(barrier), "r"(phase)
-            : "memory");
-    } while (!done);
-}
-
-// Into L2, if it is not there.
-__device__ __forceinline__ void kn_fetch(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
-
-// What nobody writes meanwhile: such loads may overtake stores, so that those of several vectors are under way together.
-template <class Vector>
-__device__ __forceinline__ Vector kn_read(const Vector* from) {
-    if constexpr (sizeof(Vector) != 16) {
-        return *from;
-    } else {
-        uint4 words;
-        asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
-            : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
-            : "l"(from));
-        Vector vector;
-        memcpy(&vector, &words, 16);
-        return vector;
-    }
-}
-
-__device__ __forceinline__ void kn_copy_rows(unsigned target, const kn_tensor_map& map, unsigned barrier, int k, int row) {
-    asm volatile(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(target),
-        "l"(&map), "r"(barrier), "r"(k), "r"(row)
-        : "memory");
-}
-__device__ __forceinline__ void kn_copy_windows(unsigned target, const kn_tensor_map& map, unsigned barrier, int channel, int x,
-                                                int y, int image, int dx, int dy) {
-    asm volatile(
-        "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], "
-        "[%2], {%7, %8};" ::"r"(target),
-        "l"(&map), "r"(barrier), "r"(channel), "r"(x), "r"(y), "r"(image), "h"(static_cast<short>(dx)),
-        "h"(static_cast<short>(dy))
-        : "memory");
-}
-__device__ __forceinline__ void kn_copy_weights(unsigned target, const kn_tensor_map& map, unsigned barrier, int channel,
-                                                int tap, int column) {
-    asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(
-            target),
-        "l"(&map), "r"(barrier), "r"(channel), "r"(tap), "r"(column)
-        : "memory");
-}
-// The same to this place in all blocks of the cluster.
-__device__ __forceinline__ void kn_copy_weights_to_all(unsigned target, const kn_tensor_map& map, unsigned barrier,
-                                                        int channel, int tap, int column) {
-    asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
-        "[%1, {%3, %4, %5}], [%2], %6;" ::"r"(target),
-        "l"(&map), "r"(barrier), "r"(channel), "r"(tap), "r"(column), "h"(static_cast<short>((1 << KN_SHARED_W) - 1))
-        : "memory");
-}
-
-// Rows of 128 bytes in the 128-byte swizzle, eight of them 1024 bytes on.
-__device__ __forceinline__ unsigned long long kn_matrix(unsigned address) {
-    return static_cast<unsigned long long>((address & 0x3ffff) >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62);
-}
-
 // Place in the ring of stages, and how often it went round.
 struct kn_ring {
     int stage = 0;
     unsigned phase = 0;
-    __device__ __forceinline__ void next() {
+    KN_DEVICE void next() {
         if (++stage == KN_STAGES) {
             stage = 0;
             phase ^= 1;
@@ -149,13 +48,13 @@ struct kn_ring {
 
 struct kn_barriers {
     unsigned base;
-    __device__ __forceinline__ unsigned full(int stage) const { return base + stage * 8; }
-    __device__ __forceinline__ unsigned empty(int stage) const { return base + (KN_STAGES + stage) * 8; }
+    KN_DEVICE unsigned full(int stage) const { return base + stage * 8; }
+    KN_DEVICE unsigned empty(int stage) const { return base + (KN_STAGES + stage) * 8; }
 };
 
 // The slabs of a tile that this block multiplies.
-__device__ __forceinline__ int kn_first_slab() { return KN_SPLITS == 1 ? 0 : kn_block_in_cluster() * KN_SLABS / KN_SPLITS; }
-__device__ __forceinline__ int kn_last_slab() {
+KN_DEVICE int kn_first_slab() { return KN_SPLITS == 1 ? 0 : kn_block_in_cluster() * KN_SLABS / KN_SPLITS; }
+KN_DEVICE int kn_last_slab() {
     return KN_SPLITS == 1 ? KN_SLABS : (kn_block_in_cluster() + 1) * KN_SLABS / KN_SPLITS;
 }
 
@@ -163,7 +62,7 @@ __device__ __forceinline__ int kn_last_slab() {
 struct kn_tile {
     long long row;
     int column;
-    __device__ __forceinline__ kn_tile(int tile) {
+    KN_DEVICE kn_tile(int tile) {
         const bool columns_first = kn_column_tiles <= kn_row_tiles;
         const int row_tile = columns_first ? tile / kn_column_tiles : tile % kn_row_tiles;
         const int column_tile = columns_first ? tile % kn_column_tiles : tile / kn_row_tiles;
@@ -174,7 +73,7 @@ struct kn_tile {
 };
 
 // One thread: keeps the stages full.
-__device__ __forceinline__ void kn_produce(const kn_tensor_map& map_x, const kn_tensor_map& map_w, unsigned stages,
+KN_DEVICE void kn_produce(const kn_tensor_map& map_x, const kn_tensor_map& map_w, unsigned stages,
                                            kn_barriers barriers) {
     kn_ring ring;
     for (int i = blockIdx.x / kn_cluster; i < kn_tiles; i += gridDim.x / kn_cluster) {
@@ -201,7 +100,7 @@ __device__ __forceinline__ void kn_produce(const kn_tensor_map& map_x, const kn_
 #endif
 #if KN_SHARED_W > 1
             const int part = kn_block_in_cluster() * (KN_BN / KN_SHARED_W);
-            kn_copy_weights_to_all(b + part * 128, map_w, full, channel, tap, tile.column + part);
+            kn_copy_weights_to_all(b + part * 128, map_w, full, channel, tap, tile.column + part, KN_SHARED_W);
 #else
             kn_copy_weights(b, map_w, full, channel, tap, tile.column);
 #endif
@@ -211,7 +110,7 @@ __device__ __forceinline__ void kn_produce(const kn_tensor_map& map_x, const kn_
 }
 
 // The warp has read the stage.
-__device__ __forceinline__ void kn_release(kn_barriers barriers, int stage) {
+KN_DEVICE void kn_release(kn_barriers barriers, int stage) {
 #if KN_SHARED_W > 1
     if (threadIdx.x % 32 < KN_SHARED_W) kn_arrive_there(kn_in_block(barriers.empty(stage), threadIdx.x % 32));
 #else
@@ -220,7 +119,7 @@ __device__ __forceinline__ void kn_release(kn_barriers barriers, int stage) {
 }
 
 // All threads of a group: the sums of a tile.
-__device__ __forceinline__ void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, unsigned stages,
+KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, unsigned stages,
                                             kn_barriers barriers) {
     const unsigned rows = threadIdx.x / 128 * (kn_pieces * 64 * 128);
     const int first = kn_first_slab(), last = kn_last_slab();
@@ -229,33 +128,32 @@ __device__ __forceinline__ void kn_multiply(float (&sums)[kn_pieces][kn_sums], k
     for (int slab = first; slab < last; slab++) {
         const unsigned a = stages + ring.stage * kn_stage_bytes + rows, b = stages + ring.stage * kn_stage_bytes + kn_a_bytes;
         kn_wait(barriers.full(ring.stage), ring.phase);
-        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+        kn_start_products();
 #pragma unroll
         for (int step = 0; step < kn_steps; step++)
 #pragma unroll
             for (int piece = 0; piece < kn_pieces; piece++)
                 kn_wgmma(sums[piece], kn_matrix(a + piece * 64 * 128 + step * 32), kn_matrix(b + step * 32),
                          slab == first && step == 0);
-        asm volatile("wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 1;" ::: "memory");
+        kn_commit_products();
+        kn_wait_products<1>();
         if (slab > first) kn_release(barriers, before);
         before = ring.stage;
         ring.next();
     }
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    kn_wait_products<0>();
 #pragma unroll
-    for (int piece = 0; piece < kn_pieces; piece++)
-#pragma unroll
-        for (int i = 0; i < kn_sums; i++) asm volatile("" : "+f"(sums[piece][i])::"memory");
+    for (int piece = 0; piece < kn_pieces; piece++) kn_arrived(sums[piece]);
     kn_release(barriers, before);
 }
 
 #if KN_SPLITS == 1
 // Rows of KN_CHUNK floats, their groups of four exchanged by the row's number against bank conflicts.
-__device__ __forceinline__ int kn_hand_place(int row, int four) { return row * KN_CHUNK + ((four ^ (row & (KN_CHUNK / 4 - 1) & 7)) << 2); }
+KN_DEVICE int kn_hand_place(int row, int four) { return row * KN_CHUNK + ((four ^ (row & (KN_CHUNK / 4 - 1) & 7)) << 2); }
 
 // Has what the epilogue will read of a warp's 16 rows fetched into L2, a line of 128 bytes or so a call.
 template <class Touch>
-__device__ __forceinline__ void kn_touch_rows(long long row0, int column0, Touch touch) {
+KN_DEVICE void kn_touch_rows(long long row0, int column0, Touch touch) {
     constexpr int line = KN_LANES * 8, width = (KN_BN + line - 1) / line;
     for (int i = threadIdx.x % 32; i < 16 * width; i += 32) {
         const long long row = row0 + i / width;
@@ -266,7 +164,7 @@ __device__ __forceinline__ void kn_touch_rows(long long row0, int column0, Touch
 
 // A warp's 16 rows of one piece, chunk by chunk.
 template <class Store>
-__device__ __forceinline__ void kn_hand_out(float (&sums)[kn_sums], float* hand, long long row0, int column0, Store store) {
+KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, long long row0, int column0, Store store) {
     const int lane = threadIdx.x % 32;
     constexpr int kept = KN_CHUNK / 2;  // sums of a chunk
     constexpr int width = KN_CHUNK / KN_LANES;
@@ -283,7 +181,7 @@ __device__ __forceinline__ void kn_hand_out(float (&sums)[kn_sums], float* hand,
         // The next chunk's sums move up: registers cannot be chosen at run time.
 #pragma unroll
         for (int i = 0; i + kept < kn_sums; i++) sums[i] = sums[i + kept];
-        __syncwarp();
+        kn_sync_warp();
         // Several at once, so that what the epilogue reads is under way together.
 #pragma unroll 4
         for (int i = lane; i < 16 * width; i += 32) {
@@ -303,14 +201,14 @@ __device__ __forceinline__ void kn_hand_out(float (&sums)[kn_sums], float* hand,
 #endif
             store(row, column, product);
         }
-        __syncwarp();
+        kn_sync_warp();
     }
 }
 #else
 constexpr int kn_pitch = KN_BN + 4;
 
 // The blocks of a cluster leave their sums in shared memory, and each adds up and hands out its part of the rows.
-__device__ __forceinline__ void kn_leave(const float (&sums)[kn_pieces][kn_sums], float* tile) {
+KN_DEVICE void kn_leave(const float (&sums)[kn_pieces][kn_sums], float* tile) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int piece = 0; piece < kn_pieces; piece++) {
@@ -325,7 +223,7 @@ __device__ __forceinline__ void kn_leave(const float (&sums)[kn_pieces][kn_sums]
 }
 
 template <class Store>
-__device__ __forceinline__ void kn_add_up(unsigned tile, long long row0, int column0, Store store) {
+KN_DEVICE void kn_add_up(unsigned tile, long long row0, int column0, Store store) {
     constexpr int width = KN_BN / KN_LANES, rows = KN_BM / KN_SPLITS;
     const int first = kn_block_in_cluster() * rows;
     for (int i = threadIdx.x; i < rows * width; i += kn_consumers * 32) {
@@ -340,14 +238,10 @@ __device__ __forceinline__ void kn_add_up(unsigned tile, long long row0, int col
 #if KN_LANES % 4 == 0
 #pragma unroll
             for (int j = 0; j < KN_LANES; j += 4)
-                asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-                             : "=f"(parts[block][j]), "=f"(parts[block][j + 1]), "=f"(parts[block][j + 2]),
-                               "=f"(parts[block][j + 3])
-                             : "r"(from + 4 * j));
+                kn_load_four_there(from + 4 * j, parts[block] + j);
 #else
 #pragma unroll
-            for (int j = 0; j < KN_LANES; j++)
-                asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(parts[block][j]) : "r"(from + 4 * j));
+            for (int j = 0; j < KN_LANES; j++) parts[block][j] = kn_load_there(from + 4 * j);
 #endif
         }
         float product[KN_LANES];
@@ -365,8 +259,8 @@ __device__ __forceinline__ void kn_add_up(unsigned tile, long long row0, int col
 // Calls store(row, column / KN_LANES, product) for each KN_LANES neighbours of y, once; a tile earlier, touch(row,
 // column / KN_LANES) for some of them.
 template <class Touch, class Store>
-__device__ __forceinline__ void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Touch touch, Store store) {
-    extern __shared__ __align__(1024) unsigned char kn_memory[];
+KN_DEVICE void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Touch touch, Store store) {
+    KN_SWIZZLED_SHARED(kn_memory);
     const unsigned stages = kn_shared_address(kn_memory);
     const kn_barriers barriers{stages + KN_STAGES * kn_stage_bytes + kn_consumers * kn_hand_bytes};
     if (threadIdx.x == 0) {
@@ -374,26 +268,26 @@ __device__ __forceinline__ void kn_product(const kn_tensor_map& map_x, const kn_
             kn_init_barrier(barriers.full(stage), 1);
             kn_init_barrier(barriers.empty(stage), kn_consumers * KN_SHARED_W);
         }
-        asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
+        kn_publish_barriers();
     }
     if (kn_cluster > 1)
         kn_sync_cluster();
     else
-        __syncthreads();
+        kn_sync();
 
     const int warp = threadIdx.x / 32;
     if (warp >= kn_consumers) {
 #if KN_MANY_SUMS
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        KN_GIVE_REGISTERS(40);
 #endif
         if (threadIdx.x == kn_consumers * 32) kn_produce(map_x, map_w, stages, barriers);
-        __syncwarp();
+        kn_sync_warp();
 #if KN_SPLITS > 1
         kn_sync_cluster();
 #endif
     } else {
 #if KN_MANY_SUMS
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        KN_TAKE_REGISTERS(232);
 #endif
         kn_ring ring;
         float sums[kn_pieces][kn_sums];
@@ -401,7 +295,7 @@ __device__ __forceinline__ void kn_product(const kn_tensor_map& map_x, const kn_
         const kn_tile tile(blockIdx.x / kn_cluster);
         kn_multiply(sums, ring, stages, barriers);
         // No warp still multiplies from what the sums go into.
-        asm volatile("bar.sync 1, %0;" ::"n"(kn_consumers * 32) : "memory");
+        kn_sync_some(1, kn_consumers * 32);
         kn_leave(sums, reinterpret_cast<float*>(kn_memory));
         kn_sync_cluster();
         kn_add_up(stages, tile.row, tile.column, store);

@@ -12,8 +12,10 @@
 
 #include <fmt/core.h>
 
+#include "codegen/emit.h"
 #include "fibers.h"
 #include "guarded.h"
+#include "hopper.h"
 
 namespace kn::cuda {
 
@@ -24,6 +26,7 @@ struct Shim {  // as in shim.h
     unsigned char* dynamic_shared;
     void (*barrier)(int);
     unsigned long long* slots;
+    const KnHopperCalls* hopper;
 };
 
 std::uint64_t hash_of(const std::string& text) {
@@ -55,8 +58,8 @@ std::string own_text(const std::string& source) {
 }
 
 bool has_barriers(const std::string& text) {
-    for (const char* word : {"kn_sync", "kn_shuffle", "kn_reduce_", "kn_ballot", "__syncthreads",
-                             "KN_SHARED", "KN_DYNAMIC_SHARED"})
+    for (const char* word : {"kn_sync", "kn_shuffle", "kn_reduce_", "kn_ballot", "KN_SHARED",
+                             "KN_DYNAMIC_SHARED"})
         if (text.find(word) != std::string::npos) return true;
     return false;
 }
@@ -68,18 +71,22 @@ class HostKernels {
   public:
     explicit HostKernels(const Plan& plan) {
         if (plan.kernels.empty()) return;
-        std::string source = "#include \"shim.h\"\n";
-        std::string entries;
+        // The prelude's guard of intrinsics is the shim's.
+        std::string source = "#include \"shim.h\"\n" + kernel_prelude();
         for (const PlanKernel& kernel : plan.kernels) {
-            // The prelude guards itself; the intrinsics' guard is the shim's.
-            source += source.size() < 100 ? kernel.source : own_text(kernel.source);
-            const char* how = has_barriers(own_text(kernel.source)) ? "call" : "loop";
-            entries += fmt::format(
+            const std::string text = own_text(kernel.source);
+            const char* how = has_barriers(text) ? "call" : "loop";
+            const std::string run = fmt::format(
                 "extern \"C\" void run_{0}(const unsigned long long* a) {{ kn_shim_{1}({0}, a); }}\n",
                 kernel.entry, how);
+            // Kernels of one target share what helpers they have; others bring constants of their own.
+            source += kernel.arch.empty()
+                          ? text + run
+                          : fmt::format("namespace own_{} {{\n{}{}}}\n", kernel.entry, text, run);
         }
-        source += "\n" + entries;
-        static const std::string shim = read_file(shim_folder() + "/shim.h");
+        static const std::string shim = read_file(shim_folder() + "/shim.h") +
+                                        read_file(shim_folder() + "/hopper_shim.h") +
+                                        read_file(shim_folder() + "/hopper_calls.h");
         const std::string base = fmt::format("{}/{:016x}", folder(), hash_of(source + shim));
         const std::string object = base + ".so";
         if (access(object.c_str(), R_OK) != 0) build(source, base, object);
@@ -97,8 +104,6 @@ class HostKernels {
                 const std::vector<unsigned long long>& arguments) {
         const auto entry =
             reinterpret_cast<Entry>(dlsym(library_, ("run_" + kernel.entry).c_str()));
-        std::vector<unsigned long long> slots(2048);
-        std::vector<unsigned char> shared(work.shared_bytes + 16, 0xcd);
         const Dim3 sizes[] = {work.grid, work.block};
         unsigned* const to[] = {shim_->grid_dim, shim_->block_dim};
         for (int i = 0; i < 2; ++i) {
@@ -106,26 +111,33 @@ class HostKernels {
             to[i][1] = sizes[i].y;
             to[i][2] = sizes[i].z;
         }
-        shim_->slots = slots.data();
-        const auto address = reinterpret_cast<std::uintptr_t>(shared.data());
-        shim_->dynamic_shared = shared.data() + (16 - address % 16) % 16;
-        shim_->barrier = Fibers::barrier;
         if (!has_barriers(own_text(kernel.source))) return entry(arguments.data());
-        const int threads = static_cast<int>(work.block.x * work.block.y * work.block.z);
+        const auto threads = static_cast<int>(work.block.x * work.block.y * work.block.z);
+        const auto together = static_cast<int>(work.cluster.x);
+        Hopper hopper(together, threads, work.shared_bytes);
+        std::vector<unsigned long long> slots(static_cast<std::size_t>(threads * together));
+        shim_->hopper = &Hopper::calls;
+        shim_->barrier = Fibers::barrier;
         const std::uint64_t blocks = std::uint64_t{work.grid.x} * work.grid.y * work.grid.z;
-        for (std::uint64_t block = 0; block < blocks; ++block) {
-            shim_->block[0] = static_cast<unsigned>(block % work.grid.x);
-            shim_->block[1] = static_cast<unsigned>(block / work.grid.x % work.grid.y);
-            shim_->block[2] = static_cast<unsigned>(block / work.grid.x / work.grid.y);
+        for (std::uint64_t first = 0; first < blocks; first += work.cluster.x) {
+            hopper.start();
             Fibers::run(
-                threads,
+                together, threads,
                 [&](int i) {
-                    const auto t = static_cast<unsigned>(i);
+                    const auto t = static_cast<unsigned>(i % threads);
                     shim_->thread[0] = t % work.block.x;
                     shim_->thread[1] = t / work.block.x % work.block.y;
                     shim_->thread[2] = t / work.block.x / work.block.y;
+                    const int in_cluster = i / threads;
+                    const auto block = first + static_cast<std::uint64_t>(in_cluster);
+                    shim_->block[0] = static_cast<unsigned>(block % work.grid.x);
+                    shim_->block[1] = static_cast<unsigned>(block / work.grid.x % work.grid.y);
+                    shim_->block[2] = static_cast<unsigned>(block / work.grid.x / work.grid.y);
+                    shim_->slots = slots.data() + in_cluster * threads;
+                    shim_->dynamic_shared =
+                        reinterpret_cast<unsigned char*>(hopper.shared(in_cluster));
                 },
-                [&](int) { entry(arguments.data()); });
+                [&](int) { entry(arguments.data()); }, [&] { return hopper.go_on(); });
         }
     }
 
@@ -135,7 +147,7 @@ class HostKernels {
         const std::string own = fmt::format("{}.{}", base, getpid());
         std::ofstream(own + ".cpp") << source;
         const std::string command =
-            fmt::format("g++ -std=c++17 -O1 -w -shared -fPIC -ffp-contract=off -I'{0}' '{1}.cpp' "
+            fmt::format("g++ -std=c++17 -O1 -w -shared -fPIC -fvisibility-inlines-hidden -ffp-contract=off -I'{0}' '{1}.cpp' "
                         "-o '{1}.so' 2> '{1}.log'",
                         shim_folder(), own);
         if (std::system(command.c_str()) != 0)
@@ -252,6 +264,11 @@ std::vector<Tensor> run_plan_on_host(
                 arguments.push_back(reinterpret_cast<std::uintptr_t>(address));
             for (const std::int64_t scalar : work->scalars)
                 arguments.push_back(static_cast<unsigned long long>(scalar));
+            std::vector<HostMap> maps;
+            for (const OperandMap& map : work->maps)
+                maps.push_back({map.layout, operands.at(map.operand)});
+            for (const HostMap& map : maps)
+                arguments.push_back(reinterpret_cast<std::uintptr_t>(&map));
             const PlanKernel& kernel = plan.kernels.at(work->kernel);
             if (!stays_inside([&] { kernels.launch(kernel, *work, arguments); }))
                 throw kn::Error(fmt::format("step {} touches memory outside of its buffers:\n{}", i,

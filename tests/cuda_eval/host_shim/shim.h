@@ -7,6 +7,7 @@ struct KnShim {
     unsigned char* dynamic_shared;
     void (*barrier)(int whole_block);     // gives way until all threads of the warp or block arrive
     unsigned long long* slots;            // one a thread
+    const struct KnHopperCalls* hopper;
 };
 extern "C" {
 KnShim kn_shim;
@@ -28,7 +29,7 @@ struct KnIndex {
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
-#define KN_DEVICE static inline
+#define KN_DEVICE inline
 #define KN_KERNEL static void
 #define KN_SHARED static
 #define KN_DYNAMIC_SHARED(name) unsigned char* const name = kn_shim.dynamic_shared
@@ -167,6 +168,8 @@ static inline T kn_atomic_cas(T* p, T expected, T x) {
     if (old == expected) *p = x;
     return old;
 }
+
+#include "hopper_shim.h"
 
 // A kernel called with its parameters as 8-byte numbers.
 template <class T>

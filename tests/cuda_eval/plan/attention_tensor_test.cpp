@@ -13,6 +13,7 @@
 #include <kn/testing/compare.h>
 
 #include "codegen/emit.h"
+#include "cuda_eval/host_shim/host_shim.h"
 #include "cuda_eval/plan/support.h"
 #include "executor/kernels.h"
 
@@ -93,14 +94,14 @@ TEST_P(TensorAttentionForms, Compile) {
     compile_kernels(made.kernels, {.arch = "sm_90", .prelude = kernel_prelude()});
 }
 
-void expect_close(const Graph& graph, const std::vector<Tensor>& inputs,
-                  const PlanOptions& options) {
-    if (device_count() == 0) GTEST_SKIP() << why_unavailable();
+void expect_close(const Graph& graph, const std::vector<Tensor>& inputs, bool on_host = false) {
+    if (!on_host && device_count() == 0) GTEST_SKIP() << why_unavailable();
     const auto exact = cpu::run(to_precision(graph, DType::F64), inputs);
-    const auto made =
-        std::make_shared<const Plan>(cuda::plan(graph, Device(0).properties(), options));
+    const auto made = std::make_shared<const Plan>(
+        cuda::plan(graph, on_host ? h200() : Device(0).properties(), ours()));
     ASSERT_NE(own_step(*made), nullptr) << made->to_string();
-    const auto got = Executor(made, Device(0)).run(inputs);
+    const auto got =
+        on_host ? run_plan_on_host(*made, inputs) : Executor(made, Device(0)).run(inputs);
     for (std::size_t i = 0; i < got.size(); i++) {
         // The weights' rounding averages out over keys, that of the result does not.
         const double of_peak = got[i].dtype() == DType::BF16 ? 6e-3 : 1e-3;
@@ -112,10 +113,29 @@ void expect_close(const Graph& graph, const std::vector<Tensor>& inputs,
 
 TEST_P(TensorAttentionForms, GpuAsInDouble) {
     const Graph graph = graph_of(GetParam());
-    expect_close(graph, random_inputs(graph), ours());
+    expect_close(graph, random_inputs(graph));
 }
 
 INSTANTIATE_TEST_SUITE_P(, TensorAttentionForms, ::testing::ValuesIn(forms),
+                         [](const auto& form) { return form.param.name; });
+
+/// What the host does in a second.
+std::vector<Form> small_forms() {
+    std::vector<Form> small;
+    for (const Form& f : forms)
+        if (f.batch * f.heads * f.queries * f.keys * (f.width + f.value_width) < 60'000'000)
+            small.push_back(f);
+    return small;
+}
+
+class TensorAttentionOnHost : public TensorAttentionForms {};
+
+TEST_P(TensorAttentionOnHost, AsInDouble) {
+    const Graph graph = graph_of(GetParam());
+    expect_close(graph, random_inputs(graph), true);
+}
+
+INSTANTIATE_TEST_SUITE_P(, TensorAttentionOnHost, ::testing::ValuesIn(small_forms()),
                          [](const auto& form) { return form.param.name; });
 
 /// Heads out of one packed product, and joined again: views, so that the step is alone with it.
@@ -140,7 +160,7 @@ TEST(TensorAttention, PackedHeadsAreOneStep) {
 TEST(TensorAttention, GpuPackedHeads) {
     for (const DType dtype : {DType::F16, DType::BF16}) {
         const Graph graph = packed(dtype);
-        expect_close(graph, random_inputs(graph), ours());
+        expect_close(graph, random_inputs(graph));
     }
 }
 

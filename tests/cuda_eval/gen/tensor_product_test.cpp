@@ -1,0 +1,120 @@
+// Products and convolutions for Hopper's tensor cores, on the host: tiles, clusters, windows.
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include <kn/graph/precision.h>
+
+#include "check.h"
+#include "lower/product_tiles.h"
+
+namespace kn::test {
+
+namespace {
+
+using cuda::ProductTiles;
+
+Var weight(Graph& graph, const Ints& shape) {
+    Random random(7);
+    return graph.constant(random_tensor(DType::F32, shape, random));
+}
+
+struct Bound {
+    Precision precision;
+    double of_peak;  ///< float32: some roundings; others: those of the inputs' type, summed over k
+};
+constexpr Bound bounds[] = {{Precision::F32, 1e-6},
+                            {Precision::TF32, 2e-3},
+                            {Precision::F16, 3e-3},
+                            {Precision::BF16, 2e-2}};
+
+/// One step of ours, cut up as told where it is no exact float32, against the CPU in double.
+void expect_right(const Graph& graph, const ProductTiles& tiles, const Bound& bound) {
+    SCOPED_TRACE(name_of(bound.precision) + " in " + to_string(tiles));
+    cuda::forced_tiles() = tiles;
+    const cuda::Plan plan = cuda::plan(graph, h200(), {.precision = bound.precision});
+    cuda::forced_tiles().reset();
+    ASSERT_EQ(std::ranges::count_if(
+                  plan.steps, [](const auto& step) { return step.name.starts_with("tensor_"); }),
+              1)
+        << plan.to_string();
+    const std::vector<Tensor> inputs = random_inputs(graph);
+    const auto exact = cpu::run(to_precision(graph, DType::F64), inputs);
+    const auto got = cuda::run_plan_on_host(plan, inputs);
+    const auto difference = testing::compare(got.at(0), exact.at(0).cast(DType::F32),
+                                             {.rtol = 0, .atol_of_peak = bound.of_peak});
+    EXPECT_TRUE(difference.equal) << difference.message << "\n" << plan.to_string();
+}
+
+// Nothing divides anything.
+Graph windows() {
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({3, 96, 11, 9}));
+    const Var y = conv(x, weight(graph, {136, 96, 3, 2}), weight(graph, {136}),
+                       {.strides = {2, 1}, .dilations = {1, 2}, .pads = {1, 2, 0, 1}});
+    graph.output("y", silu(y));
+    return graph;
+}
+
+Graph layer(std::int64_t rows = 203) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({rows, 168}));
+    const Var y = matmul(x, weight(graph, {168, 140})) + weight(graph, {140});
+    graph.output("y", gelu(y));
+    return graph;
+}
+
+Graph residual() {
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({2, 64, 9, 8}));
+    graph.output("y", relu(conv(x, weight(graph, {64, 64, 1, 1}), weight(graph, {64}), {}) + x));
+    return graph;
+}
+
+class TensorProducts : public ::testing::TestWithParam<ProductTiles> {};
+
+TEST_P(TensorProducts, WindowsWithPaddingStrideAndDilation) {
+    for (const Bound& bound : bounds)
+        if (bound.precision != Precision::F32) expect_right(windows(), GetParam(), bound);
+}
+
+TEST_P(TensorProducts, RowsThatDoNotFillATile) {
+    if (GetParam().splits > 2) GTEST_SKIP() << "there are fewer slabs of k";
+    expect_right(layer(), GetParam(), bounds[2]);
+}
+
+TEST_P(TensorProducts, Residual) {
+    if (GetParam().splits > 1) GTEST_SKIP() << "there are fewer slabs of k";
+    expect_right(residual(), GetParam(), bounds[2]);
+}
+
+// Each once: groups, pieces of a group, sums that need more registers, stages, clusters that share
+// w or k, columns handed out at once.
+INSTANTIATE_TEST_SUITE_P(
+    , TensorProducts,
+    ::testing::Values(
+        ProductTiles{.rows = 64, .columns = 32, .groups = 1, .stages = 2, .blocks = 4},
+        ProductTiles{.rows = 128, .columns = 64, .stages = 3},
+        ProductTiles{.rows = 256, .columns = 128, .stages = 3, .blocks = 1, .chunk = 64},
+        ProductTiles{.rows = 128, .columns = 192, .stages = 2, .blocks = 1, .chunk = 16},
+        ProductTiles{.rows = 64, .columns = 80, .groups = 1, .stages = 4, .share_w = 2, .chunk = 16},
+        ProductTiles{.rows = 128, .columns = 96, .stages = 3, .blocks = 1, .share_w = 4},
+        ProductTiles{.rows = 64, .columns = 64, .groups = 1, .stages = 2, .blocks = 1, .splits = 2},
+        ProductTiles{.rows = 128, .columns = 48, .stages = 3, .blocks = 1, .splits = 4}),
+    [](const auto& test) {
+        const ProductTiles& tiles = test.param;
+        return fmt::format("{}x{}{}{}", tiles.rows, tiles.columns,
+                           tiles.share_w > 1 ? fmt::format("In{}s", tiles.share_w) : "",
+                           tiles.splits > 1 ? fmt::format("KIn{}", tiles.splits) : "");
+    });
+
+TEST(SplitProducts, AsExactAsFloat32) {
+    expect_right(windows(), {}, bounds[0]);
+    expect_right(layer(), {}, bounds[0]);
+    expect_right(layer(1300), {}, bounds[0]);
+    expect_right(residual(), {}, bounds[0]);
+}
+
+}  // namespace
+
+}  // namespace kn::test
