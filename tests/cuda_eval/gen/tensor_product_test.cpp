@@ -8,6 +8,12 @@
 #include "check.h"
 #include "lower/product_tiles.h"
 
+namespace kn::cuda {
+
+void PrintTo(const ProductTiles& tiles, std::ostream* out) { *out << to_string(tiles); }
+
+}  // namespace kn::cuda
+
 namespace kn::test {
 
 namespace {

@@ -48,6 +48,7 @@ const Form forms[] = {
     {"OneHeadOfKeys", 2, 6, 1, 131, 259, 72, 72},
     {"Odd", 3, 5, 5, 77, 63, 24, 24},
     {"OneQuery", 2, 4, 4, 1, 65, 64, 64},
+    {"MoreTilesThanStages", 1, 2, 1, 100, 2000, 40, 40},
     {"OneKey", 2, 4, 4, 70, 1, 8, 8},
     {"ValuesNarrower", 1, 3, 3, 150, 90, 96, 56},
     {"ValuesWider", 1, 3, 3, 150, 90, 56, 96},
