@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 
@@ -65,6 +66,30 @@ def other_exports(folder):
         images[name] = np.load(folder / f"dump{name}/image.npy")
         expect(difference(images[name], images[""]) <= TOLERANCE, f"{name}: the picture differs")
     wrong_size(folder, folder / "models/fixed", "--width", 160)
+
+
+def exports_of_optimum(folder):
+    """make_exports.py says what they are."""
+    with tarfile.open(DATA.parent / "stable_diffusion/exports.tar.xz") as archive:
+        archive.extractall(folder)
+    for model in sorted(path for path in folder.iterdir() if path.is_dir()):
+        case = json.loads((model / "expected/case.json").read_text())
+        args = ["--model", model, "--noise", model / "expected/initial_noise.npy", "--dump", folder / f"{model.name}_dump"]
+        for key in ("prompt", "negative", "steps", "guidance"):
+            args += [f"--{key}", case[key]] if key in case else []
+        done = draw(folder, *args)
+        expect(done.returncode == 0, f"{model.name}: {done.stderr}")
+        if done.returncode != 0:
+            continue
+        drawn = folder / f"{model.name}_dump"
+        if "half" in case:
+            got = float(np.abs(np.load(drawn / "image.npy") - np.load(model / "expected/image.npy")).mean() / 2)
+            expect(got <= 1.5 / 255, f"{model.name}: the picture differs by a mean of {got * 255:.2f} / 255")
+            continue
+        for file in sorted((model / "expected").glob("*.npy")):
+            if file.name != "initial_noise.npy":
+                got = difference(np.load(drawn / file.name), np.load(file))
+                expect(got <= TOLERANCE, f"{model.name}/{file.name}: {got:.2e} of the peak")
 
 
 def wrong_size(folder, model, *args):
@@ -179,7 +204,7 @@ def interrupted(folder):
 
 
 def main():
-    for part in (recorded_pictures, other_exports, files_and_seeds, started_elsewhere, bad_input, full_disk, interrupted):
+    for part in (recorded_pictures, exports_of_optimum, other_exports, files_and_seeds, started_elsewhere, bad_input, full_disk, interrupted):
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             part(pathlib.Path(folder))
