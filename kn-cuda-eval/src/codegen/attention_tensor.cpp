@@ -138,7 +138,8 @@ double TensorAttention::cost(int sm_count) const {
 }
 
 std::string tensor_attention_helpers(const TensorAttention& a) {
-    std::string text = "\n" + std::string(kernel_text("hopper"));
+    std::string text = "\n";
+    text += kernel_text("hopper");
     const auto define = [&](const char* name, std::int64_t value) {
         text += fmt::format("#define {} {}\n", name, value);
     };

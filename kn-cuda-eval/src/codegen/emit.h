@@ -234,18 +234,19 @@ struct KernelDraft {
     Dim3 grid, block;
     Dim3 cluster = {};
     std::size_t shared_bytes = 0;
-    std::string helpers = {};  ///< text before the kernel, guarded against repetition
+    std::string helpers = {};  ///< text before the kernel, of its own
     std::vector<std::string> flags = {};
     int blocks_per_sm = 0;  ///< that the registers have to suffice for; 0: as it comes
     std::string arch = {};  ///< PlanKernel::arch
 };
 /// The source is whole (kernel_prelude() in front), yet sources of several kernels may follow each
-/// other in one program: the prelude guards itself, and entry points are told apart by their hash.
+/// other in one program: the prelude guards itself, what is behind it stands in a namespace for each
+/// kernel, and entry points are told apart by their hash.
 void add_kernel_step(Placement& placement, const Group& group, const KernelDraft& draft);
 
 /// The text that precedes every kernel: types, conversions, the scalar helpers (kn_add, kn_gelu,
 /// ...), warp reductions; from kernels/*.cu, embedded. Intrinsics and PTX occur only in
-/// kernels/intrinsics.cu, which the host test shim replaces.
+/// kernels/{intrinsics,hopper}.cu, which the host test shim replaces.
 const std::string& kernel_prelude();
 
 }  // namespace kn::cuda

@@ -47,7 +47,8 @@ std::optional<std::string> SplitProduct::why_not() const {
 }
 
 std::string split_product_helpers(const SplitProduct& product) {
-    std::string text = "\n" + std::string(kernel_text("hopper"));
+    std::string text = "\n";
+    text += kernel_text("hopper");
     const auto define = [&](const char* name, std::int64_t value) {
         text += fmt::format("#define {} {}\n", name, value);
     };

@@ -102,7 +102,8 @@ std::optional<std::string> TensorProduct::why_not() const {
 }
 
 std::string tensor_product_helpers(const TensorProduct& product) {
-    std::string text = "\n" + std::string(kernel_text("hopper"));
+    std::string text = "\n";
+    text += kernel_text("hopper");
     const auto define = [&](const char* name, std::int64_t value) {
         text += fmt::format("#define {} {}\n", name, value);
     };

@@ -2,8 +2,7 @@
 // what surrounds the tensor cores' products. The host test shim has a text of its own in place of this one.
 //
 // Shared memory is named by 32-bit addresses, as the instructions want them.
-#ifndef KN_HOPPER
-#define KN_HOPPER
+#ifndef KN_SHIM_HOPPER
 
 /// Dynamic shared memory of kernels that the tensor cores read: rows swizzled by eights of 128 bytes.
 #define KN_SWIZZLED_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]

@@ -1,8 +1,5 @@
 // What is known of a part of a row, and how parts are put together: each loses no more than going
 // over the row once for each statistic would.
-#ifndef KN_ROW_PARTS
-#define KN_ROW_PARTS
-
 #ifdef __CUDA_ARCH__
 #define KN_UNROLL_SOME _Pragma("unroll 4")
 #else
@@ -80,5 +77,3 @@ KN_DEVICE I kn_steps(I rest, I stride, I most) {
     const I steps = rest > 0 ? (rest + stride - 1) / stride : 0;
     return steps < most ? steps : most;
 }
-
-#endif  // KN_ROW_PARTS

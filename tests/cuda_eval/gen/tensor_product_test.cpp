@@ -20,11 +20,6 @@ namespace {
 
 using cuda::ProductTiles;
 
-Var weight(Graph& graph, const Ints& shape) {
-    Random random(7);
-    return graph.constant(random_tensor(DType::F32, shape, random));
-}
-
 struct Bound {
     Precision precision;
     double of_peak;  ///< float32: some roundings; others: those of the inputs' type, summed over k

@@ -1,6 +1,6 @@
 // What stands in for src/kernels/hopper.cu in the host's kernels. Dynamic shared memory lies below
 // 2^32, so that addresses are what they are on the device: 32 bits.
-#define KN_HOPPER
+#define KN_SHIM_HOPPER
 #include "hopper_calls.h"
 
 #define KN_SWIZZLED_SHARED(name) unsigned char* const name = kn_shim.dynamic_shared

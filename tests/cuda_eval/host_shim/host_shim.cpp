@@ -79,10 +79,8 @@ class HostKernels {
             const std::string run = fmt::format(
                 "extern \"C\" void run_{0}(const unsigned long long* a) {{ kn_shim_{1}({0}, a); }}\n",
                 kernel.entry, how);
-            // Kernels of one target share what helpers they have; others bring constants of their own.
-            source += kernel.arch.empty()
-                          ? text + run
-                          : fmt::format("namespace own_{} {{\n{}{}}}\n", kernel.entry, text, run);
+            // As in a program for the device.
+            source += fmt::format("namespace in_{} {{\n{}{}}}\n", kernel.entry, text, run);
         }
         static const std::string shim = read_file(shim_folder() + "/shim.h") +
                                         read_file(shim_folder() + "/hopper_shim.h") +

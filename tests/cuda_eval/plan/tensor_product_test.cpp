@@ -18,12 +18,7 @@
 namespace kn::cuda {
 namespace {
 
-using test::h200;
-
-Var weight(Graph& graph, const Ints& shape) {
-    Random random(7);
-    return graph.constant(random_tensor(DType::F32, shape, random));
-}
+using test::h200, test::weight;
 
 /// The only step that is our product, if there is one; all kernels compile.
 const Step* product_step(const Plan& plan) {
