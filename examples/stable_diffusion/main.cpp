@@ -90,6 +90,24 @@ const char* name_of(diffusion::Method method) {
             return "Euler";
         case diffusion::Method::EulerAncestral:
             return "Euler a";
+        case diffusion::Method::Ddpm:
+            return "DDPM";
+        case diffusion::Method::Heun:
+            return "Heun";
+        case diffusion::Method::Lms:
+            return "LMS";
+        case diffusion::Method::Kdpm2:
+            return "KDPM2";
+        case diffusion::Method::Kdpm2Ancestral:
+            return "KDPM2 a";
+        case diffusion::Method::DpmSingle:
+            return "DPM-Solver singlestep";
+        case diffusion::Method::Deis:
+            return "DEIS";
+        case diffusion::Method::UniPc:
+            return "UniPC";
+        case diffusion::Method::Tcd:
+            return "TCD";
         case diffusion::Method::DpmSolver:
             return "DPM-Solver";
         case diffusion::Method::Lcm:
@@ -101,6 +119,7 @@ const char* name_of(diffusion::Method method) {
 std::string scheduler_text(const diffusion::Config& config) {
     std::string out = name_of(config.method);
     if (config.method == diffusion::Method::DpmSolver) out = config.algorithm_type;
+    if (config.method == diffusion::Method::DpmSingle) out = config.algorithm_type + " singlestep";
     if (config.karras_sigmas) out += " karras";
     return out;
 }

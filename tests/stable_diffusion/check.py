@@ -142,7 +142,7 @@ def broken_models(folder):
     yield model("wrong_unet", lambda m: shutil.copy(m / "vae_decoder/model.onnx", m / "unet/model.onnx")), 1, "is no UNet"
     yield model("bad_config", lambda m: (m / "unet/config.json").write_text("[1]")), 1, "unet/config.json"
     yield model("cut_unet", lambda m: os.truncate(m / "unet/model.onnx", 100000)), 1, "unet/model.onnx"
-    yield model("heun", lambda m: (m / "scheduler/scheduler_config.json").write_text('{"_class_name": "HeunDiscreteScheduler"}')), 1, "HeunDiscreteScheduler"
+    yield model("edm", lambda m: (m / "scheduler/scheduler_config.json").write_text('{"_class_name": "EDMEulerScheduler"}')), 1, "EDMEulerScheduler"
 
 
 def bad_input(folder):

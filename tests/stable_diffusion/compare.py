@@ -47,6 +47,13 @@ CASES = {
                                                             solver_order=2, lambda_min_clipped=float("-inf"))),
     "pndm_noise": dict(prompts=[RED, TWO], steps=5, noise=True, seed=31, guidance=1.5, negative="a star"),
     "runge_kutta": dict(prompts=[RED], steps=4, seed=12, config=dict(skip_prk_steps=False)),
+    "unipc": dict(prompts=[RED], scheduler="unipc", steps=8, seed=21, guidance=4.0),
+    "heun": dict(prompts=[TWO], scheduler="heun", steps=5, seed=22),
+    "img2img_heun": dict(prompts=[RED], scheduler="heun", steps=6, seed=23, strength=0.5, init="pndm"),
+    "single": dict(prompts=[RED, TWO], scheduler="dpm++-single", steps=7, seed=24),
+    "img2img_deis": dict(prompts=[TWO], scheduler="deis", steps=8, seed=25, strength=0.7, init="ddim"),
+    "lms": dict(prompts=[RED], scheduler="lms", steps=6, seed=26),
+    "ddpm": dict(prompts=[RED], scheduler="ddpm", steps=6, seed=27, count=2),
     "guided_lcm": dict(model="guided", prompts=[RED, TWO], scheduler="lcm", steps=4, seed=2, guidance=8.5),
     "xl": dict(model="xl", prompts=[RED, TWO], scheduler="euler", steps=5, seed=14, guidance=3.0, width=160),
     "xl_negative": dict(model="xl", prompts=[RED], scheduler="ddim", steps=4, seed=15, guidance=2.5, negative="", count=2),
@@ -102,7 +109,7 @@ class Reference:
         config = json.loads((self.model / "scheduler/scheduler_config.json").read_text()) | case.get("config", {})
         name = case.get("scheduler")
         class_name, options = CLASSES[name] if name else (config["_class_name"], {})
-        if class_name == "DDIMScheduler":
+        if class_name in ("DDIMScheduler", "DDPMScheduler"):
             options = dict(clip_sample=config.get("clip_sample", False))
         return getattr(diffusers, class_name).from_config(config, **options)
 

@@ -43,11 +43,11 @@ std::vector<float> output_of(const kn::Graph& unet, std::vector<float> x, double
         x.resize(2 * size);
         std::copy_n(x.begin(), size, x.begin() + static_cast<std::ptrdiff_t>(size));
     }
-    const auto y = kn::cpu::run(
-        unet, {kn::Tensor::from_span<float>(full, x).cast(kn::DType::F16),
-               kn::Tensor::from_span<std::int64_t>(
-                   {1}, std::vector<std::int64_t>{static_cast<std::int64_t>(timestep)}),
-               text});
+    const auto y = kn::cpu::run(unet, {kn::Tensor::from_span<float>(full, x).cast(kn::DType::F16),
+                                       kn::Tensor::from_span<std::int64_t>(
+                                           {1}, std::vector<std::int64_t>{static_cast<std::int64_t>(
+                                                    static_cast<float>(timestep))}),
+                                       text});
     const auto e = y[0].data<float>();
     std::vector<float> out(e.begin(), e.begin() + static_cast<std::ptrdiff_t>(size));
     for (std::size_t i = 0; guided && i < size; i++)
@@ -124,6 +124,8 @@ constexpr const char* sd1 =
     R"({"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "skip_prk_steps": true, "steps_offset": 1})";
 constexpr const char* clipped = R"({"clip_sample": true, "clip_sample_range": 0.5})";
 constexpr const char* runge_kutta = R"({"prediction_type": "v_prediction"})";
+constexpr const char* single = R"({"solver_order": 3, "algorithm_type": "sde-dpmsolver++"})";
+constexpr const char* order_3 = R"({"solver_order": 3})";
 constexpr const char* third = R"({"solver_order": 3, "algorithm_type": "sde-dpmsolver++"})";
 
 INSTANTIATE_TEST_SUITE_P(
@@ -132,7 +134,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{sd1, "ddim", 4, true}, Case{clipped, "ddim", 4, false},
                     Case{sd1, "euler", 5, true}, Case{sd1, "euler-a", 5, false},
                     Case{sd1, "dpm++", 6, true}, Case{third, "dpm++", 7, true},
-                    Case{sd1, "lcm", 4, true}));
+                    Case{sd1, "lcm", 4, true}, Case{clipped, "heun", 4, true},
+                    Case{sd1, "lms", 6, true}, Case{sd1, "kdpm2", 4, false},
+                    Case{sd1, "kdpm2-a", 4, true}, Case{clipped, "ddpm", 5, true},
+                    Case{single, "dpm++-single", 7, true}, Case{order_3, "deis", 7, false},
+                    Case{order_3, "unipc", 7, true}, Case{sd1, "tcd", 4, true}));
 
 #if __has_include(<kn/cuda_eval/plan.h>)
 // The tiny UNet's whole step has a plan for a GPU that need not be there; halves stay within the

@@ -17,29 +17,45 @@ using Json = nlohmann::json;
 struct MethodName {
     Method method;
     const char* class_name;
+    std::string_view name;
 };
 constexpr MethodName classes[] = {
-    {Method::Pndm, "PNDMScheduler"},
-    {Method::Ddim, "DDIMScheduler"},
-    {Method::Euler, "EulerDiscreteScheduler"},
-    {Method::EulerAncestral, "EulerAncestralDiscreteScheduler"},
-    {Method::DpmSolver, "DPMSolverMultistepScheduler"},
-    {Method::Lcm, "LCMScheduler"},
+    {Method::Pndm, "PNDMScheduler", "pndm"},
+    {Method::Ddim, "DDIMScheduler", "ddim"},
+    {Method::Ddpm, "DDPMScheduler", "ddpm"},
+    {Method::Euler, "EulerDiscreteScheduler", "euler"},
+    {Method::EulerAncestral, "EulerAncestralDiscreteScheduler", "euler-a"},
+    {Method::Heun, "HeunDiscreteScheduler", "heun"},
+    {Method::Lms, "LMSDiscreteScheduler", "lms"},
+    {Method::Kdpm2, "KDPM2DiscreteScheduler", "kdpm2"},
+    {Method::Kdpm2Ancestral, "KDPM2AncestralDiscreteScheduler", "kdpm2-a"},
+    {Method::DpmSolver, "DPMSolverMultistepScheduler", "dpm++"},
+    {Method::DpmSolver, "DPMSolverMultistepScheduler", "dpm++-karras"},
+    {Method::DpmSingle, "DPMSolverSinglestepScheduler", "dpm++-single"},
+    {Method::Deis, "DEISMultistepScheduler", "deis"},
+    {Method::UniPc, "UniPCMultistepScheduler", "unipc"},
+    {Method::Lcm, "LCMScheduler", "lcm"},
+    {Method::Tcd, "TCDScheduler", "tcd"},
 };
 
-constexpr std::array<std::string_view, 7> names = {"pndm",  "ddim",         "euler", "euler-a",
-                                                   "dpm++", "dpm++-karras", "lcm"};
+constexpr auto names = [] {
+    std::array<std::string_view, std::size(classes)> out;
+    for (std::size_t i = 0; i < out.size(); i++) out[i] = classes[i].name;
+    return out;
+}();
 
 Method method_of(const std::string& name) {
-    if (name == "pndm") return Method::Pndm;
-    if (name == "ddim") return Method::Ddim;
-    if (name == "euler") return Method::Euler;
-    if (name == "euler-a") return Method::EulerAncestral;
-    if (name == "dpm++" || name == "dpm++-karras") return Method::DpmSolver;
-    if (name == "lcm") return Method::Lcm;
-    throw std::runtime_error(
-        "there is no scheduler '" + name +
-        "': pndm, ddim, euler, euler-a, dpm++, dpm++-karras and lcm are known");
+    std::string known;
+    for (const MethodName& entry : classes) {
+        if (entry.name == name) return entry.method;
+        known += (known.empty() ? "" : ", ") + std::string(entry.name);
+    }
+    throw std::runtime_error("there is no scheduler '" + name + "': " + known + " are known");
+}
+
+bool is_solver(Method method) {
+    return method == Method::DpmSolver || method == Method::DpmSingle || method == Method::Deis ||
+           method == Method::UniPc;
 }
 
 // Python writes bare infinities and NaN, which JSON lacks: they become strings.
@@ -116,6 +132,15 @@ class Reader {
             if (value == option) return;
         fail(std::string(key) + " '" + value + "' is not supported");
     }
+    void read(const char* key, std::vector<int>& value) const {
+        if (!has(key)) return;
+        if (!json_[key].is_array()) fail(std::string(key) + " must be a list of whole numbers");
+        for (const Json& entry : json_[key]) {
+            if (!entry.is_number_integer())
+                fail(std::string(key) + " must be a list of whole numbers");
+            value.push_back(entry.get<int>());
+        }
+    }
     void refuse(const char* key) const {
         bool set = false;
         read(key, set);
@@ -130,16 +155,39 @@ class Reader {
 void set_class_defaults(Config& config) {
     switch (config.method) {
         case Method::Pndm:
+        case Method::Ddpm:
             break;
         case Method::Ddim:
             config.set_alpha_to_one = true;
             break;
+        case Method::Heun:
+        case Method::Kdpm2:
+        case Method::Kdpm2Ancestral:
+            config.beta_start = 0.00085;
+            config.beta_end = 0.012;
+            config.timestep_spacing = "linspace";
+            break;
         case Method::Euler:
         case Method::EulerAncestral:
+        case Method::Lms:
         case Method::DpmSolver:
             config.timestep_spacing = "linspace";
             break;
+        case Method::DpmSingle:
+            config.timestep_spacing = "linspace";
+            config.lower_order_final = false;
+            break;
+        case Method::Deis:
+            config.timestep_spacing = "linspace";
+            config.algorithm_type = "deis";
+            config.solver_type = "logrho";
+            break;
+        case Method::UniPc:
+            config.timestep_spacing = "linspace";
+            config.solver_type = "bh2";
+            break;
         case Method::Lcm:
+        case Method::Tcd:
             config.beta_start = 0.00085;
             config.beta_end = 0.012;
             config.beta_schedule = "scaled_linear";
@@ -149,19 +197,80 @@ void set_class_defaults(Config& config) {
     config.lambda_min_clipped = -std::numeric_limits<double>::infinity();
 }
 
+// The solvers take each other's words for algorithm_type and solver_type for their own defaults.
 void read_solver(const Reader& reader, Config& config) {
+    const std::string own_algorithm = config.algorithm_type, own_type = config.solver_type;
     reader.read("solver_order", config.solver_order, 1, 3);
-    // "deis", "logrho", "bh1" and "bh2" are other classes' words, which diffusers takes for these.
-    reader.read("algorithm_type", config.algorithm_type,
-                {"dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis"});
-    if (config.algorithm_type == "deis") config.algorithm_type = "dpmsolver++";
     reader.read("solver_type", config.solver_type, {"midpoint", "heun", "logrho", "bh1", "bh2"});
-    if (config.solver_type != "heun") config.solver_type = "midpoint";
     reader.read("lower_order_final", config.lower_order_final);
-    reader.read("euler_at_final", config.euler_at_final);
-    reader.read("use_lu_lambdas", config.lu_lambdas);
-    reader.read("lambda_min_clipped", config.lambda_min_clipped);
     reader.refuse("use_flow_sigmas");
+    bool known = false;
+    switch (config.method) {
+        case Method::UniPc:
+            known = config.solver_type == "bh1";
+            reader.read("predict_x0", config.predict_x0);
+            reader.read("disable_corrector", config.disable_corrector);
+            break;
+        case Method::Deis:
+            reader.read("algorithm_type", config.algorithm_type,
+                        {"deis", "dpmsolver", "dpmsolver++"});
+            config.algorithm_type = own_algorithm;
+            break;
+        case Method::DpmSingle:
+            known = config.solver_type == "heun";
+            reader.read("algorithm_type", config.algorithm_type,
+                        {"dpmsolver++", "dpmsolver", "sde-dpmsolver++", "deis"});
+            reader.read("lambda_min_clipped", config.lambda_min_clipped);
+            break;
+        default:
+            known = config.solver_type == "heun";
+            reader.read("algorithm_type", config.algorithm_type,
+                        {"dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis"});
+            reader.read("euler_at_final", config.euler_at_final);
+            reader.read("use_lu_lambdas", config.lu_lambdas);
+            reader.read("lambda_min_clipped", config.lambda_min_clipped);
+    }
+    if (!known) config.solver_type = own_type;
+    if (config.method != Method::Deis && config.algorithm_type == "deis")
+        config.algorithm_type = own_algorithm;
+}
+
+void read_sigmas(const Reader& reader, Config& config) {
+    const Method method = config.method;
+    if (method == Method::Euler || method == Method::Heun || method == Method::Lms ||
+        method == Method::Kdpm2 || method == Method::Kdpm2Ancestral || is_solver(method)) {
+        reader.read("use_karras_sigmas", config.karras_sigmas);
+        reader.read("use_exponential_sigmas", config.exponential_sigmas);
+        reader.refuse("use_beta_sigmas");
+    }
+    if (method == Method::Euler || method == Method::DpmSolver || method == Method::UniPc) {
+        reader.read("sigma_min", config.sigma_min);
+        reader.read("sigma_max", config.sigma_max);
+    }
+    if (method == Method::Euler || method == Method::DpmSolver || method == Method::UniPc ||
+        method == Method::DpmSingle)
+        reader.read("final_sigmas_type", config.final_sigmas_type, {"zero", "sigma_min"});
+    if (method == Method::Euler) {
+        reader.read("interpolation_type", config.interpolation_type, {"linear", "log_linear"});
+        std::string type = "discrete";
+        reader.read("timestep_type", type, {"discrete", "continuous"});
+        config.continuous_timesteps = type == "continuous";
+    }
+}
+
+void read_clipping(const Reader& reader, Config& config) {
+    const Method method = config.method;
+    const bool clips = method == Method::Ddim || method == Method::Ddpm || method == Method::Lcm;
+    if (clips || method == Method::Heun) {
+        reader.read("clip_sample", config.clip_sample);
+        reader.read("clip_sample_range", config.clip_sample_range);
+    }
+    if (!clips && !is_solver(method)) return;
+    reader.read("thresholding", config.thresholding);
+    reader.read("dynamic_thresholding_ratio", config.thresholding_ratio);
+    reader.read("sample_max_value", config.sample_max_value);
+    if (!(config.thresholding_ratio >= 0 && config.thresholding_ratio <= 1))
+        reader.fail("dynamic_thresholding_ratio must be from 0 to 1");
 }
 
 Config read_fields(const Reader& reader, Method method) {
@@ -173,49 +282,50 @@ Config read_fields(const Reader& reader, Method method) {
     reader.read("beta_end", config.beta_end);
     reader.read("beta_schedule", config.beta_schedule,
                 {"linear", "scaled_linear", "squaredcos_cap_v2"});
-    const bool has_sample = method != Method::Pndm && method != Method::EulerAncestral;
+    const bool has_sample = method != Method::Pndm && method != Method::EulerAncestral &&
+                            method != Method::Kdpm2 && method != Method::Kdpm2Ancestral;
     if (has_sample)
         reader.read("prediction_type", config.prediction_type,
                     {"epsilon", "v_prediction", "sample"});
     else
         reader.read("prediction_type", config.prediction_type, {"epsilon", "v_prediction"});
-    reader.read("timestep_spacing", config.timestep_spacing, {"leading", "linspace", "trailing"});
-    reader.read("steps_offset", config.steps_offset, -100000, 100000);
+    if (method != Method::DpmSingle) {
+        reader.read("timestep_spacing", config.timestep_spacing,
+                    {"leading", "linspace", "trailing"});
+        reader.read("steps_offset", config.steps_offset, -100000, 100000);
+    }
     reader.read("set_alpha_to_one", config.set_alpha_to_one);
     reader.read("skip_prk_steps", config.skip_prk_steps);
-    if (method != Method::Pndm)
+    if (method == Method::Ddim || method == Method::Ddpm || method == Method::Euler ||
+        method == Method::EulerAncestral || method == Method::DpmSolver ||
+        method == Method::UniPc || method == Method::Lcm || method == Method::Tcd)
         reader.read("rescale_betas_zero_snr", config.rescale_betas_zero_snr);
-    if (method == Method::Ddim || method == Method::Lcm) {
-        reader.read("clip_sample", config.clip_sample);
-        reader.read("clip_sample_range", config.clip_sample_range);
-    }
-    if (method == Method::Ddim || method == Method::Lcm || method == Method::DpmSolver) {
-        reader.read("thresholding", config.thresholding);
-        reader.read("dynamic_thresholding_ratio", config.thresholding_ratio);
-        reader.read("sample_max_value", config.sample_max_value);
-        if (!(config.thresholding_ratio >= 0 && config.thresholding_ratio <= 1))
-            reader.fail("dynamic_thresholding_ratio must be from 0 to 1");
-    }
-    if (method == Method::Euler || method == Method::DpmSolver) {
-        reader.read("use_karras_sigmas", config.karras_sigmas);
-        reader.read("use_exponential_sigmas", config.exponential_sigmas);
-        reader.refuse("use_beta_sigmas");
-        reader.read("sigma_min", config.sigma_min);
-        reader.read("sigma_max", config.sigma_max);
-        reader.read("final_sigmas_type", config.final_sigmas_type, {"zero", "sigma_min"});
-    }
-    if (method == Method::Euler) {
-        reader.read("interpolation_type", config.interpolation_type, {"linear", "log_linear"});
-        std::string type = "discrete";
-        reader.read("timestep_type", type, {"discrete", "continuous"});
-        config.continuous_timesteps = type == "continuous";
-    }
-    if (method == Method::DpmSolver) read_solver(reader, config);
-    if (method == Method::Lcm) {
+    read_clipping(reader, config);
+    read_sigmas(reader, config);
+    if (is_solver(method)) read_solver(reader, config);
+    if (method == Method::Ddpm)
+        reader.read("variance_type", config.variance_type,
+                    {"fixed_small", "fixed_small_log", "fixed_large"});
+    if (method == Method::Lcm || method == Method::Tcd)
         reader.read("original_inference_steps", config.original_steps, 1, config.train_steps);
-        reader.read("timestep_scaling", config.timestep_scaling);
-    }
+    if (method == Method::Lcm) reader.read("timestep_scaling", config.timestep_scaling);
     return config;
+}
+
+void check(const Reader& reader, const Config& config) {
+    const bool dpm = config.method == Method::DpmSolver || config.method == Method::DpmSingle;
+    const bool plus = config.algorithm_type.ends_with("++");
+    if (config.karras_sigmas && config.exponential_sigmas)
+        reader.fail("use_karras_sigmas and use_exponential_sigmas exclude each other");
+    if (dpm && !plus && config.final_sigmas_type == "zero")
+        reader.fail("algorithm_type " + config.algorithm_type +
+                    " needs final_sigmas_type sigma_min");
+    if (config.solver_order == 3 && config.algorithm_type == "sde-dpmsolver")
+        reader.fail("algorithm_type sde-dpmsolver has no solver_order 3");
+    if (config.thresholding &&
+        (config.method == Method::Deis || (config.method == Method::DpmSingle && !plus) ||
+         (config.method == Method::UniPc && !config.predict_x0)))
+        reader.fail("thresholding is not supported with predictions of the noise");
 }
 
 }  // namespace
@@ -262,16 +372,10 @@ Config parse_config(const std::string& text, const std::optional<std::string>& n
         config.karras_sigmas = true;
         config.exponential_sigmas = config.lu_lambdas = false;
     }
-    if (name && method == Method::DpmSolver && !config.algorithm_type.ends_with("++"))
+    if (name && (method == Method::DpmSolver || method == Method::DpmSingle) &&
+        !config.algorithm_type.ends_with("++"))
         config.algorithm_type += "++";
-    if (config.karras_sigmas && config.exponential_sigmas)
-        reader.fail("use_karras_sigmas and use_exponential_sigmas exclude each other");
-    if (method == Method::DpmSolver && !config.algorithm_type.ends_with("++") &&
-        config.final_sigmas_type == "zero")
-        reader.fail("algorithm_type " + config.algorithm_type +
-                    " needs final_sigmas_type sigma_min");
-    if (config.solver_order == 3 && config.algorithm_type == "sde-dpmsolver")
-        reader.fail("algorithm_type sde-dpmsolver has no solver_order 3");
+    check(reader, config);
     return config;
 }
 

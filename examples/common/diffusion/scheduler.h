@@ -24,7 +24,23 @@
 
 namespace diffusion {
 
-enum class Method { Pndm, Ddim, Euler, EulerAncestral, DpmSolver, Lcm };
+enum class Method {
+    Pndm,
+    Ddim,
+    Ddpm,
+    Euler,
+    EulerAncestral,
+    Heun,
+    Lms,
+    Kdpm2,
+    Kdpm2Ancestral,
+    DpmSolver,
+    DpmSingle,
+    Deis,
+    UniPc,
+    Lcm,
+    Tcd,
+};
 
 /// A scheduler_config.json, with the defaults of its class for what it leaves out.
 struct Config {
@@ -59,11 +75,15 @@ struct Config {
     bool lower_order_final = true;
     bool euler_at_final = false;
     double lambda_min_clipped = 0;  ///< set by read_config; minus infinity where the file has none
+    bool predict_x0 = true;
+    std::vector<int> disable_corrector;         ///< steps, from 0, that UniPC does not correct
+    std::string variance_type = "fixed_small";  ///< fixed_small, fixed_small_log or fixed_large
     int original_steps = 50;
     double timestep_scaling = 10;
 };
 
-/// Names for `name` below: pndm ddim euler euler-a dpm++ dpm++-karras lcm.
+/// Names for `name` below: pndm ddim ddpm euler euler-a heun lms kdpm2 kdpm2-a dpm++ dpm++-karras
+/// dpm++-single deis unipc lcm tcd.
 std::span<const std::string_view> method_names();
 
 /// Reads a file as diffusers writes it. With `name` the betas and all that the other class knows
@@ -122,8 +142,9 @@ struct Schedule {
     double threshold_max = 1;
 };
 
-/// `steps` from 1 to the training steps; the first `skipped` of the timesteps are left out (a start
-/// from a picture). Throws std::runtime_error.
+/// `steps` from 1 to the training steps; the first `skipped` of them are left out (a start from a
+/// picture). Methods of two evaluations a step have two of Schedule::steps for each but the last.
+/// Throws std::runtime_error.
 Schedule make_schedule(const Config& config, int steps, std::size_t skipped = 0);
 
 /// Fills with N(0, 1).

@@ -68,7 +68,7 @@ Tables::Tables(const Config& config) {
     // Methods that divide by the last alpha take a small one for 0.
     const bool by_sigma = config.method == Method::Euler ||
                           config.method == Method::EulerAncestral ||
-                          config.method == Method::DpmSolver;
+                          config.method == Method::DpmSolver || config.method == Method::UniPc;
     if (config.rescale_betas_zero_snr && by_sigma) alphas_cumprod.back() = std::ldexp(1.0f, -24);
     final_alpha = config.set_alpha_to_one ? 1.0 : static_cast<double>(alphas_cumprod[0]);
     for (const float a : alphas_cumprod) sigmas.push_back(std::sqrt((1.0f - a) / a));
@@ -146,6 +146,16 @@ Linear original_of(const Config& config, double alpha, double sigma) {
     return {1 / alpha, -sigma / alpha};
 }
 
+void refuse_infinite(const Schedule& schedule, const std::string& name) {
+    for (const Step& step : schedule.steps)
+        for (const Term& term : step.next)
+            if (!std::isfinite(term.weight))
+                throw std::runtime_error("with this scheduler configuration " + name +
+                                         " divides by zero: use final_sigmas_type zero with "
+                                         "lower_order_final and predict_x0, or sigma_min without "
+                                         "use_karras_sigmas and use_exponential_sigmas");
+}
+
 Schedule make_schedule(const Config& config, int steps, std::size_t skipped) {
     if (steps < 1 || steps > config.train_steps)
         throw std::runtime_error("the number of steps must be from 1 to " +
@@ -159,15 +169,40 @@ Schedule make_schedule(const Config& config, int steps, std::size_t skipped) {
         case Method::Ddim:
             out = ddim_schedule(config, steps, skipped);
             break;
+        case Method::Ddpm:
+            out = ddpm_schedule(config, steps, skipped);
+            break;
         case Method::Euler:
         case Method::EulerAncestral:
             out = euler_schedule(config, steps, skipped);
             break;
+        case Method::Heun:
+            out = heun_schedule(config, steps, skipped);
+            break;
+        case Method::Lms:
+            out = lms_schedule(config, steps, skipped);
+            break;
+        case Method::Kdpm2:
+        case Method::Kdpm2Ancestral:
+            out = kdpm2_schedule(config, steps, skipped);
+            break;
         case Method::DpmSolver:
             out = dpm_solver_schedule(config, steps, skipped);
             break;
+        case Method::DpmSingle:
+            out = dpm_single_schedule(config, steps, skipped);
+            break;
+        case Method::Deis:
+            out = deis_schedule(config, steps, skipped);
+            break;
+        case Method::UniPc:
+            out = unipc_schedule(config, steps, skipped);
+            break;
         case Method::Lcm:
             out = lcm_schedule(config, steps, skipped);
+            break;
+        case Method::Tcd:
+            out = tcd_schedule(config, steps, skipped);
             break;
     }
     out.threshold_ratio = config.thresholding_ratio;

@@ -44,11 +44,22 @@ struct Linear {
 };
 Linear original_of(const Config& config, double alpha, double sigma);
 
-// One per method; `first` timesteps are left out.
+/// Throws std::runtime_error if a weight is not finite.
+void refuse_infinite(const Schedule& schedule, const std::string& name);
+
+// One per method; `first` steps are left out.
 Schedule pndm_schedule(const Config& config, int steps, std::size_t first);
 Schedule ddim_schedule(const Config& config, int steps, std::size_t first);
 Schedule euler_schedule(const Config& config, int steps, std::size_t first);
 Schedule dpm_solver_schedule(const Config& config, int steps, std::size_t first);
+Schedule dpm_single_schedule(const Config& config, int steps, std::size_t first);
+Schedule deis_schedule(const Config& config, int steps, std::size_t first);
+Schedule unipc_schedule(const Config& config, int steps, std::size_t first);
+Schedule heun_schedule(const Config& config, int steps, std::size_t first);
+Schedule lms_schedule(const Config& config, int steps, std::size_t first);
+Schedule kdpm2_schedule(const Config& config, int steps, std::size_t first);
+Schedule ddpm_schedule(const Config& config, int steps, std::size_t first);
 Schedule lcm_schedule(const Config& config, int steps, std::size_t first);
+Schedule tcd_schedule(const Config& config, int steps, std::size_t first);
 
 }  // namespace diffusion
