@@ -23,7 +23,7 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/knConfig.cmake.in
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/knConfigVersion.cmake
     COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/knConfig.cmake ${PROJECT_BINARY_DIR}/knConfigVersion.cmake
-              ${CMAKE_CURRENT_LIST_DIR}/KnCudnn.cmake DESTINATION ${package_dir})
+        DESTINATION ${package_dir})
 
 # kn_write_pc(NAME DESCRIPTION REQUIRES CFLAGS LIBS): NAME.pc for the libraries that LIBS names.
 function(kn_write_pc name description requires cflags libs)
@@ -62,7 +62,7 @@ if(TARGET kn_cuda_sys)
     list(JOIN cflags " " cflags)
     get_target_property(cudart CUDA::cudart IMPORTED_LOCATION)
     cmake_path(GET cudart PARENT_PATH cuda_dir)
-    string(APPEND libs " -L${cuda_dir} -lcudart -lnvrtc -lcublasLt -lcublas ${KN_CUDNN_LIBRARY}")
+    string(APPEND libs " -L${cuda_dir} -lcudart -ldl")
 endif()
 kn_write_pc(kn "${PROJECT_DESCRIPTION}" "kn-graph = ${PROJECT_VERSION}" "${cflags}"
             "${libs}")

@@ -24,6 +24,7 @@ void print_cuda() {
                    p.sm_count, static_cast<double>(memory.free) / 1e9, static_cast<double>(memory.total) / 1e9);
     }
     fmt::print("{}", cuda::to_string(cuda::versions()));
+    for (const std::string& why : cuda::missing_libraries()) fmt::print("{}\n", why);
 }
 #else
 void print_cuda() { fmt::print("cuda: none (this build of kn has no CUDA part)\n"); }

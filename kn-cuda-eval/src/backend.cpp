@@ -4,6 +4,8 @@
 #include <thread>
 
 #include <kn/cuda_eval/executor.h>
+#include <kn/cuda_sys/cublaslt.h>
+#include <kn/cuda_sys/nvrtc.h>
 
 namespace kn::cuda {
 
@@ -24,8 +26,10 @@ class CudaExecutable : public Executable {
     Executor executor_;
 };
 
-// cuDNN's own libraries, hundreds of megabytes, are loaded by the first question for plans.
-void load_cudnn(const DeviceProperties& device) {
+// Libraries of hundreds of megabytes, in the order in which they will be needed. cuDNN's own are
+// loaded by the first question for plans.
+void load_libraries(const DeviceProperties& device) {
+    nvrtc_version();
     const auto tensor = [](std::vector<std::int64_t> dims) {
         return channels_last(DataType::F16, std::move(dims));
     };
@@ -36,6 +40,7 @@ void load_cudnn(const DeviceProperties& device) {
     } catch (const std::exception&) {
         // It will fail again where it is needed.
     }
+    cublaslt_version();
 }
 
 class CudaBackend : public Backend {
@@ -56,12 +61,12 @@ class CudaBackend : public Backend {
         return list;
     }
 
-    // The driver and the device's context, 0.2 s, and beside the latter what cuDNN loads.
+    // The driver and the device's context, 0.2 s, and beside the latter the libraries.
     std::shared_ptr<void> warm_up(kn::Device device) override {
         return std::make_shared<std::jthread>([index = device.index()] {
             try {
                 const Device gpu(index);
-                const std::jthread libraries(load_cudnn, std::cref(gpu.properties()));
+                const std::jthread libraries(load_libraries, std::cref(gpu.properties()));
                 gpu.memory();
             } catch (const std::exception&) {
                 // It will fail again where it is needed.

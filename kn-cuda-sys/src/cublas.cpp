@@ -1,7 +1,5 @@
 #include "kn/cuda_sys/cublas.h"
 
-#include <cublas_v2.h>
-
 #include <utility>
 
 #include "cublas_check.h"
@@ -21,7 +19,9 @@ Cublas::Cublas(Device device, std::size_t workspace_bytes) : workspace_(device, 
 }
 
 Cublas::~Cublas() {
-    if (handle_) detail::release_on(device(), [this] { cublasDestroy(to_cublas_handle(handle_)); });
+    if (handle_)
+        detail::release_on(device(),
+                           [this] { detail::cublas().cublasDestroy(to_cublas_handle(handle_)); });
 }
 
 Cublas::Cublas(Cublas&& other) noexcept

@@ -1,9 +1,8 @@
 // Statuses and types that cuBLAS and cuBLASLt share. Internal.
 #pragma once
 
-#include <cublas_api.h>
-
 #include "check.h"
+#include "cublas_functions.h"
 #include "kn/cuda_sys/cublaslt.h"
 
 namespace kn::cuda::detail {
@@ -87,7 +86,9 @@ inline cublasComputeType_t to_cublas(MatmulCompute compute) {
 
 }  // namespace kn::cuda::detail
 
-#define KN_LT_CHECK(call) \
-    ::kn::cuda::detail::check_cublas(ErrorSource::CublasLt, (call), #call, __FILE__, __LINE__)
-#define KN_CUBLAS_CHECK(call) \
-    ::kn::cuda::detail::check_cublas(ErrorSource::Cublas, (call), #call, __FILE__, __LINE__)
+#define KN_LT_CHECK(call)                                                                        \
+    ::kn::cuda::detail::check_cublas(ErrorSource::CublasLt, ::kn::cuda::detail::cublaslt().call, \
+                                     #call, __FILE__, __LINE__)
+#define KN_CUBLAS_CHECK(call)                                                                \
+    ::kn::cuda::detail::check_cublas(ErrorSource::Cublas, ::kn::cuda::detail::cublas().call, \
+                                     #call, __FILE__, __LINE__)

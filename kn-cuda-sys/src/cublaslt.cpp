@@ -1,7 +1,5 @@
 #include "kn/cuda_sys/cublaslt.h"
 
-#include <cublasLt.h>
-
 #include <cstdio>
 #include <cstring>
 #include <utility>
@@ -58,9 +56,9 @@ struct Layout {
     // A row-major matrix of `rows` x `cols` is a column-major one of `cols` x `rows`.
     Layout(DataType type, std::int64_t rows, std::int64_t cols, std::int64_t ld, std::int64_t batch,
            std::int64_t stride) {
-        KN_LT_CHECK(cublasLtMatrixLayoutInit(&opaque, detail::to_cuda(type),
-                                             static_cast<std::uint64_t>(cols),
-                                             static_cast<std::uint64_t>(rows), ld));
+        KN_LT_CHECK(cublasLtMatrixLayoutInit_internal(&opaque, sizeof opaque, detail::to_cuda(type),
+                                                      static_cast<std::uint64_t>(cols),
+                                                      static_cast<std::uint64_t>(rows), ld));
         auto count = static_cast<std::int32_t>(batch);
         KN_LT_CHECK(cublasLtMatrixLayoutSetAttribute(&opaque, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
                                                      &count, sizeof count));
@@ -73,7 +71,8 @@ struct Operation {
     cublasLtMatmulDescOpaque_t opaque{};
 
     Operation(const MatmulDesc& d, const void* bias) {
-        KN_LT_CHECK(cublasLtMatmulDescInit(&opaque, detail::to_cublas(d.compute), scale_type(d)));
+        KN_LT_CHECK(cublasLtMatmulDescInit_internal(&opaque, sizeof opaque,
+                                                    detail::to_cublas(d.compute), scale_type(d)));
         // The operands trade places: D^T = B^T A^T in column-major terms.
         set(CUBLASLT_MATMUL_DESC_TRANSA, d.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
         set(CUBLASLT_MATMUL_DESC_TRANSB, d.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -127,7 +126,8 @@ int config(const MatmulAlgo& algo, cublasLtMatmulAlgoConfigAttributes_t attribut
     std::memcpy(&raw, algo.data.data(), sizeof raw);
     int value = -1;
     std::size_t written = 0;
-    cublasLtMatmulAlgoConfigGetAttribute(&raw, attribute, &value, sizeof value, &written);
+    detail::cublaslt().cublasLtMatmulAlgoConfigGetAttribute(&raw, attribute, &value, sizeof value,
+                                                            &written);
     return value;
 }
 
@@ -165,7 +165,9 @@ CublasLt::CublasLt(Device device, std::size_t workspace_bytes)
 }
 
 CublasLt::~CublasLt() {
-    if (handle_) detail::release_on(device(), [this] { cublasLtDestroy(to_lt(handle_)); });
+    if (handle_)
+        detail::release_on(device(),
+                           [this] { detail::cublaslt().cublasLtDestroy(to_lt(handle_)); });
 }
 
 CublasLt::CublasLt(CublasLt&& other) noexcept
@@ -207,7 +209,7 @@ std::vector<MatmulAlgo> Matmul::candidates(int count, std::size_t max_workspace)
     // The address only has to be there, and aligned, for the heuristics to know of a bias.
     Operation operation(impl_->desc, impl_->lt->workspace().data());
     cublasLtMatmulPreferenceOpaque_t preference{};
-    KN_LT_CHECK(cublasLtMatmulPreferenceInit(&preference));
+    KN_LT_CHECK(cublasLtMatmulPreferenceInit_internal(&preference, sizeof preference));
     auto set = [&preference](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
         KN_LT_CHECK(
             cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof value));
@@ -220,7 +222,7 @@ std::vector<MatmulAlgo> Matmul::candidates(int count, std::size_t max_workspace)
 
     std::vector<cublasLtMatmulHeuristicResult_t> found(static_cast<std::size_t>(count));
     int returned = 0;
-    cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+    cublasStatus_t status = detail::cublaslt().cublasLtMatmulAlgoGetHeuristic(
         to_lt(impl_->lt->handle()), &operation.opaque, &impl_->b.opaque, &impl_->a.opaque,
         &impl_->c.opaque, &impl_->d.opaque, &preference, count, found.data(), &returned);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
@@ -244,7 +246,7 @@ std::optional<std::size_t> Matmul::check(const MatmulAlgo& algo) const {
     cublasLtMatmulAlgo_t raw;
     std::memcpy(&raw, algo.data.data(), sizeof raw);
     cublasLtMatmulHeuristicResult_t result{};
-    cublasStatus_t status = cublasLtMatmulAlgoCheck(
+    cublasStatus_t status = detail::cublaslt().cublasLtMatmulAlgoCheck(
         to_lt(impl_->lt->handle()), &operation.opaque, &impl_->b.opaque, &impl_->a.opaque,
         &impl_->c.opaque, &impl_->d.opaque, &raw, &result);
     if (status != CUBLAS_STATUS_SUCCESS) return std::nullopt;

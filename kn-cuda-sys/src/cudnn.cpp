@@ -1,11 +1,13 @@
 #include "kn/cuda_sys/cudnn.h"
 
-#include <cudnn.h>
 #include <fmt/format.h>
 
 #include <utility>
 
 #include "check.h"
+#include "cudnn_functions.h"
+#include "kn/cuda_sys/cublaslt.h"
+#include "kn/cuda_sys/nvrtc.h"
 #include "release.h"
 
 namespace kn::cuda {
@@ -128,19 +130,24 @@ std::vector<CudnnOperand> operands(const CudnnProblem& problem) {
 }
 
 CudnnHandle::CudnnHandle(Device device) : device_(device) {
+    const detail::CudnnApi& api = detail::cudnn();
+    // cuDNN opens these by itself, but would not find them everywhere.
+    nvrtc_version();
+    cublaslt_version();
     detail::GatedGuard guard(device);
     cudnnHandle_t handle = nullptr;
-    cudnnStatus_t status = cudnnCreate(&handle);
+    cudnnStatus_t status = api.cudnnCreate(&handle);
     if (status != CUDNN_STATUS_SUCCESS)
         detail::fail(ErrorSource::Cudnn, "cudnnCreate(&handle)", status,
-                     cudnnGetErrorString(status), status == CUDNN_STATUS_ALLOC_FAILED, __FILE__,
+                     api.cudnnGetErrorString(status), status == CUDNN_STATUS_ALLOC_FAILED, __FILE__,
                      __LINE__);
     handle_ = handle;
 }
 
 CudnnHandle::~CudnnHandle() {
     if (handle_)
-        detail::release_on(device_, [this] { cudnnDestroy(static_cast<cudnnHandle_t>(handle_)); });
+        detail::release_on(
+            device_, [this] { detail::cudnn().cudnnDestroy(static_cast<cudnnHandle_t>(handle_)); });
 }
 
 CudnnHandle::CudnnHandle(CudnnHandle&& other) noexcept

@@ -1,6 +1,6 @@
-// The only file that includes cudnn_frontend: it alone takes as long to compile as the rest of
-// kn-cuda-sys.
+// The only file that includes cudnn_frontend, which takes as long to compile as all the rest.
 #define CUDNN_FRONTEND_SKIP_JSON_LIB
+#include "cudnn_calls.h"
 #include <cudnn_frontend.h>
 
 #include <algorithm>
@@ -297,13 +297,19 @@ bool rounds_inputs(const std::vector<fe::NumericalNote_t>& notes) {
            has(notes, fe::NumericalNote_t::REDUCED_PRECISION_REDUCTION);
 }
 
-// The frontend throws its own exceptions in some builders.
+// The frontend throws its own exceptions in some builders, and cuDNN knows of no way where a part
+// of it is missing.
 template <class F>
 auto translate(const char* call, F&& body) {
     try {
-        return body();
-    } catch (const fe::cudnnException& e) {
-        unsupported(call, e.what(), __LINE__);
+        try {
+            return body();
+        } catch (const fe::cudnnException& e) {
+            unsupported(call, e.what(), __LINE__);
+        }
+    } catch (const CudnnUnsupported&) {
+        detail::check_cudnn_parts();
+        throw;
     }
 }
 

@@ -1,10 +1,9 @@
 #include "kn/cuda_sys/nvrtc.h"
 
-#include <nvrtc.h>
-
 #include <memory>
 
 #include "check.h"
+#include "nvrtc_functions.h"
 
 namespace kn::cuda {
 
@@ -13,13 +12,15 @@ namespace {
 void check_nvrtc(nvrtcResult status, const char* call, const char* file, int line,
                  const std::string& detail = "") {
     if (status == NVRTC_SUCCESS) return;
-    detail::fail(ErrorSource::Nvrtc, call, status, nvrtcGetErrorString(status), false, file, line,
-                 detail);
+    detail::fail(ErrorSource::Nvrtc, call, status, detail::nvrtc().nvrtcGetErrorString(status),
+                 false, file, line, detail);
 }
-#define KN_NVRTC_CHECK(call) check_nvrtc((call), #call, __FILE__, __LINE__)
+#define KN_NVRTC_CHECK(call) check_nvrtc(detail::nvrtc().call, #call, __FILE__, __LINE__)
 
 struct DestroyProgram {
-    void operator()(_nvrtcProgram* program) const noexcept { nvrtcDestroyProgram(&program); }
+    void operator()(_nvrtcProgram* program) const noexcept {
+        detail::nvrtc().nvrtcDestroyProgram(&program);
+    }
 };
 using Program = std::unique_ptr<_nvrtcProgram, DestroyProgram>;
 
@@ -54,8 +55,8 @@ Program create(const std::string& source, const CompileOptions& options) {
                                       static_cast<int>(names.size()), texts.data(), names.data()));
     Program program(raw);
     for (const std::string& expression : options.name_expressions)
-        check_nvrtc(nvrtcAddNameExpression(raw, expression.c_str()), "nvrtcAddNameExpression",
-                    __FILE__, __LINE__, expression);
+        check_nvrtc(detail::nvrtc().nvrtcAddNameExpression(raw, expression.c_str()),
+                    "nvrtcAddNameExpression", __FILE__, __LINE__, expression);
     return program;
 }
 
@@ -78,14 +79,15 @@ CompiledProgram compile(const std::string& source, const CompileOptions& options
     std::vector<const char*> raw_flags;
     for (const std::string& flag : flags) raw_flags.push_back(flag.c_str());
 
-    nvrtcResult status =
-        nvrtcCompileProgram(program.get(), static_cast<int>(raw_flags.size()), raw_flags.data());
+    nvrtcResult status = detail::nvrtc().nvrtcCompileProgram(
+        program.get(), static_cast<int>(raw_flags.size()), raw_flags.data());
     CompiledProgram result;
     result.log = read_log(program.get());
     if (status == NVRTC_ERROR_COMPILATION)
-        throw CompileError({ErrorSource::Nvrtc, "nvrtcCompileProgram", nvrtcGetErrorString(status),
-                            status, __FILE__, __LINE__},
-                           result.log, number_lines(source));
+        throw CompileError(
+            {ErrorSource::Nvrtc, "nvrtcCompileProgram", detail::nvrtc().nvrtcGetErrorString(status),
+             status, __FILE__, __LINE__},
+            result.log, number_lines(source));
     check_nvrtc(status, "nvrtcCompileProgram", __FILE__, __LINE__, result.log);
 
     std::size_t size = 0;

@@ -1,10 +1,10 @@
-#include <cublasLt.h>
-#include <cudnn.h>
 #include <cudnn_frontend_version.h>
 #include <fmt/core.h>
-#include <nvrtc.h>
 
+#include "kn/cuda_sys/cublaslt.h"
+#include "kn/cuda_sys/cudnn.h"
 #include "kn/cuda_sys/device.h"
+#include "kn/cuda_sys/nvrtc.h"
 
 namespace kn::cuda {
 
@@ -13,15 +13,17 @@ namespace {
 int from_cuda(int v) { return v / 1000 * 10000 + v % 1000 / 10 * 100 + v % 10; }
 }  // namespace
 
+int cudnn_frontend_version() noexcept { return CUDNN_FRONTEND_VERSION; }
+
 Versions versions() noexcept {
     Versions v;
-    int driver = 0, runtime = 0, major = 0, minor = 0;
+    int driver = 0, runtime = 0;
     if (cudaDriverGetVersion(&driver) == cudaSuccess) v.driver = from_cuda(driver);
     if (cudaRuntimeGetVersion(&runtime) == cudaSuccess) v.cudart = from_cuda(runtime);
-    if (nvrtcVersion(&major, &minor) == NVRTC_SUCCESS) v.nvrtc = major * 10000 + minor * 100;
-    v.cublaslt = static_cast<int>(cublasLtGetVersion());
-    v.cudnn = static_cast<int>(cudnnGetVersion());
-    v.cudnn_frontend = CUDNN_FRONTEND_VERSION;
+    v.nvrtc = nvrtc_version();
+    v.cublaslt = cublaslt_version();
+    v.cudnn = cudnn_version();
+    v.cudnn_frontend = cudnn_frontend_version();
     return v;
 }
 

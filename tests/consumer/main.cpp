@@ -4,11 +4,16 @@
 
 #ifdef CONSUMER_HAS_UMBRELLA
 #include <kn/kn.h>
+#if __has_include(<kn/cuda_sys/device.h>)
+#define CONSUMER_HAS_CUDA
+#include <kn/cuda_sys/device.h>
+#endif
 #endif
 
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <string>
 #include <vector>
 
 namespace {
@@ -40,6 +45,18 @@ void build_in_code() {
     std::printf("%srelu(1) * 2 = %g\n", g.to_string().c_str(), y[0].at(1));
 }
 
+// Libraries that are loaded when they are needed are found from here too.
+bool finds_libraries() {
+    bool all = true;
+#ifdef CONSUMER_HAS_CUDA
+    for (const std::string& missing : kn::cuda::missing_libraries()) {
+        std::printf("%s\n", missing.c_str());
+        all = false;
+    }
+#endif
+    return all;
+}
+
 }  // namespace
 
 int main(int, char** argv) try {
@@ -58,7 +75,7 @@ int main(int, char** argv) try {
         }
     }
 #endif
-    return 0;
+    return finds_libraries() ? 0 : 1;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "consumer: %s\n", error.what());
     return 1;

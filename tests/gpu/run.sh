@@ -19,7 +19,7 @@ out=$(realpath "$out")
 export XDG_CACHE_HOME=${XDG_CACHE_HOME:-$scratch/cache}
 
 # Where the binaries' own search path finds no CUDA libraries, those of a Python environment will do.
-if [ -z "${listing:-}" ] && ldd "$bin/test_cuda_sys" | grep -q 'not found'; then
+if [ -z "${listing:-}" ] && { ldd "$bin/kn"; "$bin/kn" devices; } 2>&1 | grep -q 'not found\|not there'; then
     site=$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
     for lib in "$site"/*/lib /usr/local/cuda/lib64; do LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$lib; done
     export LD_LIBRARY_PATH=${LD_LIBRARY_PATH#:}

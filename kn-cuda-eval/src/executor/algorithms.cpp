@@ -77,7 +77,7 @@ struct Problem {
 
 class Chooser {
   public:
-    Chooser(const Plan& plan, const std::shared_ptr<const CublasLt>& lt, const CudnnHandle& cudnn,
+    Chooser(const Plan& plan, const std::shared_ptr<const CublasLt>& lt, const CudnnHandle* cudnn,
             StreamRef stream, const TuneSetup& setup, std::vector<Launch>& launches,
             ExecutorSetup& counts)
         : plan_(plan),
@@ -297,7 +297,7 @@ class Chooser {
 
     const Plan& plan_;
     const std::shared_ptr<const CublasLt>& lt_;
-    const CudnnHandle& cudnn_;
+    const CudnnHandle* cudnn_;
     StreamRef stream_;
     const DeviceProperties& device_;
     const TuneSetup& setup_;
@@ -319,20 +319,19 @@ std::string to_text(const MatmulDesc& d, bool with_c) {
 }
 
 std::string choice_key(const Step& step, const DeviceProperties& device) {
-    const Versions& library = versions();
     const std::string where = fmt::format(" workspace {} on {} sm_{} x{}", workspace_bytes(step),
                                           device.name, device.compute(), device.sm_count);
     if (const auto* work = std::get_if<MatMulWork>(&step.work))
         return to_text(work->desc, work->beta != 0) + where +
-               fmt::format(" cublasLt {}", library.cublaslt);
+               fmt::format(" cublasLt {}", cublaslt_version());
     if (const auto* work = std::get_if<CudnnWork>(&step.work))
         return cuda::to_text(work->problem) + (work->tensor_cores ? "" : " no tensor cores") +
-               where + fmt::format(" cudnn {}", library.cudnn);
+               where + fmt::format(" cudnn {}", cudnn_version());
     return {};
 }
 
 void choose_algorithms(const Plan& plan, const std::shared_ptr<const CublasLt>& lt,
-                       const CudnnHandle& cudnn, StreamRef stream, const TuneSetup& setup,
+                       const CudnnHandle* cudnn, StreamRef stream, const TuneSetup& setup,
                        std::vector<Launch>& launches, ExecutorSetup& counts, PhaseLog& log) {
     Chooser(plan, lt, cudnn, stream, setup, launches, counts).run(log);
 }

@@ -30,10 +30,10 @@ struct TuneSetup {
 };
 
 /// Fills in the work of all cuBLASLt and cuDNN steps, of launches whose operands are set; equal
-/// problems are decided once. Blocks. Throws Error where a library has no algorithm within the
-/// workspace.
+/// problems are decided once. A handle is null where no step needs it. Blocks. Throws Error where a
+/// library has no algorithm within the workspace.
 void choose_algorithms(const Plan& plan, const std::shared_ptr<const CublasLt>& lt,
-                       const CudnnHandle& cudnn, StreamRef stream, const TuneSetup& setup,
+                       const CudnnHandle* cudnn, StreamRef stream, const TuneSetup& setup,
                        std::vector<Launch>& launches, ExecutorSetup& counts, PhaseLog& log);
 
 }  // namespace kn::cuda

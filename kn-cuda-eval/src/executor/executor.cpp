@@ -151,7 +151,7 @@ std::vector<std::pair<Value, Tensor>> Executor::run_stored(const std::vector<Ten
     s.upload_inputs(inputs);
     std::vector<std::pair<Value, Tensor>> values;
     for (std::size_t i = 0; i < s.launches.size(); i++) {
-        queue(s.launches[i], s.stream, s.cudnn, s.bases);
+        queue(s.launches[i], s.stream, s.cudnn.get(), s.bases);
         for (const Value& value : s.plan->steps[i].produces)
             if (const auto found = stored.find(value.index); found != stored.end())
                 values.emplace_back(
@@ -169,11 +169,12 @@ std::vector<StepTime> Executor::time_steps(int repeats) {
     s.stream.wait(s.done);
     Event start(s.device()), stop(s.device());
     const auto median_us = [&](const std::vector<std::size_t>& steps) {
-        const GraphExec graph = capture(s.stream, [&] {
-                                    for (int i = 0; i < repeats; i++)
-                                        for (const std::size_t step : steps)
-                                            queue(s.launches[step], s.stream, s.cudnn, s.bases);
-                                }).instantiate();
+        const GraphExec graph =
+            capture(s.stream, [&] {
+                for (int i = 0; i < repeats; i++)
+                    for (const std::size_t step : steps)
+                        queue(s.launches[step], s.stream, s.cudnn.get(), s.bases);
+            }).instantiate();
         std::vector<double> times;
         for (int round = 0; round <= rounds; round++) {
             start.record(s.stream);

@@ -26,7 +26,7 @@ std::string key_of(const PlanKernel& kernel, const std::string& arch) {
     std::string flags;
     for (const std::string& flag : kernel.flags) flags += flag + '\n';
     return digest({kernel.entry, kernel.source, flags, target_of(kernel, arch),
-                   std::to_string(versions().nvrtc)});
+                   std::to_string(nvrtc_version())});
 }
 
 std::string name_in_program(const PlanKernel& kernel, const std::string& key) {

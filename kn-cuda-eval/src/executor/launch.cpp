@@ -84,7 +84,7 @@ MatmulSlots matmul_slots(const Step& step) {
     return slots;
 }
 
-void queue(const Launch& launch, StreamRef stream, const CudnnHandle& cudnn,
+void queue(const Launch& launch, StreamRef stream, const CudnnHandle* cudnn,
            std::span<std::byte* const> bases) {
     std::array<void*, usual_operands> few;
     std::vector<void*> many;
@@ -100,7 +100,7 @@ void queue(const Launch& launch, StreamRef stream, const CudnnHandle& cudnn,
     else if (const auto* matmul = std::get_if<MatmulLaunch>(&launch.work))
         queue_matmul(*matmul, stream, addresses, launch.workspace_bytes);
     else if (const auto* plan = std::get_if<CudnnLaunch>(&launch.work))
-        queue_cudnn(*plan, stream, cudnn, addresses, launch.has_workspace, launch.workspace_bytes);
+        queue_cudnn(*plan, stream, *cudnn, addresses, launch.has_workspace, launch.workspace_bytes);
     else
         fill_bytes_async(stream, addresses[0], 0, std::get<ClearLaunch>(launch.work).bytes);
 }

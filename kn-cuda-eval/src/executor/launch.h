@@ -64,8 +64,9 @@ struct Launch {
     std::size_t workspace_bytes = 0;  ///< of it
 };
 
-/// Queues a step on `stream`; `bases` are the addresses of the plan's buffers. Does not block.
-void queue(const Launch& launch, StreamRef stream, const CudnnHandle& cudnn,
+/// Queues a step on `stream`; `bases` are the addresses of the plan's buffers. Only steps of cuDNN
+/// need a handle. Does not block.
+void queue(const Launch& launch, StreamRef stream, const CudnnHandle* cudnn,
            std::span<std::byte* const> bases);
 
 }  // namespace kn::cuda

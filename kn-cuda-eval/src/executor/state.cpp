@@ -51,6 +51,22 @@ std::shared_ptr<const Plan> not_null(std::shared_ptr<const Plan> plan) {
     return plan;
 }
 
+// What make() gives where there are steps of a library, null otherwise. Where the library is
+// missing, the error names the steps.
+template <class Work, class Make>
+auto handle_for(const Plan& plan, Make make) -> decltype(make()) {
+    std::string names;
+    for (std::size_t i = 0; i < plan.steps.size(); i++)
+        if (std::holds_alternative<Work>(plan.steps[i].work))
+            names += fmt::format("{}{} {}", names.empty() ? "" : ", ", i, plan.steps[i].name);
+    if (names.empty()) return nullptr;
+    try {
+        return make();
+    } catch (const LibraryMissing& error) {
+        throw LibraryMissing(error.info(), "the plan needs it for its steps " + names);
+    }
+}
+
 }  // namespace
 
 std::shared_ptr<const CublasLt> shared_cublaslt(Device device) {
@@ -113,8 +129,14 @@ Executor::State::State(std::shared_ptr<const Plan> the_plan, Device device,
       options(the_options),
       kernels(start_kernels(checked(*plan, device))),
       stream(log.measure("context", [&] { return Stream(device); })),
-      cudnn(log.measure("cuDNN's handle", [&] { return CudnnHandle(device); })),
-      lt(log.measure("cuBLASLt's handle", [&] { return shared_cublaslt(device); })),
+      cudnn(log.measure("cuDNN's handle",
+                        [&] {
+                            return handle_for<CudnnWork>(
+                                *plan, [&] { return std::make_unique<const CudnnHandle>(device); });
+                        })),
+      lt(log.measure(
+          "cuBLASLt's handle",
+          [&] { return handle_for<MatMulWork>(*plan, [&] { return shared_cublaslt(device); }); })),
       done(device, Event::Timing::Off),
       arena(device, 0),
       staging(lay_out_staging(*plan)),
@@ -243,7 +265,7 @@ void Executor::State::prepare(const std::function<void()>& take_weights) {
     // length out of range.
     fill_bytes_async(stream, arena.data(), 0, arena.bytes());
     fill_bytes_async(stream, ports_memory.data(), 0, ports_memory.bytes());
-    choose_algorithms(*plan, lt, cudnn, stream, {options.tune, cache(), bases, take_weights},
+    choose_algorithms(*plan, lt, cudnn.get(), stream, {options.tune, cache(), bases, take_weights},
                       launches, setup, log);
     log.measure("waiting for weights", take_weights);
     take_kernels();
@@ -258,7 +280,7 @@ void Executor::State::prepare(const std::function<void()>& take_weights) {
 }
 
 void Executor::State::queue_steps(StreamRef on, std::span<std::byte* const> addresses) {
-    for (const Launch& launch : launches) queue(launch, on, cudnn, addresses);
+    for (const Launch& launch : launches) queue(launch, on, cudnn.get(), addresses);
 }
 
 GraphExec Executor::State::capture_steps(std::span<std::byte* const> addresses) {

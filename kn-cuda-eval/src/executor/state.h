@@ -60,7 +60,7 @@ struct Executor::State {
     std::future<std::vector<std::shared_ptr<const Kernel>>> kernels;  ///< until prepared
     std::mutex mutex;
     Stream stream;
-    CudnnHandle cudnn;
+    std::unique_ptr<const CudnnHandle> cudnn;  ///< null where no step needs it, as is lt
     std::shared_ptr<const CublasLt> lt;
     Event done;  ///< of the last run: the next one waits, on whatever stream
     std::vector<std::shared_ptr<const DeviceConstant>> constants;

@@ -24,6 +24,7 @@ std::optional<std::string> why_no_sdpa(const Graph& graph, const op::Attention& 
     if (attention.mask && graph.dtype(*attention.mask) != dtype)
         return "a mask of " + std::string(name_of(graph.dtype(*attention.mask)));
     if (checked_size(graph.shape(attention.k).to_ints()) == 0) return "there are no keys";
+    if (std::string why = why_no_cudnn(); !why.empty()) return why;
     return std::nullopt;
 }
 

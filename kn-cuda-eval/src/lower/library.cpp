@@ -6,7 +6,7 @@
 #include <map>
 #include <mutex>
 
-#include <kn/cuda_sys/device.h>
+#include <kn/cuda_sys/cudnn.h>
 
 namespace kn::cuda {
 
@@ -52,9 +52,9 @@ namespace {
 
 thread_local CudnnAnswers answers_so_far;
 
-std::string cudnn_version() {
-    const Versions& library = versions();
-    return std::to_string(library.cudnn) + " by frontend " + std::to_string(library.cudnn_frontend);
+std::string cudnn_release() {
+    return std::to_string(cudnn_version()) + " by frontend " +
+           std::to_string(cudnn_frontend_version());
 }
 
 struct Answer {
@@ -79,6 +79,9 @@ Answer ask_cudnn(const CudnnProblem& problem, const DeviceProperties& device,
                 std::max(support.workspace_bytes, candidates[i].workspace_bytes);
     } catch (const CudnnUnsupported& error) {
         support.reason = error.what();
+    } catch (const LibraryMissing& error) {
+        support.reason = error.info().status_text;
+        answer.lasting = false;
     } catch (const Error& error) {
         support.reason = error.what();
         answer.lasting = false;
@@ -114,7 +117,7 @@ CudnnSupport cudnn_support(const CudnnProblem& problem, const DeviceProperties& 
     static std::map<std::pair<const DiskCache*, std::string>, CudnnSupport> known;
     const std::string key = to_text(problem) + "|" + to_json(device) + "|" +
                             std::to_string(max_workspace) + "|" + std::to_string(tensor_cores) +
-                            "|cudnn " + cudnn_version();
+                            "|cudnn " + cudnn_release();
     {
         const std::lock_guard lock(mutex);
         if (const auto it = known.find({cache, key}); it != known.end()) return it->second;

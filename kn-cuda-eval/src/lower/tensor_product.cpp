@@ -330,10 +330,12 @@ class Lowering {
     ProductTiles tiles_;
 };
 
-// Where cuBLASLt or cuDNN are better. The figures are measured on an H200
-// (tests/bench/products.cpp).
-std::optional<std::string> why_libraries(const Grouping& grouping, Value product,
-                                         const ProductTail& tail) {
+}  // namespace
+
+// The figures are measured on an H200 (tests/bench/products.cpp).
+std::optional<std::string> why_library_product(const Grouping& grouping, Value product,
+                                               const ProductTail& tail) {
+    if (forced_tiles()) return std::nullopt;
     const Graph& graph = grouping.graph();
     const bool exact = is_exact(grouping.options(), graph.dtype(product));
     const auto* conv = graph.get_if<op::Conv>(product);
@@ -356,17 +358,12 @@ std::optional<std::string> why_libraries(const Grouping& grouping, Value product
     return std::nullopt;
 }
 
-}  // namespace
-
-std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value product,
-                                                 const ProductTail& tail) {
+std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value product) {
     const Graph& graph = grouping.graph();
     if (grouping.device().compute() != 90) return "the device is none of Hopper's";
     const DType dtype = graph.dtype(product);
     if (dtype != DType::F32 && !is_half(dtype)) return "it is of another type";
-    if (const auto why = why_no_form(graph, product, is_exact(grouping.options(), dtype)))
-        return why;
-    return forced_tiles() ? std::nullopt : why_libraries(grouping, product, tail);
+    return why_no_form(graph, product, is_exact(grouping.options(), dtype));
 }
 
 void lower_tensor_product(Placement& placement, const Group& group) {

@@ -12,7 +12,10 @@ struct ProductTail {
 };
 
 /// Why a MatMul or Conv is none for the kernel; nothing if it is. Independent of layouts.
-std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value product,
-                                                 const ProductTail& tail);
+std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value product);
+
+/// Why it should be none, though it can: where cuBLASLt or cuDNN are better.
+std::optional<std::string> why_library_product(const Grouping& grouping, Value product,
+                                               const ProductTail& tail);
 
 }  // namespace kn::cuda

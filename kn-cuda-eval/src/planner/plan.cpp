@@ -27,6 +27,16 @@ std::string describe(const Graph& graph, Value value) {
     return node.origins.empty() ? out : out + ")";
 }
 
+// What rules said against computing the value; empty where they said nothing.
+std::string refusals(const Grouping& grouping, Value value) {
+    const std::string start = "%" + std::to_string(value.index) + " ";
+    std::string out;
+    for (const Decision& decision : grouping.decisions())
+        if (!decision.taken && decision.where.starts_with(start))
+            out += "; " + decision.rule + ": " + decision.reason;
+    return out;
+}
+
 class Problems {
   public:
     void add(const std::string& problem) {
@@ -64,12 +74,15 @@ void add_uncomputable(const Grouping& grouping, Problems& problems) {
     const Graph& graph = grouping.graph();
     const auto check = [&](Value value) {
         const auto why = Emitter::why_not_inline(graph, value);
-        if (why) problems.add(describe(graph, value) + ": no GPU step computes it: " + *why);
+        if (why)
+            problems.add(describe(graph, value) + ": no GPU step computes it: " + *why +
+                         refusals(grouping, value));
     };
     for (const Value& value : grouping.live()) {
         if (grouping.is_grouped(value)) continue;
         if (grouping.is_stored(value))
-            problems.add(describe(graph, value) + ": no GPU step computes it");
+            problems.add(describe(graph, value) + ": no GPU step computes it" +
+                         refusals(grouping, value));
         else
             check(value);
     }
@@ -136,7 +149,8 @@ Plan plan(const Graph& source, const DeviceProperties& device, const PlanOptions
             try {
                 lower_group(placement, group);
             } catch (const GraphError& error) {
-                problems.add(describe(*graph, group.anchor) + ": " + error.what());
+                problems.add(describe(*graph, group.anchor) + ": " + error.what() +
+                             refusals(grouping, group.anchor));
             }
         }
     });

@@ -31,8 +31,14 @@ void tensor_attention(Grouping& grouping, Value value) {
     if (!attention || !is_half(grouping.graph().dtype(value))) return;
     auto why = why_no_tensor_attention(grouping, *attention);
     // Without the library, ours takes all that it can.
-    if (!why && grouping.options().disabled_rules.count(library_rule) == 0)
+    if (!why && grouping.options().disabled_rules.count(library_rule) == 0) {
         why = why_library_attention(grouping, *attention);
+        const std::string missing = why ? why_no_cudnn() : "";
+        if (!missing.empty()) {
+            grouping.decide(library_rule, false, value, missing);
+            why.reset();
+        }
+    }
     if (why) return grouping.decide(own_rule, false, value, *why);
     add_attention(grouping, value, true, own_rule,
                   "attention in half precision on the tensor cores: some queries' products and "

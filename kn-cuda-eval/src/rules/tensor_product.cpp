@@ -60,13 +60,21 @@ void tensor_product(Grouping& grouping, Value value) {
     Found found;
     constexpr int longest = 12;
     if (!find_product(grouping, value, longest, found)) return;
-    if (const auto why =
-            why_no_tensor_product(grouping, found.main, tail_of(grouping, value, found))) {
+    const bool conv = graph.get_if<op::Conv>(found.main) != nullptr;
+    auto why = why_no_tensor_product(grouping, found.main);
+    if (!why) {
+        why = why_library_product(grouping, found.main, tail_of(grouping, value, found));
+        const std::string missing = why && conv ? why_no_cudnn() : "";
+        if (!missing.empty()) {
+            grouping.decide("convolution", false, value, missing);
+            why.reset();
+        }
+    }
+    if (why) {
         if (found.main == value) grouping.decide("tensor core product", false, value, *why);
         return;
     }
     Group group;
-    const bool conv = graph.get_if<op::Conv>(found.main) != nullptr;
     group.kind = conv ? Group::Kind::Conv : Group::Kind::MatMul;
     group.own_kernel = true;
     group.channels_last = conv;

@@ -1,4 +1,4 @@
-// Where cuDNN cannot do it, kernels of ours can: run by ctest with tests/fakes/old_cudnn.cpp in front.
+// Where cuDNN cannot do it, kernels of ours can: run by ctest with tests/fakes/libraries.cpp.
 #include <unistd.h>
 
 #include <algorithm>

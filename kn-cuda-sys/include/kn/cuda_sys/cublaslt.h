@@ -23,6 +23,9 @@
 
 namespace kn::cuda {
 
+/// As in Versions; loads cuBLASLt alone.
+KN_CUDA_API int cublaslt_version() noexcept;
+
 /// How products are formed and summed. F32 never uses tensor cores; Tf32 rounds f32 inputs to 10
 /// bits of mantissa.
 enum class MatmulCompute { F32, Tf32, F16, F64, I32 };

@@ -9,8 +9,10 @@
 //     device.properties());  // best guess first kn::cuda::CudnnHandle handle(device);
 //     plans[0].run(handle, stream, {{x, w, y}}, workspace);
 //
-// Planning never touches a device. Plans whose kernels are precompiled can also be built without a
-// driver; the others (CudnnCandidate::runtime_compiled) need libcuda to be there, though no GPU.
+// cuDNN is loaded by the first call that needs it; each throws LibraryMissing where it, or a part
+// of it, cannot be. Planning never touches a device. Plans whose kernels are precompiled can also
+// be built without a driver; the others (CudnnCandidate::runtime_compiled) need libcuda to be
+// there, though no GPU.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +27,15 @@
 #include "kn/cuda_sys/memory.h"
 
 namespace kn::cuda {
+
+/// As in Versions; loads cuDNN alone.
+KN_CUDA_API int cudnn_version() noexcept;
+/// Of the headers, at compile time.
+KN_CUDA_API int cudnn_frontend_version() noexcept;
+
+/// One sentence with the loader's reason where cuDNN, or a part that it plans with, cannot be
+/// loaded; else empty. Loads cuDNN with these parts (20 ms).
+KN_CUDA_API std::string why_no_cudnn();
 
 /// Extents and strides (in elements) of a tensor; the strides say the layout. Addresses are 16-byte
 /// aligned.
@@ -153,7 +164,7 @@ struct CudnnCandidate {
 /// A cuDNN handle of one device: what run needs. One thread at a time.
 class KN_CUDA_API CudnnHandle {
   public:
-    /// Takes microseconds.
+    /// Takes microseconds; the first loads cuDNN, NVRTC and cuBLASLt (0.1 s).
     explicit CudnnHandle(Device device);
     ~CudnnHandle();
     CudnnHandle(CudnnHandle&& other) noexcept;

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "kn/cuda_sys/device_properties.h"
 #include "kn/cuda_sys/error.h"
@@ -83,8 +84,11 @@ struct Versions {
     int cudnn_frontend = 0;  ///< headers, at compile time
 };
 
-/// Needs no driver; never throws.
+/// Needs no driver; never throws. Loads all libraries.
 KN_CUDA_API Versions versions() noexcept;
+
+/// One sentence with the loader's reason for each library that cannot be loaded.
+KN_CUDA_API std::vector<std::string> missing_libraries();
 
 /// One line a library, such as "cudart 13.0.0".
 KN_CUDA_API std::string to_string(const Versions& versions);

@@ -66,6 +66,14 @@ class KN_CUDA_API ContextLost : public Error {
     using Error::Error;
 };
 
+/// A CUDA library that cannot be loaded, or has no such function. Libraries beside cudart are
+/// loaded by their first use, and looked for again by the next one. info().status_text is one
+/// sentence with the loader's reason.
+class KN_CUDA_API LibraryMissing : public Error {
+  public:
+    using Error::Error;
+};
+
 namespace detail {
 /// Throws what fits `status` unless it is cudaSuccess, and clears cudart's last error.
 KN_CUDA_API void check(cudaError_t status, const char* call, const char* file, int line);

@@ -15,6 +15,9 @@
 
 namespace kn::cuda {
 
+/// As in Versions; loads NVRTC alone.
+KN_CUDA_API int nvrtc_version() noexcept;
+
 /// A header that the source may include by `name`, without a file.
 struct InMemoryHeader {
     std::string name;
