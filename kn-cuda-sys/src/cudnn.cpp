@@ -7,7 +7,6 @@
 #include "check.h"
 #include "cudnn_functions.h"
 #include "kn/cuda_sys/cublaslt.h"
-#include "kn/cuda_sys/nvrtc.h"
 #include "release.h"
 
 namespace kn::cuda {
@@ -131,8 +130,7 @@ std::vector<CudnnOperand> operands(const CudnnProblem& problem) {
 
 CudnnHandle::CudnnHandle(Device device) : device_(device) {
     const detail::CudnnApi& api = detail::cudnn();
-    // cuDNN opens these by itself, but would not find them everywhere.
-    nvrtc_version();
+    // cuDNN opens it by itself, but would not find it everywhere.
     cublaslt_version();
     detail::GatedGuard guard(device);
     cudnnHandle_t handle = nullptr;

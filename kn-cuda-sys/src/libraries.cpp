@@ -35,8 +35,12 @@ constexpr LibraryName cudnn_name{ErrorSource::Cudnn, "cuDNN", "libcudnn" KN_CUDN
 NvrtcApi::NvrtcApi() : OpenLibrary(nvrtc_name) {}
 CublasLtApi::CublasLtApi() : OpenLibrary(cublaslt_name) {}
 CublasApi::CublasApi() : OpenLibrary(cublas_name) {}
-// Without this part the first call of any function would end the process.
-CudnnApi::CudnnApi() : OpenLibrary(cudnn_name) { open_part("libcudnn_graph" KN_CUDNN_SUFFIX); }
+CudnnApi::CudnnApi() : OpenLibrary(cudnn_name) {
+    // Without this part the first call of any function would end the process.
+    open_part("libcudnn_graph" KN_CUDNN_SUFFIX);
+    // Where nobody has it open, cuDNN opens and closes it with every question: 7 ms.
+    nvrtc_version();
+}
 
 const NvrtcApi& nvrtc() {
     static const NvrtcApi api;

@@ -70,5 +70,11 @@ TEST(OnDemand, LibrariesThatWereThereAtBuildTimeAreFound) {
     EXPECT_EQ(why_no_cudnn(), "");
 }
 
+TEST(OnDemand, WhatCudnnWouldOpenForEveryQuestionStaysOpen) {
+    if (cudnn_version() == 0) GTEST_SKIP() << "cuDNN is not there";
+    const std::string name = "libnvrtc.so." + std::to_string(CUDART_VERSION / 1000);
+    EXPECT_NE(dlopen(name.c_str(), RTLD_LAZY | RTLD_NOLOAD), nullptr) << name;
+}
+
 }  // namespace
 }  // namespace kn::test

@@ -28,7 +28,7 @@
 
 namespace kn::cuda {
 
-/// As in Versions; loads cuDNN alone.
+/// As in Versions; loads cuDNN, and NVRTC for it.
 KN_CUDA_API int cudnn_version() noexcept;
 /// Of the headers, at compile time.
 KN_CUDA_API int cudnn_frontend_version() noexcept;
