@@ -73,6 +73,7 @@ Bpe::Bpe(const std::filesystem::path& vocabulary, const std::filesystem::path& m
          std::string word_end)
     : word_end_(std::move(word_end)), letters_(byte_letters()) {
     std::ifstream vocabulary_file(vocabulary);
+    if (!vocabulary_file) throw std::runtime_error(vocabulary.string() + ": cannot be read");
     const auto json = nlohmann::json::parse(vocabulary_file, nullptr, false);
     if (!json.is_object()) throw std::runtime_error(vocabulary.string() + ": not a JSON object");
     for (const auto& [token, id] : json.items()) {

@@ -39,6 +39,8 @@ std::vector<double> numbers(const Json& json, const char* key) {
     return out;
 }
 
+Json config_of(const fs::path& file) { return fs::exists(file) ? read_json(file) : Json::object(); }
+
 // What suits the device where nothing is asked for.
 kn::Precision chosen(const ModelOptions& options) {
     if (options.precision) return *options.precision;
@@ -80,9 +82,6 @@ Model::Model(const fs::path& folder, const ModelOptions& options)
 }
 
 void Model::read_configs() {
-    const auto config_of = [&](const fs::path& file) {
-        return fs::exists(file) ? read_json(file) : Json::object();
-    };
     const fs::path defaults_file = folder_ / "defaults.json";
     const Json defaults = config_of(defaults_file);
     defaults_.guidance = number(defaults, "guidance", defaults_.guidance, defaults_file);
@@ -188,10 +187,18 @@ void Model::check_size(std::int64_t width, std::int64_t height) const {
     const std::string asked = std::to_string(width) + " x " + std::to_string(height);
     const kn::OnnxInfo::Port& sample = *unet_->input(sample_name_);
     const auto h = unet_->fixed_dim(sample, 2), w = unet_->fixed_dim(sample, 3);
+    const auto size_text = [&](std::int64_t across, std::int64_t down) {
+        return std::to_string(across * scale_) + " x " + std::to_string(down * scale_);
+    };
+    const auto decoder_h = decoder_->fixed_dim(decoder_->first_input(), 2),
+               decoder_w = decoder_->fixed_dim(decoder_->first_input(), 3);
+    if (h && w && decoder_h && decoder_w && (h != decoder_h || w != decoder_w))
+        throw std::runtime_error("the model cannot draw " + asked + ": its unet was exported for " +
+                                 size_text(*w, *h) + " alone, its vae_decoder for " +
+                                 size_text(*decoder_w, *decoder_h));
     if (h && w)
         throw std::runtime_error("the model cannot draw " + asked + ": it was exported for " +
-                                 std::to_string(*w * scale_) + " x " + std::to_string(*h * scale_) +
-                                 " alone");
+                                 size_text(*w, *h) + " alone");
     const std::int64_t multiple = granularity() * scale_;
     throw std::runtime_error(
         "the model cannot draw " + asked + ": " +
@@ -233,6 +240,9 @@ kn::Tensor Model::run_encoder(Part& encoder, const std::vector<std::vector<std::
             const auto found = outputs.find("text_embeds");
             *pooled =
                 found != outputs.end() ? found->second : outputs.at(encoder.output_names()[0]);
+            if (pooled->rank() != 2)
+                throw std::runtime_error(encoder.file().string() +
+                                         ": has no output text_embeds, which SDXL needs");
         }
         return *layers[layers.size() - 2].second;
     }
@@ -254,6 +264,14 @@ Text Model::encode_text(const std::vector<std::string>& texts,
                      " tokens; this is left out: \"" + tokens.cut + "\"");
             out.push_back(std::move(tokens.ids));
         }
+        const fs::path config = folder_ / part.name() / "config.json";
+        const double words = number(config_of(config), "vocab_size", HUGE_VAL, config);
+        for (const auto& row : out)
+            if (const auto largest = std::ranges::max(row); static_cast<double>(largest) >= words)
+                throw std::runtime_error(part.file().string() + ": takes ids below " +
+                                         std::to_string(static_cast<std::int64_t>(words)) +
+                                         ", but the tokenizer gives " + std::to_string(largest) +
+                                         ": the parts are not of one model");
         const auto fixed = part.fixed_dim(part.first_input(), 1);
         if (fixed && *fixed != static_cast<std::int64_t>(tokenizer.max_length()))
             throw std::runtime_error(part.file().string() + ": takes " + std::to_string(*fixed) +

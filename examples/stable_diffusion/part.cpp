@@ -68,6 +68,15 @@ std::optional<std::int64_t> Part::fixed_dim(const kn::OnnxInfo::Port& port,
     return (*port.shape)[axis].constant();
 }
 
+// Errors name the file, since a run has several networks.
+std::vector<kn::Tensor> Part::run_named(const Tensors& inputs) {
+    try {
+        return network_.run(inputs);
+    } catch (const kn::GraphError& error) {
+        throw kn::GraphError(file_.string() + ": " + error.what());
+    }
+}
+
 Tensors Part::run_whole(const Tensors& inputs) {
     Tensors converted;
     for (const auto& [name, tensor] : inputs) {
@@ -75,7 +84,7 @@ Tensors Part::run_whole(const Tensors& inputs) {
         const kn::DType wanted = port && port->dtype ? *port->dtype : tensor.dtype();
         converted[name] = tensor.dtype() == wanted ? tensor : tensor.cast(wanted);
     }
-    const std::vector<kn::Tensor> outputs = network_.run(converted);
+    const std::vector<kn::Tensor> outputs = run_named(converted);
     Tensors out;
     for (std::size_t i = 0; i < outputs.size(); i++)
         out[output_names()[i]] =

@@ -46,6 +46,7 @@ class Part {
   private:
     std::optional<kn::Bindings> bindings(const std::string& input, const kn::Ints& sizes) const;
     Tensors run_whole(const Tensors& inputs);
+    std::vector<kn::Tensor> run_named(const Tensors& inputs);
 
     std::string name_;
     std::filesystem::path file_;

@@ -136,13 +136,39 @@ def broken_models(folder):
         return ["--model", folder / name]
 
     yield model("no_unet", lambda m: (m / "unet/model.onnx").unlink()), 1, "unet/model.onnx"
-    yield model("no_vocabulary", lambda m: (m / "tokenizer/vocab.json").unlink()), 1, "vocab.json"
+    yield model("no_vocabulary", lambda m: (m / "tokenizer/vocab.json").unlink()), 1, "vocab.json: cannot be read"
+    yield model("no_tokenizer", lambda m: shutil.rmtree(m / "tokenizer")), 1, "tokenizer/vocab.json: cannot be read"
     yield model("no_scheduler", lambda m: shutil.rmtree(m / "scheduler")), 1, "scheduler_config.json"
     yield model("text_for_unet", lambda m: (m / "unet/model.onnx").write_text("hello")), 1, "unet/model.onnx"
     yield model("wrong_unet", lambda m: shutil.copy(m / "vae_decoder/model.onnx", m / "unet/model.onnx")), 1, "is no UNet"
     yield model("bad_config", lambda m: (m / "unet/config.json").write_text("[1]")), 1, "unet/config.json"
     yield model("cut_unet", lambda m: os.truncate(m / "unet/model.onnx", 100000)), 1, "unet/model.onnx"
     yield model("edm", lambda m: (m / "scheduler/scheduler_config.json").write_text('{"_class_name": "EDMEulerScheduler"}')), 1, "EDMEulerScheduler"
+
+
+def broken_exports(folder):
+    """Folders of optimum's whose parts do not belong together."""
+    with tarfile.open(DATA.parent / "stable_diffusion/exports.tar.xz") as archive:
+        archive.extractall(folder / "exports")
+
+    def model(name, base, change):
+        shutil.copytree(folder / "exports" / base, folder / name)
+        change(folder / name)
+        return ["--model", folder / name, "--steps", 1]
+
+    def swap(part, base):
+        return lambda m: (shutil.rmtree(m / part), shutil.copytree(folder / "exports" / base / part, m / part))
+
+    yield model("no_second_tokenizer", "xl", lambda m: shutil.rmtree(m / "tokenizer_2")), 1, "tokenizer_2/vocab.json: cannot be read"
+    yield model("no_second_encoder", "xl", lambda m: shutil.rmtree(m / "text_encoder_2")), 1, "needs a second text encoder"
+    yield model("no_second_network", "xl", lambda m: (m / "text_encoder_2/model.onnx").unlink()), 1, "text_encoder_2/model.onnx: is missing"
+    yield model("first_as_second", "xl", lambda m: shutil.copy(m / "text_encoder/model.onnx", m / "text_encoder_2/model.onnx")), 1, "text_embeds"
+    yield model("no_decoder", "xl", lambda m: shutil.rmtree(m / "vae_decoder")), 1, "vae_decoder/model.onnx: is missing"
+    yield model("no_encoder", "v", lambda m: None) + ["--init", folder / "init.png"], 1, "vae_encoder/model.onnx: is missing"
+    yield model("another_unet", "v", swap("unet", "xl")), 1, "needs a second text encoder"
+    yield model("another_width", "xl", swap("unet", "v")), 1, "width 16"
+    yield model("tiny_text", "v", lambda m: (shutil.rmtree(m / "text_encoder"), shutil.copytree(MODEL / "text_encoder", m / "text_encoder"))), 1, "takes ids below 152"
+    yield model("odd_size", "v", lambda m: None) + ["--width", 40], 1, "multiples of 16"
 
 
 def bad_input(folder):
@@ -152,6 +178,8 @@ def bad_input(folder):
     noise[0, 1, 2, 3] = np.nan
     np.save(folder / "nan.npy", noise)
     (folder / "text.npy").write_text("hello")
+    draw(folder, "--prompt", RED, "--steps", 1)
+    (folder / "out.png").rename(folder / "init.png")
     cases = [
         (["--width", 100], 1, "multiples of 32"), (["--height", 144], 1, "multiples of 32"), (["--width", -32], 1, "multiples of 32"), (["--height", 320000], 1, "16384"),
         (["--steps", 0], 1, "from 1 to 1000"), (["--steps", 1001], 1, "from 1 to 1000"), (["--steps", "x"], 2, "--steps"),
@@ -166,7 +194,7 @@ def bad_input(folder):
         (["--output", folder / "none/out.png"], 1, "does not exist"), (["--output", folder], 1, "is a folder"),
         (["--output", "/dev/full", "--steps", 1], 1, "No space left"), (["--dump", folder / "text.npy/dump"], 1, "text.npy"),
         (["--prompt", b"\xff"], 1, "UTF-8"),
-        *broken_models(folder),
+        *broken_models(folder), *broken_exports(folder),
     ]
     before = set(folder.rglob("*"))
     for args, status, word in cases:
