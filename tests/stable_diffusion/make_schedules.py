@@ -111,13 +111,15 @@ def cases():
         yield None, dict(plus, **extra), 6, 0
     yield None, dict(plus, use_karras_sigmas=True), 12, 5
     for name in ("heun", "lms", "kdpm2", "kdpm2-a", "dpm++-single", "deis", "unipc"):
-        for extra in (dict(use_karras_sigmas=True), dict(use_exponential_sigmas=True)):
+        for extra in (dict(use_karras_sigmas=True), dict(use_exponential_sigmas=True), dict(use_beta_sigmas=True)):
             yield None, dict(TINY, _class_name=CLASSES[name][0], **extra), 6, 1
     yield "heun", dict(TINY, clip_sample=True, clip_sample_range=1.5), 5, 0
     for kind in ("fixed_small_log", "fixed_large"):
         yield "ddpm", dict(TINY, variance_type=kind), 6, 0
     yield "tcd", dict(TINY, original_inference_steps=40), 4, 0
     yield "tcd", TINY, 51, 0
+    for name in ("euler", "dpm++"):
+        yield None, dict(TINY, _class_name=CLASSES[name][0], use_beta_sigmas=True), 9, 0
     single = dict(TINY, _class_name="DPMSolverSinglestepScheduler")
     for order in (1, 2, 3):
         for kind, solver in (("dpmsolver++", "midpoint"), ("sde-dpmsolver++", "heun"), ("dpmsolver++", "heun"), ("sde-dpmsolver++", "midpoint")):

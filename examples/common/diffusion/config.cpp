@@ -241,7 +241,7 @@ void read_sigmas(const Reader& reader, Config& config) {
         method == Method::Kdpm2 || method == Method::Kdpm2Ancestral || is_solver(method)) {
         reader.read("use_karras_sigmas", config.karras_sigmas);
         reader.read("use_exponential_sigmas", config.exponential_sigmas);
-        reader.refuse("use_beta_sigmas");
+        reader.read("use_beta_sigmas", config.beta_sigmas);
     }
     if (method == Method::Euler || method == Method::DpmSolver || method == Method::UniPc) {
         reader.read("sigma_min", config.sigma_min);
@@ -315,8 +315,9 @@ Config read_fields(const Reader& reader, Method method) {
 void check(const Reader& reader, const Config& config) {
     const bool dpm = config.method == Method::DpmSolver || config.method == Method::DpmSingle;
     const bool plus = config.algorithm_type.ends_with("++");
-    if (config.karras_sigmas && config.exponential_sigmas)
-        reader.fail("use_karras_sigmas and use_exponential_sigmas exclude each other");
+    if (config.karras_sigmas + config.exponential_sigmas + config.beta_sigmas > 1)
+        reader.fail(
+            "use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas exclude each other");
     if (dpm && !plus && config.final_sigmas_type == "zero")
         reader.fail("algorithm_type " + config.algorithm_type +
                     " needs final_sigmas_type sigma_min");
@@ -370,7 +371,7 @@ Config parse_config(const std::string& text, const std::optional<std::string>& n
     }
     if (name == "dpm++-karras") {
         config.karras_sigmas = true;
-        config.exponential_sigmas = config.lu_lambdas = false;
+        config.exponential_sigmas = config.beta_sigmas = config.lu_lambdas = false;
     }
     if (name && (method == Method::DpmSolver || method == Method::DpmSingle) &&
         !config.algorithm_type.ends_with("++"))

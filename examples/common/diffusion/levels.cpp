@@ -6,6 +6,33 @@ namespace diffusion {
 
 namespace {
 
+bool is_respaced(const Config& config) {
+    return config.karras_sigmas || config.exponential_sigmas || config.beta_sigmas;
+}
+
+// Where the beta distribution with both parameters 0.6 reaches probability p ("Beta Sampling is All
+// You Need", Lee et al. 2024).
+double beta_quantile(double p) {
+    if (p > 0.5) return 1 - beta_quantile(1 - p);
+    constexpr double a = 0.6;
+    // The incomplete integral from 0 to x, not above 0.5, by its power series.
+    const auto integral = [](double x) {
+        double sum = 0, term = 1;
+        for (int n = 0; n < 60; n++) {
+            sum += term / (a + n);
+            term *= (n + 1 - a) / (n + 1) * x;
+        }
+        return std::pow(x, a) * sum;
+    };
+    const double wanted = 2 * p * integral(0.5);
+    double low = 0, high = 0.5;
+    for (int i = 0; i < 60; i++) {
+        const double middle = (low + high) / 2;
+        (integral(middle) < wanted ? low : high) = middle;
+    }
+    return (low + high) / 2;
+}
+
 // `highest` and `lowest` of the levels, spaced as the config says.
 std::vector<double> respaced(const Config& config, double highest, double lowest, int steps) {
     lowest = config.sigma_min.value_or(lowest);
@@ -16,6 +43,9 @@ std::vector<double> respaced(const Config& config, double highest, double lowest
         const double from = std::pow(highest, 1 / rho), to = std::pow(lowest, 1 / rho);
         for (const double ramp : linspace(0, 1, static_cast<std::size_t>(steps)))
             out.push_back(std::pow(from + ramp * (to - from), rho));
+    } else if (config.beta_sigmas) {
+        for (const double ramp : linspace(0, 1, static_cast<std::size_t>(steps)))
+            out.push_back(lowest + beta_quantile(1 - ramp) * (highest - lowest));
     } else {
         for (const double log :
              linspace(std::log(highest), std::log(lowest), static_cast<std::size_t>(steps)))
@@ -28,7 +58,7 @@ void finish(const Config& config, const Tables& tables, Levels& levels) {
     double last = config.final_sigmas_type == "sigma_min" || config.method == Method::Deis
                       ? static_cast<double>(tables.sigmas[0])
                       : 0.0;
-    if (config.method == Method::Deis && (config.karras_sigmas || config.exponential_sigmas))
+    if (config.method == Method::Deis && is_respaced(config))
         last = levels.sigmas.back();  // as diffusers: the last step changes nothing
     levels.sigmas.push_back(last);
     for (double& sigma : levels.sigmas) sigma = static_cast<double>(static_cast<float>(sigma));
@@ -63,7 +93,7 @@ Levels euler_levels(const Config& config, const Tables& tables, int steps) {
         for (const double log : linspace(highest, lowest, static_cast<std::size_t>(steps) + 1))
             out.sigmas.push_back(std::exp(log));
     }
-    if (config.karras_sigmas || config.exponential_sigmas) {
+    if (is_respaced(config)) {
         out.sigmas = respaced(config, out.sigmas.front(), out.sigmas.back(), steps);
         out.timesteps.clear();
         for (const double sigma : out.sigmas)
@@ -83,13 +113,14 @@ Levels euler_levels(const Config& config, const Tables& tables, int steps) {
 
 Levels solver_levels(const Config& config, const Tables& tables, int steps) {
     Levels out;
-    if (config.karras_sigmas || config.exponential_sigmas || config.lu_lambdas) {
+    if (is_respaced(config) || config.lu_lambdas) {
         const double highest = tables.sigmas.back(), lowest = tables.sigmas.front();
         if (config.karras_sigmas || !config.lu_lambdas) {
             out.sigmas = respaced(config, highest, lowest, steps);
         } else {
             Config plain = config;  // logarithms spaced evenly, over the whole range
             plain.sigma_min = plain.sigma_max = std::nullopt;
+            plain.beta_sigmas = false;
             out.sigmas = respaced(plain, highest, lowest, steps);
         }
         const bool whole =

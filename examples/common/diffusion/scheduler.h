@@ -63,6 +63,7 @@ struct Config {
     double sample_max_value = 1;
     bool karras_sigmas = false;
     bool exponential_sigmas = false;
+    bool beta_sigmas = false;
     bool lu_lambdas = false;
     std::optional<double> sigma_min;
     std::optional<double> sigma_max;

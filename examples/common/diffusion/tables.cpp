@@ -153,7 +153,8 @@ void refuse_infinite(const Schedule& schedule, const std::string& name) {
                 throw std::runtime_error("with this scheduler configuration " + name +
                                          " divides by zero: use final_sigmas_type zero with "
                                          "lower_order_final and predict_x0, or sigma_min without "
-                                         "use_karras_sigmas and use_exponential_sigmas");
+                                         "use_karras_sigmas, use_exponential_sigmas and "
+                                         "use_beta_sigmas");
 }
 
 Schedule make_schedule(const Config& config, int steps, std::size_t skipped) {
