@@ -168,6 +168,13 @@ Result generate(Model& model, const Request& request, const Watcher& watcher) {
     }
     const Clock clock(out.times.decode);
     out.image = model.decode(kn::Tensor::from_span<float>(shape, x));
+    const auto is_finite = [](float v) { return std::isfinite(v); };
+    if (watcher.warn && !std::ranges::all_of(out.image.data<float>(), is_finite))
+        watcher.warn(std::ranges::all_of(x, is_finite)
+                         ? "the picture has NaN or infinite elements, which are drawn black: "
+                           "vae_decoder overflows; one exported in f32 may not"
+                         : "the picture has NaN or infinite elements, which are drawn black: the "
+                           "UNet's latents had them already");
     return out;
 }
 

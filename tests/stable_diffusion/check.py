@@ -83,6 +83,9 @@ def exports_of_optimum(folder):
             continue
         drawn = folder / f"{model.name}_dump"
         if "half" in case:
+            np.save(folder / "loud.npy", 3e5 * np.load(model / "expected/initial_noise.npy"))
+            loud = draw(folder, "--model", model, "--prompt", RED, "--steps", 1, "--noise", folder / "loud.npy")
+            expect(loud.returncode == 0 and "has NaN" in loud.stderr, f"{model.name}: an overflow is told: {loud.stderr}")
             got = float(np.abs(np.load(drawn / "image.npy") - np.load(model / "expected/image.npy")).mean() / 2)
             expect(got <= 1.5 / 255, f"{model.name}: the picture differs by a mean of {got * 255:.2f} / 255")
             continue
