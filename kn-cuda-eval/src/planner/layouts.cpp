@@ -18,8 +18,7 @@ class Layouts {
             order_[value.index] = row_major(rank);
             const Operation& operation = graph_[value].operation;
             if (rank < 3 || grouping.is_output(value) ||
-                std::holds_alternative<op::Input>(operation) ||
-                std::holds_alternative<op::Constant>(operation))
+                is_any_of<op::Input, op::Constant>(operation))
                 fix(value);
         }
         // A value that is written where an output lies has the output's order.

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <unordered_set>
 
-#include "planner/elementwise.h"
-
 namespace kn::cuda {
 
 namespace {

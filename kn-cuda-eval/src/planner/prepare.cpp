@@ -108,8 +108,7 @@ std::vector<PlannerRule> preparations() {
 
 // Interpolation as gathers, which kernels do in place.
 bool is_interpolation(const Operation& operation) {
-    return std::holds_alternative<op::Resize>(operation) ||
-           std::holds_alternative<op::GridSample>(operation);
+    return is_any_of<op::Resize, op::GridSample>(operation);
 }
 
 Graph prepare(const Graph& graph, const PlanOptions& options) {

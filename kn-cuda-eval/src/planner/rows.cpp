@@ -223,14 +223,9 @@ class Analyser {
     void descend(Value value, const Operation& operation, std::size_t which, const Tags& tags) {
         const Value x = inputs_of(operation)[which];
         const std::size_t rank = graph_.shape(x).rank();
-        if (std::holds_alternative<op::Unary>(operation) ||
-            std::holds_alternative<op::Binary>(operation) ||
-            std::holds_alternative<op::Select>(operation) ||
-            std::holds_alternative<op::Cast>(operation) ||
-            std::holds_alternative<op::BitCast>(operation))
+        if (is_elementwise(operation) || std::holds_alternative<op::BitCast>(operation))
             return visit(x, tags);
-        if (std::holds_alternative<op::Slice>(operation) ||
-            std::holds_alternative<op::Concat>(operation) ||
+        if (is_any_of<op::Slice, op::Concat>(operation) ||
             (std::holds_alternative<op::Pad>(operation) && which == 0)) {
             const auto* slice = std::get_if<op::Slice>(&operation);
             const Ints from = shape(x), to = shape(value);
@@ -332,10 +327,7 @@ Ints reduced_axes(const Operation& operation) {
     return {};
 }
 
-bool keeps_axes(const Operation& operation) {
-    return std::holds_alternative<op::Softmax>(operation) ||
-           std::holds_alternative<op::Norm>(operation);
-}
+bool keeps_axes(const Operation& operation) { return is_any_of<op::Softmax, op::Norm>(operation); }
 
 std::int64_t reduced_count(const Graph& graph, Value value) {
     const Operation& operation = graph[value].operation;

@@ -8,8 +8,7 @@ namespace kn::cuda {
 namespace {
 
 bool is_convolution(const Operation& operation) {
-    return std::holds_alternative<op::Conv>(operation) ||
-           std::holds_alternative<op::ConvTranspose>(operation);
+    return is_any_of<op::Conv, op::ConvTranspose>(operation);
 }
 
 std::string in_words(const Group& group) {

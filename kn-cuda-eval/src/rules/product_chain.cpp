@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "planner/elementwise.h"
 #include "planner/merge_products.h"
 #include "planner/rows.h"
 #include "rules/rules.h"

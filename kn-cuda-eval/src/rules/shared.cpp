@@ -15,19 +15,12 @@ constexpr std::int64_t kDearLoop = 64;    // likewise, where elements are comput
 constexpr std::size_t kMostLeaves = 28;   // operands of a kernel
 constexpr std::size_t kMostValues = 160;  // operations in a kernel
 
-bool is_product(const Operation& operation) {
-    return std::holds_alternative<op::MatMul>(operation) ||
-           std::holds_alternative<op::Conv>(operation);
-}
+bool is_product(const Operation& operation) { return is_any_of<op::MatMul, op::Conv>(operation); }
 
 bool is_arithmetic(const Operation& operation) {
-    return std::holds_alternative<op::Unary>(operation) ||
-           std::holds_alternative<op::Binary>(operation) ||
-           std::holds_alternative<op::Select>(operation) ||
-           std::holds_alternative<op::Reduce>(operation) ||
-           std::holds_alternative<op::ArgReduce>(operation) ||
-           std::holds_alternative<op::Softmax>(operation) ||
-           std::holds_alternative<op::Norm>(operation) || is_product(operation);
+    return is_any_of<op::Unary, op::Binary, op::Select, op::Reduce, op::ArgReduce, op::Softmax,
+                     op::Norm>(operation) ||
+           is_product(operation);
 }
 
 /// Rough cost of one element in additions.
@@ -106,9 +99,7 @@ Expression expression_of(const Grouping& grouping, Value root, std::size_t most)
     return result;
 }
 
-std::int64_t elements(const Graph& graph, Value value) {
-    return graph.shape(value).size().value();
-}
+std::int64_t elements(const Graph& graph, Value value) { return graph.shape(value).size().value(); }
 
 /// Stored values whose kernels would compute this one, up to two.
 std::size_t count_kernels(const Grouping& grouping, Value value) {
@@ -136,11 +127,9 @@ std::int64_t repetitions(const Grouping& grouping, Value value) {
         if (grouping.is_grouped(user) && !grouping.is_stored(user)) continue;
         const Operation& operation = graph[user].operation;
         if (is_product(operation)) return 1 << 20;
-        if (std::holds_alternative<op::Broadcast>(operation) ||
-            std::holds_alternative<op::Window>(operation) ||
-            std::holds_alternative<op::Gather>(operation))
-            most = std::max(most, elements(graph, user) / std::max<std::int64_t>(
-                                                              elements(graph, value), 1));
+        if (is_any_of<op::Broadcast, op::Window, op::Gather>(operation))
+            most = std::max(
+                most, elements(graph, user) / std::max<std::int64_t>(elements(graph, value), 1));
     }
     return most;
 }

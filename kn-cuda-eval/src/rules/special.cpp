@@ -1,5 +1,4 @@
 #include "codegen/emit.h"
-#include "planner/elementwise.h"
 #include "rules/rules.h"
 
 namespace kn::cuda {
@@ -7,21 +6,16 @@ namespace kn::cuda {
 namespace {
 
 bool is_convolution(const Operation& operation) {
-    return std::holds_alternative<op::Conv>(operation) ||
-           std::holds_alternative<op::ConvTranspose>(operation);
+    return is_any_of<op::Conv, op::ConvTranspose>(operation);
 }
 
 /// Whether cuDNN convolves elements of this type.
 bool has_library(DType dtype) { return is_half(dtype) || dtype == DType::F32; }
 
 bool has_own_kernel(const Operation& operation) {
-    return std::holds_alternative<op::TopK>(operation) ||
-           std::holds_alternative<op::Cumulative>(operation) ||
-           std::holds_alternative<op::ScatterElements>(operation) ||
-           std::holds_alternative<op::ScatterNd>(operation) ||
-           std::holds_alternative<op::Recurrent>(operation) ||
-           std::holds_alternative<op::Dft>(operation) ||
-           std::holds_alternative<op::Attention>(operation) || is_convolution(operation);
+    return is_any_of<op::TopK, op::Cumulative, op::ScatterElements, op::ScatterNd, op::Recurrent,
+                     op::Dft, op::Attention>(operation) ||
+           is_convolution(operation);
 }
 
 void own_kernel(Grouping& grouping, Value value) {

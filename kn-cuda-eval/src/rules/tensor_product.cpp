@@ -1,6 +1,5 @@
 #include "lower/tensor_product.h"
 
-#include "planner/elementwise.h"
 #include "rules/rules.h"
 
 namespace kn::cuda {
@@ -17,8 +16,7 @@ struct Found {
 // Goes up from the end through elementwise operations whose results nobody else reads.
 bool find_product(const Grouping& grouping, Value value, int depth, Found& found) {
     const Operation& operation = grouping.graph()[value].operation;
-    if (std::holds_alternative<op::MatMul>(operation) ||
-        std::holds_alternative<op::Conv>(operation)) {
+    if (is_any_of<op::MatMul, op::Conv>(operation)) {
         found.main = value;
         return true;
     }

@@ -20,7 +20,10 @@ std::uint32_t next_graph_id() {
 std::size_t hash_operation(const Operation& operation) {
     std::size_t seed = operation.index();
     detail::visit_fields(
-        [&](const char*, const auto& field) { seed = detail::hash_mix(seed, detail::hash_of(field)); }, operation);
+        [&](const char*, const auto& field) {
+            seed = detail::hash_mix(seed, detail::hash_of(field));
+        },
+        operation);
     return seed;
 }
 
@@ -97,8 +100,8 @@ Value Graph::add(Operation operation) {
         for (const Type& type : results) check_bytes(type);
     } catch (const GraphError& error) {
         const std::string origin = describe(current_origins_);
-        throw GraphError(std::string(name_of(operation)) + (origin.empty() ? "" : " (from " + origin + ")") + ": " +
-                         error.what());
+        throw GraphError(std::string(name_of(operation)) +
+                         (origin.empty() ? "" : " (from " + origin + ")") + ": " + error.what());
     }
     return append(std::move(operation), std::move(results), hash);
 }
@@ -108,11 +111,13 @@ Value Graph::append(Operation operation, std::vector<Type> results, std::size_t 
     if (nodes_.size() >= UINT32_MAX) throw GraphError("too many operations in one graph");
     const Value value = value_at(nodes_.size());
     // What an operation binds at run time: its symbols, or for control flow those of its results that nobody bound before.
-    const auto bind = [&](const std::string& symbol) { run_time_symbols_.try_emplace(symbol, value); };
+    const auto bind = [&](const std::string& symbol) {
+        run_time_symbols_.try_emplace(symbol, value);
+    };
     if (const auto* read = std::get_if<op::ReadDims>(&operation))
         for (const std::string& symbol : read->symbols) bind(symbol);
     if (const auto* non_zero = std::get_if<op::NonZero>(&operation)) bind(non_zero->count);
-    if (std::holds_alternative<op::If>(operation) || std::holds_alternative<op::Loop>(operation)) {
+    if (is_any_of<op::If, op::Loop>(operation)) {
         std::set<std::string> known;
         for (const NamedValue& input : inputs_)
             for (const Dim& dim : shape(input.value)) dim.collect_symbols(known);
@@ -129,8 +134,9 @@ Value Graph::append(Operation operation, std::vector<Type> results, std::size_t 
 
 Value Graph::result(Value source, std::size_t index) {
     if (index >= (*this)[source].results.size())
-        throw GraphError("result " + std::to_string(index) + " of " + std::string(name_of((*this)[source].operation)) +
-                         ", which has " + std::to_string((*this)[source].results.size()));
+        throw GraphError("result " + std::to_string(index) + " of " +
+                         std::string(name_of((*this)[source].operation)) + ", which has " +
+                         std::to_string((*this)[source].results.size()));
     if (index == 0) return source;
     return add(op::Result{source, static_cast<std::int64_t>(index)});
 }
@@ -143,7 +149,8 @@ Var Graph::input(const std::string& name, DType dtype, Shape shape) {
 }
 
 Var Graph::constant(Tensor tensor, std::string name) {
-    return constant(std::make_shared<const ConstantData>(ConstantData{std::move(tensor), std::move(name), nullptr, false}));
+    return constant(std::make_shared<const ConstantData>(
+        ConstantData{std::move(tensor), std::move(name), nullptr, false}));
 }
 
 Var Graph::constant(std::shared_ptr<const ConstantData> data) {
@@ -173,7 +180,8 @@ void Graph::add_origins(Value value, const std::vector<std::string>& origins) {
     constexpr std::size_t max_origins = 16;
     std::vector<std::string>& own = nodes_[value.index].origins;
     for (const std::string& origin : origins)
-        if (own.size() < max_origins && std::find(own.begin(), own.end(), origin) == own.end()) own.push_back(origin);
+        if (own.size() < max_origins && std::find(own.begin(), own.end(), origin) == own.end())
+            own.push_back(origin);
 }
 
 void Graph::add_constraint(Constraint constraint) {
@@ -181,7 +189,8 @@ void Graph::add_constraint(Constraint constraint) {
     const auto same = [&](const Constraint& other) {
         return other.kind == constraint.kind && other.a == constraint.a && other.b == constraint.b;
     };
-    if (std::none_of(constraints_.begin(), constraints_.end(), same)) constraints_.push_back(std::move(constraint));
+    if (std::none_of(constraints_.begin(), constraints_.end(), same))
+        constraints_.push_back(std::move(constraint));
 }
 
 void Graph::require_equal(const Dim& a, const Dim& b, const std::string& what) {
@@ -203,7 +212,8 @@ Dim Graph::broadcast(const Dim& a, const Dim& b, const std::string& what) {
     if (a == b || b == Dim(1)) return a;
     if (a == Dim(1)) return b;
     if (a.is_constant() && b.is_constant())
-        throw GraphError(what + ": " + a.to_string() + " and " + b.to_string() + " do not broadcast");
+        throw GraphError(what + ": " + a.to_string() + " and " + b.to_string() +
+                         " do not broadcast");
     add_constraint({Constraint::Kind::Broadcast, a, b, what + describe_origin()});
     return broadcast_dim(a, b);
 }

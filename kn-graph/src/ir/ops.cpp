@@ -6,7 +6,8 @@ namespace kn {
 
 bool op::Constant::operator==(const Constant& other) const {
     if (data == other.data) return true;
-    return data->name == other.data->name && data->frozen == other.data->frozen && data->recipe == other.data->recipe &&
+    return data->name == other.data->name && data->frozen == other.data->frozen &&
+           data->recipe == other.data->recipe &&
            detail::same_elements(data->tensor, other.data->tensor);
 }
 
@@ -41,6 +42,10 @@ std::string to_string(const Operation& operation) {
         },
         operation);
     return out + ")";
+}
+
+bool is_elementwise(const Operation& operation) {
+    return is_any_of<op::Unary, op::Binary, op::Select, op::Cast>(operation);
 }
 
 }  // namespace kn

@@ -20,14 +20,15 @@ Value rounded(Graph& graph, Value x) {
 }
 
 bool is_product(const Operation& operation) {
-    return std::holds_alternative<op::MatMul>(operation) || std::holds_alternative<op::Conv>(operation) ||
-           std::holds_alternative<op::ConvTranspose>(operation);
+    return is_any_of<op::MatMul, op::Conv, op::ConvTranspose>(operation);
 }
 
 }  // namespace
 
 Graph to_tf32(const Graph& graph) {
-    const Graph source = decompose(graph, [](const Operation& operation) { return std::holds_alternative<op::Attention>(operation); });
+    const Graph source = decompose(graph, [](const Operation& operation) {
+        return std::holds_alternative<op::Attention>(operation);
+    });
     Graph out;
     out.share_fresh_symbols(source);
     ValueMap map(source);
@@ -39,7 +40,9 @@ Graph to_tf32(const Graph& graph) {
             continue;
         }
         const bool rounds = is_product(operation);
-        map.set(value, out.add(map_inputs(operation, [&](Value v) { return rounds ? rounded(out, map(v)) : map(v); })));
+        map.set(value, out.add(map_inputs(operation, [&](Value v) {
+            return rounds ? rounded(out, map(v)) : map(v);
+        })));
     }
     out.set_origins({});
     for (const NamedValue& output : source.outputs()) out.output(output.name, map(output.value));

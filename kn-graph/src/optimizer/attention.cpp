@@ -217,9 +217,7 @@ std::optional<Factored> take_factor(Rewriter& r, Value v, int depth = 8) {
     if (const auto mul = r.with_number(v, BinaryOp::Mul)) return Factored{mul->number, mul->x};
     if (const auto div = r.with_number(v, BinaryOp::Div)) return Factored{1 / div->number, div->x};
     const Operation operation = r.graph[v].operation;
-    const bool view = std::holds_alternative<op::Reshape>(operation) ||
-                      std::holds_alternative<op::Permute>(operation) ||
-                      std::holds_alternative<op::Broadcast>(operation);
+    const bool view = is_any_of<op::Reshape, op::Permute, op::Broadcast>(operation);
     if (!view) return std::nullopt;
     auto inner = take_factor(r, inputs_of(operation)[0], depth - 1);
     if (!inner) return std::nullopt;

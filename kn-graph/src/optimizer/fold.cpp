@@ -15,12 +15,8 @@ constexpr std::size_t small_bytes = std::size_t{64} << 10;
 
 /// Views that a later operation may take in without storing them.
 bool is_view(const Operation& operation) {
-    return std::holds_alternative<op::Reshape>(operation) ||
-           std::holds_alternative<op::Permute>(operation) ||
-           std::holds_alternative<op::Broadcast>(operation) ||
-           std::holds_alternative<op::Slice>(operation) ||
-           std::holds_alternative<op::Window>(operation) ||
-           std::holds_alternative<op::Iota>(operation);
+    return is_any_of<op::Reshape, op::Permute, op::Broadcast, op::Slice, op::Window, op::Iota>(
+        operation);
 }
 
 bool can_compute(const Operation& operation) {
@@ -55,8 +51,7 @@ std::size_t byte_size(const Type& type) {
 bool worth_storing(const Rewriter& r, const Operation& operation, std::size_t in, std::size_t out) {
     // Every executor reads these two in place, and what they stem from tells more than their
     // elements would.
-    if (std::holds_alternative<op::Broadcast>(operation) ||
-        std::holds_alternative<op::ShapeValue>(operation))
+    if (is_any_of<op::Broadcast, op::ShapeValue>(operation))
         return std::holds_alternative<op::ShapeValue>(operation);
     if (out <= small_bytes) return true;
     // Views of large constants cost nothing; MatMul takes a transposed weight as it is.

@@ -43,9 +43,7 @@ bool is_constant_view(const Graph& graph, Value v) {
     while (true) {
         const Operation& operation = graph[v].operation;
         if (std::holds_alternative<op::Constant>(operation)) return true;
-        const bool view = std::holds_alternative<op::Reshape>(operation) ||
-                          std::holds_alternative<op::Broadcast>(operation) ||
-                          std::holds_alternative<op::Permute>(operation);
+        const bool view = is_any_of<op::Reshape, op::Broadcast, op::Permute>(operation);
         if (!view) return false;
         v = inputs_of(operation)[0];
     }

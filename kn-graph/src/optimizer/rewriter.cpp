@@ -124,13 +124,6 @@ Shape keep_shape(const Shape& shape, const Ints& axes) {
     return result;
 }
 
-bool is_elementwise(const Operation& operation) {
-    return std::holds_alternative<op::Unary>(operation) ||
-           std::holds_alternative<op::Binary>(operation) ||
-           std::holds_alternative<op::Select>(operation) ||
-           std::holds_alternative<op::Cast>(operation);
-}
-
 namespace {
 
 /// The smallest runs of axes from i and j on with the same product, if any.

@@ -113,8 +113,6 @@ Ints inverse(const Ints& perm);
 /// `shape` with `axes` of size 1.
 Shape keep_shape(const Shape& shape, const Ints& axes);
 
-bool is_elementwise(const Operation& operation);
-
 /// Runs of axes of two shapes of the same size that hold the same elements, as short as can be
 /// proved.
 struct AxisGroup {

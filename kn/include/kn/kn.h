@@ -1,7 +1,8 @@
 // All of kn: <kn/graph.h>, and <kn/cuda.h> where the CUDA parts were built.
 //
 //     auto net = kn::Network::load("resnet50.onnx", {.device = kn::Device::best()});
-//     std::vector<kn::Tensor> out = net.run({kn::Tensor::from_span<float>({64, 3, 224, 224}, pixels)});
+//     auto x = kn::Tensor::from_span<float>({64, 3, 224, 224}, pixels);
+//     std::vector<kn::Tensor> y = net.run({x});
 #pragma once
 
 #include <kn/graph.h>

@@ -1,5 +1,5 @@
-// NVIDIA GPUs as a device of kn::Network. <kn/kn.h> includes this header, and including it is all it
-// takes:
+// NVIDIA GPUs as a device of kn::Network. <kn/kn.h> includes this header, and including it is all
+// it takes:
 //
 //     auto net = kn::Network::load("resnet50.onnx", {.device = kn::Device::best()});
 //

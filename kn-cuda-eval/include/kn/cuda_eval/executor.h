@@ -2,8 +2,7 @@
 //
 //     kn::cuda::Executor executor(plan, kn::cuda::Device(0));
 //     std::vector<kn::Tensor> y = executor.run({x});               // host tensors
-//     executor.run(stream, device_inputs, device_outputs);         // device addresses,
-//     asynchronous
+//     executor.run(stream, device_inputs, device_outputs);         // addresses; asynchronous
 //
 // Making one compiles kernels (or takes them from the cache on disk), builds library plans, uploads
 // weights. `run` neither allocates nor compiles.
@@ -29,8 +28,8 @@ enum class Overlap {
 };
 
 struct ExecutorOptions {
-    Tune tune = Tune::Fast;               ///< time the libraries' candidates on the device
-    bool use_graph = true;                ///< capture the steps into a CUDA graph
+    Tune tune = Tune::Fast;  ///< time the libraries' candidates on the device
+    bool use_graph = true;   ///< capture the steps into a CUDA graph
     /// Measured on an H200: 5 % faster for some chains of small kernels, 10 % slower for others.
     Overlap overlap = Overlap::None;
     bool cache = true;  ///< kernels and tuned algorithms on disk ($XDG_CACHE_HOME/kn)
@@ -39,8 +38,8 @@ struct ExecutorOptions {
 /// What making an executor took; `run` changes none of it but graphs_captured.
 struct ExecutorSetup {
     std::size_t kernels_compiled = 0;  ///< by NVRTC
-    std::size_t kernels_from_cache =
-        0;                        ///< from disk; those that another executor had are in neither
+    /// From disk; those that another executor had are in neither.
+    std::size_t kernels_from_cache = 0;
     std::size_t plans_built = 0;  ///< cuDNN plans, those tried for their speed included
     std::size_t plans_from_cache = 0;
     std::size_t problems_tuned = 0;  ///< library problems whose candidates were timed
@@ -52,8 +51,8 @@ struct ExecutorSetup {
 };
 
 struct StepTime {
-    std::size_t step = 0;
-    double us = 0;  ///< of one execution, repeated inside a graph
+    std::size_t step = 0;  ///< of Plan::steps
+    double us = 0;         ///< of one execution, repeated inside a graph
 };
 
 class KN_CUDA_EVAL_API Executor {
@@ -82,6 +81,7 @@ class KN_CUDA_EVAL_API Executor {
     /// for comparing with the CPU.
     std::vector<std::pair<Value, Tensor>> run_stored(const std::vector<Tensor>& inputs);
 
+    /// The device's time for each step: the median of some rounds of `repeats` runs of it. Blocks.
     std::vector<StepTime> time_steps(int repeats = 20);
     std::size_t device_bytes() const;  ///< arena, weights and staging, as allocated
     ExecutorSetup setup() const;

@@ -1,6 +1,7 @@
 // Where preparation spends its time.
 //
-//     for (const Phase& phase : plan.phases) std::printf("%s %.1f ms\n", phase.name.c_str(), phase.ms);
+//     for (const kn::cuda::Phase& phase : plan.phases)
+//         std::printf("%s %.1f ms\n", phase.name.c_str(), phase.ms);
 #pragma once
 
 #include <chrono>

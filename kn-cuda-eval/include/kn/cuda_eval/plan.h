@@ -1,8 +1,9 @@
 // Plan: everything a GPU will do for one static graph, as data: buffers, kernels' source, steps,
 // and the reasons.
 //
-//     kn::cuda::Plan plan = kn::cuda::plan(graph.bind({{"batch", 8}}), device, {.precision =
-//     kn::Precision::F16}); std::puts(plan.to_string().c_str());          // no GPU needed so far
+//     kn::Graph bound = graph.bind({{"batch", 8}});
+//     kn::cuda::Plan plan = kn::cuda::plan(bound, device, {.precision = kn::Precision::F16});
+//     std::puts(plan.to_string().c_str());                       // no GPU needed so far
 //
 // A plan is immutable once made and may be shared by executors and threads.
 #pragma once
@@ -28,9 +29,10 @@ namespace kn::cuda {
 
 struct PlanOptions {
     Precision precision = Precision::F32;
-    std::size_t workspace_bytes = std::size_t{64}
-                                  << 20;        ///< a library step may use this much at most
-    std::set<std::string> disabled_rules = {};  ///< names of planner_rules() left out
+    /// A library step may use this much at most.
+    std::size_t workspace_bytes = std::size_t{64} << 20;
+    /// Names of planner_rules() left out.
+    std::set<std::string> disabled_rules = {};
 };
 
 /// A planner's fusion or layout decision as data.
@@ -93,8 +95,8 @@ struct PlanKernel {
     std::string entry;
     std::string source;
     std::vector<std::string> flags;
-    std::string arch =
-        {};  ///< the compiler's target where it is not the device's own, such as "sm_90a"
+    /// The compiler's target where it is not the device's own, such as "sm_90a".
+    std::string arch = {};
 };
 
 /// A tensor map over an operand, as a kernel parameter.
@@ -130,6 +132,7 @@ struct CudnnWork {
 /// Bytes set to zero: operand 0.
 struct ClearWork {};
 
+/// One launch, library call or clearing of memory.
 struct KN_CUDA_EVAL_API Step {
     std::string name;  ///< "conv", "row", "pointwise", ...: buckets of a profile
     std::variant<KernelWork, MatMulWork, CudnnWork, ClearWork> work;
@@ -150,6 +153,7 @@ struct Decision {
     std::string reason;
 };
 
+/// Steps run in their order; each may read what those before it wrote.
 struct KN_CUDA_EVAL_API Plan {
     std::shared_ptr<const Graph> graph;  ///< after the precision policy; static
     PlanOptions options;
@@ -159,15 +163,16 @@ struct KN_CUDA_EVAL_API Plan {
     std::vector<PlanKernel> kernels;
     std::vector<Step> steps;
     std::vector<TensorRef> inputs, outputs;  ///< in the graph's order
-    std::vector<std::pair<Value, TensorRef>>
-        stored;  ///< where values of the graph lie, while their buffers live
+    /// Where values of the graph lie, while their buffers live.
+    std::vector<std::pair<Value, TensorRef>> stored;
     std::vector<Decision> decisions;
-    std::size_t arena_bytes = 0;
-    std::size_t constant_bytes = 0;
-    std::vector<Phase> phases;  ///< of planning; in no text
+    std::size_t arena_bytes = 0;     ///< with library workspaces
+    std::size_t constant_bytes = 0;  ///< of weights as uploaded
+    std::vector<Phase> phases;       ///< of planning; in no text
 
     /// Steps with shapes, layouts, bytes, FLOPs, roofline time and reasons; buffers; decisions.
     std::string to_string() const;
+    /// The same as JSON, and as Graphviz text.
     std::string to_json() const;
     std::string to_dot() const;
 };

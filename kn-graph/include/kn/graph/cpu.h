@@ -1,8 +1,8 @@
 // The CPU executor: runs a graph on host tensors.
 //
 //     std::vector<kn::Tensor> y = kn::cpu::run(graph, {x});          // once
-//     kn::cpu::Executor executor(std::move(graph), {.threads = 2});  // many times: buffers are
-//     kept y = executor.run({x});
+//     kn::cpu::Executor executor(std::move(graph), {.threads = 2});  // many times: keeps buffers
+//     y = executor.run({x});
 //
 // Symbolic sizes take their values from the inputs' shapes, and from the data where an operation
 // decides them.

@@ -2,8 +2,9 @@
 // its own runs them.
 //
 //     kn::Graph plain = kn::decompose(graph);  // no composite is left
-//     plain = kn::decompose(graph, [](const kn::Operation& op) { return
-//     std::holds_alternative<kn::op::Norm>(op); });
+//     plain = kn::decompose(graph, [](const kn::Operation& operation) {
+//         return std::holds_alternative<kn::op::Norm>(operation);
+//     });
 //
 // Composites are Softmax, Norm, Attention, Resize, GridSample, Recurrent (a Loop) and Dft (a matrix
 // product). Both forms agree to rounding; of half types the arithmetic inside is float32.

@@ -1,6 +1,6 @@
 // Where and in which arithmetic a network runs.
 //
-//     kn::Device d = kn::Device::best();     // a GPU if this build and this machine have one (include <kn/kn.h>), else the CPU
+//     kn::Device device = kn::Device::best();   // with <kn/kn.h>: a GPU, where there is one
 #pragma once
 
 #include <string>
@@ -9,7 +9,8 @@
 
 namespace kn {
 
-/// Arithmetic for models of float32. A model that is half already keeps its types, except under F64.
+/// Arithmetic for models of float32. A model that is half already keeps its types, except under
+/// F64.
 enum class Precision {
     F32,   ///< float32 throughout
     F64,   ///< every float in double: the CPU's reference
@@ -20,8 +21,8 @@ enum class Precision {
 /// "f32"
 KN_API std::string name_of(Precision precision);
 
-/// How much time preparing for a GPU may take to find the fastest of the vendor's algorithms. What is found is
-/// kept on disk for the next process.
+/// How much time preparing for a GPU may take to find the fastest of the vendor's algorithms. What
+/// is found is kept on disk for the next process.
 enum class Tuning {
     None,  ///< the first that the vendor's libraries suggest
     Fast,  ///< the best of a few, timed
@@ -32,6 +33,7 @@ class KN_API Device {
   public:
     enum class Kind { Cpu, Cuda };
 
+    /// Names of devices; whether there is such a one shows when it is used (DeviceError).
     static Device cpu() { return Device(Kind::Cpu, 0); }
     static Device cuda(int index = 0) { return Device(Kind::Cuda, index); }
     /// The GPU with the most free memory, or the CPU where there is none. Never throws.

@@ -1,10 +1,12 @@
-// Dim: a size that may depend on named symbols, kept in a canonical form so that equal sizes compare equal.
+// Dim: a size that may depend on named symbols, kept in a canonical form so that equal sizes
+// compare equal.
 //
 //     kn::Dim seq = kn::Dim::symbol("seq");
 //     (seq + seq + 1) == 2 * seq + 1;            // true
 //     (2 * seq + 1).eval({{"seq", 8}}) == 17;    // true
 //
-// A symbol stands for a whole number >= 0. Arithmetic that leaves the 64-bit range throws GraphError.
+// A symbol stands for a whole number >= 0. Arithmetic that leaves the 64-bit range throws
+// GraphError.
 #pragma once
 
 #include <compare>
@@ -29,10 +31,11 @@ class KN_API Dim {
     Dim(std::int64_t value) : value_(value) {}  // NOLINT: a number is a Dim
     Dim(int value) : value_(value) {}           // NOLINT
 
+    /// Symbols of the same name are the same.
     static Dim symbol(const std::string& name);
 
-    /// Reads `2*seq + 1`, `a // 2`, `min(a, 4)`, `max`, `mod`, `floor(a/2)`, parentheses. What cannot be read becomes one symbol
-    /// of that name, since a file may name a dimension freely.
+    /// Reads `2*seq + 1`, `a // 2`, `min(a, 4)`, `max`, `mod`, `floor(a/2)`, parentheses. What
+    /// cannot be read becomes one symbol of that name, since a file may name a dimension freely.
     static Dim parse(const std::string& text);
 
     bool is_constant() const { return poly_ == nullptr; }
@@ -50,12 +53,16 @@ class KN_API Dim {
     /// Replaces the symbols that have a value and simplifies.
     Dim substitute(const Bindings& bindings) const;
     Dim substitute(const std::map<std::string, Dim>& replacement) const;
+    /// Adds the names of its symbols to `out`.
     void collect_symbols(std::set<std::string>& out) const;
 
-    /// If this is `k*symbol + c` over just one symbol: the symbol's value that makes it equal to `target`, if whole and >= 0.
+    /// If this is `k*symbol + c` over just one symbol: the symbol's value that makes it equal to
+    /// `target`, if whole and >= 0.
     std::optional<std::pair<std::string, std::int64_t>> solve(std::int64_t target) const;
 
+    /// "2*seq + 1", as `parse` reads it.
     std::string to_string() const;
+    /// Equal Dims have equal hashes.
     std::size_t hash() const;
 
     friend KN_API Dim operator+(const Dim& a, const Dim& b);
@@ -87,7 +94,8 @@ KN_API Dim ceil_div(const Dim& a, const Dim& b);
 KN_API Dim mod(const Dim& a, const Dim& b);
 KN_API Dim min(const Dim& a, const Dim& b);
 KN_API Dim max(const Dim& a, const Dim& b);
-/// The size of two broadcast dims: b where a is 1, else a. (That they fit each other is a constraint of its own.)
+/// The size of two broadcast dims: b where a is 1, else a. (That they fit each other is a
+/// constraint of its own.)
 KN_API Dim broadcast_dim(const Dim& a, const Dim& b);
 
 /// Whether a >= b, a > b for every value of the symbols, as far as it can be proved.

@@ -1,12 +1,16 @@
 // Network: a model loaded, optimised and ready to run, whatever the shapes.
 //
-//     auto net = kn::Network::load("resnet50.onnx", {.device = kn::Device::best(), .precision = kn::Precision::F16});
-//     net.prepare({{"batch", 64}});                                             // optional: so that run never stalls
-//     std::vector<kn::Tensor> out = net.run({kn::Tensor::from_span<float>({64, 3, 224, 224}, pixels)});
+//     auto net = kn::Network::load("resnet50.onnx", {.device = kn::Device::best(),
+//                                                    .precision = kn::Precision::F16});
+//     net.prepare({{"batch", 64}});                  // optional: so that run never stalls
+//     auto x = kn::Tensor::from_span<float>({64, 3, 224, 224}, pixels);
+//     std::vector<kn::Tensor> y = net.run({x});
 //
 // Any number of threads may use one Network at once.
 #pragma once
 
+#include <cstddef>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <span>
@@ -21,10 +25,10 @@ namespace kn {
 struct NetworkOptions {
     Device device = Device::cpu();
     Precision precision = Precision::F32;
-    int threads = 0;          ///< of the CPU; 0: one for each processor
+    int threads = 0;               ///< of the CPU; 0: one for each processor
     Tuning tuning = Tuning::Fast;  ///< of GPUs
-    bool optimize = true;
-    std::size_t max_plans = 16;  ///< prepared sizes kept; the one unused for longest goes first
+    bool optimize = true;          ///< kn/graph/optimizer.h
+    std::size_t max_plans = 16;    ///< prepared sizes kept; the one unused for longest goes first
     LoadOptions load = {};
 };
 
@@ -37,20 +41,26 @@ struct SetupTimes {
 
 class KN_API Network {
   public:
-    /// Throws OnnxError, GraphError, DeviceError.
+    /// Reads the model and optimises it; blocks. What depends on sizes is made at `prepare` or the
+    /// first run. Throws OnnxError, GraphError, DeviceError.
     static Network load(const std::filesystem::path& path, const NetworkOptions& options = {});
-    /// The bytes are kept for as long as inputs that decide the network's structure may ask for another load.
+    /// The bytes are kept for as long as inputs that decide the network's structure may ask for
+    /// another load.
     static Network load(std::vector<std::byte> bytes, const NetworkOptions& options = {});
+    /// A network made in code.
     explicit Network(Graph graph, const NetworkOptions& options = {});
     Network(Network&&) noexcept;
     Network& operator=(Network&&) noexcept;
     ~Network();
 
-    /// Plans for these sizes now instead of at the first run with them. All symbols of the inputs must be given. Blocks.
+    /// Plans for these sizes now instead of at the first run with them. All symbols of the inputs
+    /// must be given. Blocks. Throws GraphError, and UnsupportedError that names what the device
+    /// cannot run.
     void prepare(const Bindings& dims);
 
-    /// Inputs in the order of input_names(). Sizes may differ from run to run: symbols take their values from the shapes. Blocks until the
-    /// outputs are there. Throws GraphError that names the input and what was expected.
+    /// Inputs in the order of input_names(). Sizes may differ from run to run: symbols take their
+    /// values from the shapes. Blocks until the outputs are there. Throws GraphError that names the
+    /// input and what was expected.
     std::vector<Tensor> run(const std::vector<Tensor>& inputs);
     /// Inputs by name; those with a default may be absent.
     std::vector<Tensor> run(const std::map<std::string, Tensor>& inputs);
@@ -59,7 +69,8 @@ class KN_API Network {
     const std::vector<std::string>& input_names() const;
     const std::vector<std::string>& optional_input_names() const;
     const std::vector<std::string>& output_names() const;
-    /// The optimised graph. Throws NeedsValues if the model's structure depends on the content of inputs.
+    /// The optimised graph. Throws NeedsValues if the model's structure depends on the content of
+    /// inputs.
     const Graph& graph() const;
     const OnnxInfo& info() const;
     const NetworkOptions& options() const;

@@ -10,8 +10,9 @@
 
 namespace kn {
 
-/// Format versions 1 to 3; bool, integers, float16/32/64 in either memory order, little endian. Throws GraphError that names the file and the fault; nothing is allocated
-/// before the file proves to hold it.
+/// Format versions 1 to 3; bool, integers, float16/32/64 in either memory order, little endian.
+/// Throws GraphError that names the file and the fault; nothing is allocated before the file proves
+/// to hold it.
 KN_API Tensor read_npy(const std::filesystem::path& path);
 
 /// bf16 is written as float32. The file appears whole or not at all. Throws GraphError.

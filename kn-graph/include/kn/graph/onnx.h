@@ -71,13 +71,13 @@ struct OnnxInfo {
     std::int64_t model_version = 0;
     std::map<std::string, std::int64_t> opsets;  ///< by domain; "" is ai.onnx
     std::map<std::string, std::string> metadata;
-    std::map<std::string, std::size_t>
-        operators;  ///< nodes by "domain::Op" ("Op" for ai.onnx), bodies and functions included
+    /// Nodes by "domain::Op" ("Op" for ai.onnx), bodies and functions included.
+    std::map<std::string, std::size_t> operators;
     std::size_t functions = 0;
     std::vector<Port> inputs;  ///< all that the file lists, in its order
     std::vector<Port> outputs;
-    std::vector<std::string>
-        defaulted_inputs;  ///< listed inputs that an initializer gives a default
+    /// Listed inputs that an initializer gives a default.
+    std::vector<std::string> defaulted_inputs;
     std::uint64_t weight_bytes = 0;
 };
 

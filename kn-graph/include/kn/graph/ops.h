@@ -1,10 +1,16 @@
-// The operations of the IR: one struct each, whose fields are named once; inputs, hashing, text and DOT dumps derive from that.
+// The operations of the IR: one struct each, whose fields are named once; inputs, hashing, text and
+// DOT dumps derive from that.
+//
+//     kn::Value y = graph.add(kn::op::Permute{x, {0, 2, 1}});   // mostly by functions of builder.h
 //
 // Rules for all of them:
-// - Values have a dtype and a shape, never strides or memory. Operands do not broadcast or convert by themselves: Broadcast and Cast say so.
-// - f16 and bf16: arithmetic and accumulation in f32, each operation's result rounded once. Integers wrap.
+// - Values have a dtype and a shape, never strides or memory. Operands do not broadcast or convert
+//   by themselves: Broadcast and Cast say so.
+// - f16 and bf16: arithmetic and accumulation in f32, each operation's result rounded once.
+//   Integers wrap.
 // - NaN and infinities follow IEEE 754 as the scalar table says.
-// - Axes are 0..rank-1. Attributes that are sizes or positions are Dims, so that they may depend on symbols.
+// - Axes are 0..rank-1. Attributes that are sizes or positions are Dims, so that they may depend on
+//   symbols.
 #pragma once
 
 #include <memory>
@@ -13,70 +19,14 @@
 #include <variant>
 #include <vector>
 
+#include <kn/graph/attributes.h>
+#include <kn/graph/detail/fields.h>
 #include <kn/graph/scalar_ops.h>
-#include <kn/graph/tensor.h>
+#include <kn/graph/value.h>
 
 namespace kn {
 
 class Graph;
-
-/// A handle to one result inside one graph. Using it with another graph throws GraphError.
-struct Value {
-    std::uint32_t index = 0;
-    std::uint32_t graph = 0;  // the graph's check number; 0: no value
-    bool operator==(const Value&) const = default;
-};
-
-/// What is known of a value.
-struct Type {
-    DType dtype = DType::F32;
-    Shape shape;
-    bool operator==(const Type&) const = default;
-};
-
-/// A tensor fixed at load time. Equal small tensors are one constant; large ones are told apart by their storage.
-struct ConstantData {
-    Tensor tensor;
-    std::string name;  ///< the initializer's name, empty if it has none
-    /// For a folded constant: how it was computed (an operation whose operand i is inputs[i]), so that it can be recomputed.
-    struct Recipe;
-    std::shared_ptr<const Recipe> recipe;
-    /// A rule looked at the elements: the graph is only right for these, so the constant cannot be exchanged.
-    bool frozen = false;
-};
-
-/// Names the fields of an operation once. `each_field(f)` calls f(name, field).
-#define KN_FIELDS(...)                                                     \
-    template <class F>                                                     \
-    void each_field(F&& f) { KN_FOR_EACH(KN_VISIT_FIELD, __VA_ARGS__) }    \
-    template <class F>                                                     \
-    void each_field(F&& f) const { KN_FOR_EACH(KN_VISIT_FIELD, __VA_ARGS__) }
-#define KN_VISIT_FIELD(field) f(#field, field);
-#define KN_PARENS ()
-#define KN_EXPAND(...) KN_EXPAND3(KN_EXPAND3(KN_EXPAND3(__VA_ARGS__)))
-#define KN_EXPAND3(...) KN_EXPAND2(KN_EXPAND2(KN_EXPAND2(__VA_ARGS__)))
-#define KN_EXPAND2(...) KN_EXPAND1(KN_EXPAND1(KN_EXPAND1(__VA_ARGS__)))
-#define KN_EXPAND1(...) __VA_ARGS__
-#define KN_FOR_EACH(macro, ...) __VA_OPT__(KN_EXPAND(KN_FOR_EACH_STEP(macro, __VA_ARGS__)))
-#define KN_FOR_EACH_STEP(macro, first, ...) \
-    macro(first) __VA_OPT__(KN_FOR_EACH_AGAIN KN_PARENS(macro, __VA_ARGS__))
-#define KN_FOR_EACH_AGAIN() KN_FOR_EACH_STEP
-
-enum class ReduceOp : std::uint8_t { Sum, Mean, Prod, Max, Min };
-enum class PadMode : std::uint8_t { Constant, Reflect, Edge, Wrap };
-enum class ScatterReduction : std::uint8_t { None, Add, Mul, Max, Min };
-enum class NormKind : std::uint8_t { MeanVariance, MeanSquare };
-enum class CausalMask : std::uint8_t { None, TopLeft, BottomRight };
-enum class ResizeMode : std::uint8_t { Nearest, Linear, Cubic };
-enum class ResizeCoordinates : std::uint8_t {
-    HalfPixel, HalfPixelSymmetric, PytorchHalfPixel, AlignCorners, Asymmetric, TfHalfPixelForNn, TfCropAndResize,
-};
-enum class NearestMode : std::uint8_t { RoundPreferFloor, RoundPreferCeil, Floor, Ceil };
-enum class GridPadding : std::uint8_t { Zeros, Border, Reflection };
-enum class CellKind : std::uint8_t { Lstm, Gru, Rnn };
-enum class CellActivation : std::uint8_t {
-    Sigmoid, Tanh, Relu, Affine, LeakyRelu, ThresholdedRelu, ScaledTanh, HardSigmoid, Elu, Softsign, Softplus,
-};
 
 namespace op {
 
@@ -114,8 +64,9 @@ struct Iota {
 
 // ---- sizes that the data decide ----
 
-/// Gives `x` (any integer dtype, static shape) unchanged and binds symbols[i] to its element i when it is computed; an element below
-/// `minimum` is an error. Values whose shape uses such a symbol depend on this operation.
+/// Gives `x` (any integer dtype, static shape) unchanged and binds symbols[i] to its element i when
+/// it is computed; an element below `minimum` is an error. Values whose shape uses such a symbol
+/// depend on this operation.
 struct ReadDims {
     Value x;
     std::vector<std::string> symbols;
@@ -124,7 +75,8 @@ struct ReadDims {
     bool operator==(const ReadDims&) const = default;
 };
 
-/// Coordinates of the non-zero elements of `x` in row-major order: i64 [rank, count]; binds the symbol `count`.
+/// Coordinates of the non-zero elements of `x` in row-major order: i64 [rank, count]; binds the
+/// symbol `count`.
 struct NonZero {
     Value x;
     std::string count;
@@ -166,7 +118,8 @@ struct Broadcast {
     bool operator==(const Broadcast&) const = default;
 };
 
-/// Along axis a, result index i is x's index starts[a] + i * steps[a]; steps may be negative (flip), never 0. All axes are given.
+/// Along axis a, result index i is x's index starts[a] + i * steps[a]; steps may be negative
+/// (flip), never 0. All axes are given.
 struct Slice {
     Value x;
     std::vector<Dim> starts;
@@ -176,8 +129,9 @@ struct Slice {
     bool operator==(const Slice&) const = default;
 };
 
-/// Sliding windows: axis axes[j] shrinks to (size - (sizes[j]-1)*dilations[j] - 1) / strides[j] + 1 positions (0 if negative),
-/// and a new last axis of sizes[j] is appended for each, in the order of `axes`.
+/// Sliding windows: axis axes[j] shrinks to (size - (sizes[j]-1)*dilations[j] - 1) / strides[j] + 1
+/// positions (0 if negative), and a new last axis of sizes[j] is appended for each, in the order of
+/// `axes`.
 struct Window {
     Value x;
     Ints axes;
@@ -190,6 +144,7 @@ struct Window {
 
 // ---- copies ----
 
+/// One behind the other along `axis`; dtypes and the other dims are equal.
 struct Concat {
     std::vector<Value> inputs;  ///< at least one
     std::int64_t axis;
@@ -197,8 +152,9 @@ struct Concat {
     bool operator==(const Concat&) const = default;
 };
 
-/// Adds before[a] and after[a] (>= 0) elements along each axis. `value`: a scalar of x's dtype, for PadMode::Constant only. Reflect excludes the edge
-/// element and needs pads below the size; Wrap repeats the tensor.
+/// Adds before[a] and after[a] (>= 0) elements along each axis. `value`: a scalar of x's dtype, for
+/// PadMode::Constant only. Edge repeats the edge element, Reflect excludes it and needs pads below
+/// the size, Wrap repeats the tensor.
 struct Pad {
     Value x;
     std::vector<Dim> before;
@@ -209,8 +165,9 @@ struct Pad {
     bool operator==(const Pad&) const = default;
 };
 
-/// Takes slices of x along `axis`: shape x[:axis] + indices.shape + x[axis+1:]. Indices (i32 or i64; all gathers and scatters) in [-n, n),
-/// negative ones count from the end; an index out of range is an error on the CPU and unspecified elsewhere.
+/// Takes slices of x along `axis`: shape x[:axis] + indices.shape + x[axis+1:]. Indices (i32 or
+/// i64; all gathers and scatters) in [-n, n), negative ones count from the end; an index out of
+/// range is an error on the CPU and unspecified elsewhere.
 struct Gather {
     Value x;
     Value indices;
@@ -237,7 +194,8 @@ struct GatherNd {
     bool operator==(const GatherNd&) const = default;
 };
 
-/// x with x[indices[i][j]][j] (for axis 0) combined with updates[i][j]; with None and repeated indices the last one wins.
+/// x with x[indices[i][j]][j] (for axis 0) combined with updates[i][j]; with None and repeated
+/// indices the last one wins.
 struct ScatterElements {
     Value x;
     Value indices;
@@ -248,6 +206,8 @@ struct ScatterElements {
     bool operator==(const ScatterElements&) const = default;
 };
 
+/// x with x[indices[i]] combined with updates[i], where the last axis of indices holds a coordinate
+/// prefix, as in GatherNd without batch dims.
 struct ScatterNd {
     Value x;
     Value indices;
@@ -259,6 +219,7 @@ struct ScatterNd {
 
 // ---- elementwise ----
 
+/// A row of KN_UNARY_OPS, and of KN_BINARY_OPS.
 struct Unary {
     UnaryOp op;
     Value x;
@@ -283,7 +244,8 @@ struct Select {
     bool operator==(const Select&) const = default;
 };
 
-/// Float to integer truncates and saturates, NaN gives 0; integer to integer wraps; to bool is "!= 0"; to a narrower float rounds to nearest even.
+/// Float to integer truncates and saturates, NaN gives 0; integer to integer wraps; to bool is
+/// "!= 0"; to a narrower float rounds to nearest even.
 struct Cast {
     Value x;
     DType dtype;
@@ -301,8 +263,9 @@ struct BitCast {
 
 // ---- reductions ----
 
-/// Removes `axes` (sorted, unique, may be empty). Over nothing: Sum 0, Prod 1, Mean NaN, Max the lowest value (-inf), Min the highest. bool: Max is any, Min is
-/// all. NaN wins in Max and Min. Mean is of floats only.
+/// Removes `axes` (sorted, unique, may be empty). Over nothing: Sum 0, Prod 1, Mean NaN, Max the
+/// lowest value (-inf), Min the highest. NaN wins in Max and Min. bool: Max is any, Min is all.
+/// Mean is of floats only.
 struct Reduce {
     ReduceOp op;
     Value x;
@@ -311,7 +274,8 @@ struct Reduce {
     bool operator==(const Reduce&) const = default;
 };
 
-/// Index (i64) of the largest (smallest) element along an axis, which it removes; of equal ones the first, or the last.
+/// Index (i64) of the largest (smallest) element along an axis, which it removes; of equal ones the
+/// first, or the last.
 struct ArgReduce {
     bool largest;
     bool last;
@@ -332,7 +296,8 @@ struct Cumulative {
     bool operator==(const Cumulative&) const = default;
 };
 
-/// The k largest or smallest along an axis, in order; of equal ones the lower index first. Result 0: values, result 1: i64 indices.
+/// The k largest or smallest along an axis, in order; of equal ones the lower index first.
+/// Result 0: values, result 1: i64 indices.
 struct TopK {
     Value x;
     std::int64_t axis;
@@ -352,7 +317,8 @@ struct MatMul {
     bool operator==(const MatMul&) const = default;
 };
 
-/// x [N, C, spatial...], w [M, C/groups, kernel...] -> [N, M, out...]; 1 to 3 spatial axes; zero padding.
+/// x [N, C, spatial...], w [M, C/groups, kernel...] -> [N, M, out...]; 1 to 3 spatial axes; zero
+/// padding: out = (in + before + after - (kernel - 1) * dilation - 1) / stride + 1.
 struct Conv {
     Value x;
     Value w;
@@ -366,7 +332,8 @@ struct Conv {
 };
 
 /// The gradient of Conv: x [N, C, spatial...], w [C, M/groups, kernel...] -> [N, M, out...] with
-/// out = (in - 1) * stride + (kernel - 1) * dilation + 1 - before - after + output_padding. Pads may be negative.
+/// out = (in - 1) * stride + (kernel - 1) * dilation + 1 - before - after + output_padding.
+/// Pads may be negative.
 struct ConvTranspose {
     Value x;
     Value w;
@@ -391,7 +358,8 @@ struct Softmax {
     bool operator==(const Softmax&) const = default;
 };
 
-/// MeanVariance: (x - mean) / sqrt(variance + epsilon); MeanSquare: x / sqrt(mean(x^2) + epsilon); over `axes` (sorted). Half types: statistics and division in f32.
+/// MeanVariance: (x - mean) / sqrt(variance + epsilon); MeanSquare: x / sqrt(mean(x^2) + epsilon);
+/// over `axes` (sorted). Half types: statistics and division in f32.
 struct Norm {
     NormKind kind;
     Value x;
@@ -401,9 +369,12 @@ struct Norm {
     bool operator==(const Norm&) const = default;
 };
 
-/// softmax(scale * q k^T + mask) v. q [B, H, S, D], k [B, G, T, D], v [B, G, T, E] with H a multiple of G (head h reads h / (H/G)) -> [B, H, S, E].
-/// mask: [1|B, 1|H, 1|S, T], of q's dtype (added) or bool (false: excluded). TopLeft: position s sees t <= s; BottomRight: t <= s + T - S.
-/// A row that sees nothing gives NaN, as IEEE arithmetic does with a mask of -inf. Half types: scores and softmax in f32.
+/// softmax(scale * q k^T + mask) v: q [B, H, S, D], k [B, G, T, D], v [B, G, T, E] -> [B, H, S, E].
+/// H is a multiple of G: head h reads h / (H/G) of k and v.
+/// mask: [1|B, 1|H, 1|S, T], of q's dtype (added) or bool (false: excluded).
+/// TopLeft: position s sees t <= s; BottomRight: t <= s + T - S.
+/// A row that sees nothing gives NaN, as IEEE arithmetic does with a mask of -inf.
+/// Half types: scores and softmax in f32.
 struct Attention {
     Value q;
     Value k;
@@ -415,7 +386,8 @@ struct Attention {
     bool operator==(const Attention&) const = default;
 };
 
-/// Interpolation along `axes` to `sizes`, as ONNX Resize defines it. scales[j] = output / input as the model gives it (0: sizes[j] / input size).
+/// Interpolation along `axes` to `sizes`, as ONNX Resize defines it. scales[j] = output / input as
+/// the model gives it (0: sizes[j] / input size).
 struct Resize {
     Value x;
     Ints axes;
@@ -429,11 +401,13 @@ struct Resize {
     bool exclude_outside;
     bool antialias;
     double extrapolation;
-    KN_FIELDS(x, axes, sizes, scales, roi, mode, coordinates, nearest, cubic_a, exclude_outside, antialias, extrapolation)
+    KN_FIELDS(x, axes, sizes, scales, roi, mode, coordinates, nearest, cubic_a, exclude_outside,
+              antialias, extrapolation)
     bool operator==(const Resize&) const = default;
 };
 
-/// x [N, C, in...], grid [N, out..., d] with coordinates in [-1, 1], last spatial axis first -> [N, C, out...], d = 2 or 3, as ONNX GridSample.
+/// As ONNX GridSample, d = 2 or 3: x [N, C, in...], grid [N, out..., d] -> [N, C, out...].
+/// Coordinates are in [-1, 1], that of the last spatial axis first.
 struct GridSample {
     Value x;
     Value grid;
@@ -444,8 +418,10 @@ struct GridSample {
     bool operator==(const GridSample&) const = default;
 };
 
-/// One direction of an ONNX LSTM, GRU or RNN. x [T, B, I], w [g H, I], r [g H, H], bias [2 g H], lengths i32 [B], h0 and c0 [B, H], peephole [3 H] with g = 4, 3, 1 gates
-/// in ONNX's order. Results: all hidden states [T, B, H], the last one [B, H], for Lstm also the last cell [B, H].
+/// One direction of an ONNX LSTM, GRU or RNN, with g = 4, 3, 1 gates in ONNX's order.
+/// x [T, B, I], w [g H, I], r [g H, H], bias [2 g H], lengths i32 [B], h0 and c0 [B, H],
+/// peephole [3 H]. Results: all hidden states [T, B, H], the last one [B, H], for Lstm also the
+/// last cell [B, H].
 struct Recurrent {
     CellKind kind;
     Value x;
@@ -459,16 +435,18 @@ struct Recurrent {
     std::vector<CellActivation> activations;  ///< 3, 2, 1 of them
     std::vector<double> alphas;               ///< one each
     std::vector<double> betas;
-    std::optional<double> clip;               ///< bounds the operands of the gates' functions (so not the cell state)
+    /// Bounds the operands of the gates' functions (so not the cell state).
+    std::optional<double> clip;
     bool reverse;
     bool linear_before_reset;
     bool input_forget;
-    KN_FIELDS(kind, x, w, r, bias, lengths, h0, c0, peephole, activations, alphas, betas, clip, reverse,
-              linear_before_reset, input_forget)
+    KN_FIELDS(kind, x, w, r, bias, lengths, h0, c0, peephole, activations, alphas, betas, clip,
+              reverse, linear_before_reset, input_forget)
     bool operator==(const Recurrent&) const = default;
 };
 
-/// Discrete Fourier transform along `axis` of complex numbers: the last axis of x has size 2 (real, imaginary). inverse: conjugate and divided by the length.
+/// Discrete Fourier transform along `axis` of complex numbers: the last axis of x has size 2
+/// (real, imaginary). inverse: conjugate and divided by the length.
 struct Dft {
     Value x;
     std::int64_t axis;
@@ -478,8 +456,10 @@ struct Dft {
 };
 
 // ---- control flow ----
-// A body is a closed graph: its inputs are the values that the operation passes, in order. It shares the symbols of the graph around it. Symbols that its input
-// shapes introduce are bound by the shapes passed. `results` gives the types of the results; symbols in them that are new here are bound at run time.
+// A body is a closed graph: its inputs are the values that the operation passes, in order. It
+// shares the symbols of the graph around it. Symbols that its input shapes introduce are bound by
+// the shapes passed. `results` gives the types of the results; symbols in them that are new here
+// are bound at run time.
 
 struct If {
     Value condition;  ///< bool, one element
@@ -491,8 +471,10 @@ struct If {
     bool operator==(const If&) const = default;
 };
 
-/// for (i = 0; (no trip_count or i < trip_count) and condition; i++) (condition, carried, scanned) = body(i, condition, carried..., captures...)
-/// Results: the last carried values, then each scanned value stacked along a new axis 0 (over no iteration: [0, ...]).
+/// for (i = 0; (no trip_count or i < trip_count) and condition; i++)
+///     (condition, carried, scanned) = body(i, condition, carried..., captures...)
+/// Results: the last carried values, then each scanned value stacked along a new axis 0 (over no
+/// iteration: [0, ...]).
 struct Loop {
     std::optional<Value> trip_count;  ///< i64, one element
     std::optional<Value> condition;   ///< bool, one element
@@ -506,7 +488,9 @@ struct Loop {
 
 }  // namespace op
 
-/// Every operation. A new one: its struct above, a line here, `infer` in src/ir/infer_*.cpp, `eval` in src/cpu/eval_*.cpp (both are link errors when missing).
+/// Every operation. A new one: its struct above, a line here, `infer` in src/ir/infer_*.cpp, `eval`
+/// in src/cpu/eval_*.cpp (both are link errors when missing).
+// clang-format off
 #define KN_OPERATIONS(X)                                                                       \
     X(Input) X(Constant) X(ShapeValue) X(Iota) X(ReadDims) X(NonZero) X(Result)                \
     X(Reshape) X(Permute) X(Broadcast) X(Slice) X(Window) X(Concat) X(Pad)                     \
@@ -516,6 +500,7 @@ struct Loop {
     X(MatMul) X(Conv) X(ConvTranspose)                                                         \
     X(Softmax) X(Norm) X(Attention) X(Resize) X(GridSample) X(Recurrent) X(Dft)                \
     X(If) X(Loop)
+// clang-format on
 
 using Operation = std::variant<
 #define X(name) op::name,
@@ -537,6 +522,14 @@ template <class Map>
 Operation map_inputs(Operation operation, Map&& map);
 /// "Conv(x=%3, w=%4, strides=[2, 2], ...)"
 KN_API std::string to_string(const Operation& operation);
+/// Whether the operation is one of these kinds: is_any_of<op::Conv, op::MatMul>(operation).
+template <class... Ops>
+bool is_any_of(const Operation& operation) {
+    return (std::holds_alternative<Ops>(operation) || ...);
+}
+/// Unary, Binary, Select or Cast: arithmetic that makes each element of the result from the
+/// elements of the operands at the same place.
+KN_API bool is_elementwise(const Operation& operation);
 
 }  // namespace kn
 

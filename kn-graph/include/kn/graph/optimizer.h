@@ -3,8 +3,8 @@
 //
 //     kn::Graph fast = kn::optimize(graph);
 //     kn::Graph some = kn::optimize(graph, {.disabled = {"attention"}});
-//     for (const kn::OptimizerRule& rule : kn::optimizer_rules()) fmt::print("{}: {}\n", rule.name,
-//     rule.description);
+//     for (const kn::OptimizerRule& rule : kn::optimizer_rules())
+//         std::cout << rule.name << ": " << rule.description << "\n";
 //
 // Inputs, outputs and their names stay. A rule that looks at a constant's elements (a factor of 1,
 // an exponent of 2) marks it frozen or makes it vanish; a constant that is computed from others
@@ -31,8 +31,8 @@ struct OptimizerRule {
 KN_API std::span<const OptimizerRule> optimizer_rules();
 
 struct OptimizeOptions {
-    std::set<std::string, std::less<>> disabled =
-        {};  ///< names of rules left out; GraphError if there is no such rule
+    /// Names of rules left out; GraphError if there is no such rule.
+    std::set<std::string, std::less<>> disabled = {};
     /// Called for every rewrite with the rule's name and what it replaced, as text.
     std::function<void(std::string_view rule, const std::string& replaced)> trace = {};
     /// A folded constant may be larger than what it is computed from by this many bytes at most

@@ -10,7 +10,8 @@
 
 namespace kn {
 
-/// SplitMix64: state += 0x9e3779b97f4a7c15, then two xor-shift-multiply rounds (Steele, Lea, Flood 2014).
+/// SplitMix64: state += 0x9e3779b97f4a7c15, then two xor-shift-multiply rounds (Steele, Lea, Flood
+/// 2014).
 class KN_API Random {
   public:
     explicit Random(std::uint64_t seed) : state_(seed) {}
@@ -26,7 +27,9 @@ class KN_API Random {
 /// Floats N(0, 1), integers and bools 0 or 1.
 KN_API Tensor random_tensor(DType dtype, const Ints& shape, Random& random);
 
-/// One tensor for each input of the graph. Throws GraphError that names the input if its size does not follow from `dims`.
-KN_API std::vector<Tensor> random_inputs(const Graph& graph, const Bindings& dims = {}, std::uint64_t seed = 0);
+/// One tensor for each input of the graph. Throws GraphError that names the input if its size does
+/// not follow from `dims`.
+KN_API std::vector<Tensor> random_inputs(const Graph& graph, const Bindings& dims = {},
+                                         std::uint64_t seed = 0);
 
 }  // namespace kn

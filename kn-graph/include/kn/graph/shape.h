@@ -39,8 +39,10 @@ class KN_API Shape {
     Dim size() const;
     /// Throws GraphError if a dim is symbolic.
     Ints to_ints() const;
+    /// As Dim::eval and Dim::substitute, for each dim.
     Ints eval(const Bindings& bindings) const;
     Shape substitute(const Bindings& bindings) const;
+    /// Without these axes, which are in 0..rank-1.
     Shape without(std::span<const std::int64_t> axes) const;
     /// Dims [from, to)
     Shape slice(std::size_t from, std::size_t to) const;

@@ -1,9 +1,10 @@
 // Tensor: a dtype, a shape and row-major contiguous elements in host memory, with value semantics.
 //
-//     auto t = kn::Tensor::from_span<float>({2, 3}, pixels);   // copies
-//     for (float v : t.data<float>()) ...
+//     auto tensor = kn::Tensor::from_span<float>({2, 3}, pixels);   // copies
+//     for (float value : tensor.data<float>()) std::cout << value << "\n";
 //
-// Copies share the elements; `mutable_data` separates a shared tensor first, so no copy is ever seen to change.
+// Copies share the elements; `mutable_data` separates a shared tensor first, so no copy is ever
+// seen to change.
 #pragma once
 
 #include <cstddef>
@@ -20,12 +21,14 @@ class KN_API Tensor {
   public:
     /// f32, shape [0].
     Tensor();
-    /// Elements are uninitialised. Throws GraphError on a negative dim or a size beyond the address space; std::bad_alloc.
+    /// Elements are uninitialised. Throws GraphError on a negative dim or a size beyond the address
+    /// space; std::bad_alloc.
     Tensor(DType dtype, Ints shape);
     static Tensor zeros(DType dtype, Ints shape);
-    /// Memory of someone else, kept alive by `owner`; read-only. `bytes` must hold the elements (checked), aligned for the dtype
-    /// (copied if it is not).
-    static Tensor wrap(DType dtype, Ints shape, std::span<const std::byte> bytes, std::shared_ptr<const void> owner);
+    /// Memory of someone else, kept alive by `owner`; read-only. `bytes` must hold the elements
+    /// (checked), aligned for the dtype (copied if it is not).
+    static Tensor wrap(DType dtype, Ints shape, std::span<const std::byte> bytes,
+                       std::shared_ptr<const void> owner);
     /// Copies; `values.size()` must be the product of the shape, else GraphError.
     template <class T>
     static Tensor from_span(Ints shape, std::span<const T> values) {
@@ -35,6 +38,7 @@ class KN_API Tensor {
     static Tensor scalar(T value) {
         return from_span<T>({}, std::span<const T>(&value, 1));
     }
+    /// Copies; GraphError if there are not as many bytes as the elements need.
     static Tensor from_bytes(DType dtype, Ints shape, std::span<const std::byte> bytes);
 
     DType dtype() const { return dtype_; }
@@ -54,14 +58,17 @@ class KN_API Tensor {
         check_type(dtype_of<T>());
         return {reinterpret_cast<T*>(mutable_bytes().data()), static_cast<std::size_t>(size_)};
     }
+    /// All elements; of a tensor of `cast_later` they are made first.
     std::span<const std::byte> bytes() const { return {storage().get(), byte_size()}; }
     std::span<std::byte> mutable_bytes();
 
-    /// The same elements under another shape of the same size.
+    /// The same elements, shared, under another shape of the same size; else GraphError.
     Tensor reshaped(Ints shape) const;
-    /// Converts element by element (float to integer truncates and saturates, NaN becomes 0; integers wrap).
+    /// Converts element by element (float to integer truncates and saturates, NaN becomes 0;
+    /// integers wrap).
     Tensor cast(DType dtype) const;
-    /// The same, but of a large tensor the elements are converted when somebody asks for them first, perhaps never.
+    /// The same, but of a large tensor the elements are converted when somebody asks for them
+    /// first, perhaps never.
     Tensor cast_later(DType dtype) const;
     /// Element `i` in row-major order as a double / an integer. Throws GraphError out of range.
     double at(std::int64_t i) const;

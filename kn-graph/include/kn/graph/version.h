@@ -4,7 +4,7 @@
 //     std::puts(kn::version());
 #pragma once
 
-#include "kn/graph/export.h"
+#include <kn/graph/export.h>
 
 #define KN_VERSION_MAJOR 0
 #define KN_VERSION_MINOR 1

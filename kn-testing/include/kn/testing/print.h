@@ -1,6 +1,6 @@
 // How GoogleTest names kn's types in the parameters of a test.
 //
-//     INSTANTIATE_TEST_SUITE_P(Types, Suite, ::testing::Values(kn::DType::F16));   // "GetParam() = f16"
+//     kn::PrintTo(kn::DType::F16, &std::cout);   // "f16", as in a test's "GetParam() = f16"
 #pragma once
 
 #include <ostream>

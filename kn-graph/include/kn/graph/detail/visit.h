@@ -23,8 +23,9 @@ template <class F, class AnyOperation>
 void visit_fields(F&& f, AnyOperation& operation) {
     std::visit(
         [&](auto& op) {
-            if constexpr (!std::is_same_v<std::remove_const_t<std::remove_reference_t<decltype(op)>>,
-                                          std::monostate>)
+            if constexpr (!std::is_same_v<
+                              std::remove_const_t<std::remove_reference_t<decltype(op)>>,
+                              std::monostate>)
                 op.each_field([&](const char* name, auto& field) { f(name, field); });
         },
         operation);
