@@ -17,7 +17,8 @@ double process_age_ms() {
     std::getline(file, line);
     std::istringstream rest(line.substr(std::min(line.rfind(')') + 2, line.size())));
     std::string field;
-    for (int i = 0; i < 20; i++) rest >> field;  // field 22 of the line: start time in ticks since boot
+    for (int i = 0; i < 20; i++)
+        rest >> field;  // field 22 of the line: start time in ticks since boot
     timespec now{};
     ::clock_gettime(CLOCK_BOOTTIME, &now);
     const double ticks = std::strtod(field.c_str(), nullptr);
@@ -29,16 +30,21 @@ void print_setup(const std::vector<SetupLine>& lines) {
     const double now_ms = process_age_ms();
     fmt::print("{:>9} {:>9}  (ms; stretches overlap)\n", "begin", "length");
     for (const SetupLine& line : lines)
-        fmt::print("{:>9} {:>9.1f}  {}\n", line.part ? "" : fmt::format("{:.1f}", now_ms - ms_since(line.begin)), line.ms, line.name);
+        fmt::print("{:>9} {:>9.1f}  {}\n",
+                   line.part ? "" : fmt::format("{:.1f}", now_ms - ms_since(line.begin)), line.ms,
+                   line.name);
 }
 
 void print_bench(const BenchArgs& args, const BenchResult& r) {
     const double median_ms = median(r.times_ms);
     const double min_ms = *std::ranges::min_element(r.times_ms);
-    fmt::print("median {:.3f} ms, min {:.3f} ms over {} runs; setup {:.0f} ms (load {:.1f}, optimize {:.1f}, plan {:.1f}{}); "
-               "peak {:.1f} MB\n",
-               median_ms, min_ms, r.times_ms.size(), r.setup_ms, r.setup.load_ms, r.setup.optimize_ms, r.setup.plan_ms,
-               r.prepare_ms ? fmt::format(", prepare {:.1f}", *r.prepare_ms) : "", static_cast<double>(r.peak_bytes) / 1e6);
+    fmt::print(
+        "median {:.3f} ms, min {:.3f} ms over {} runs; setup {:.0f} ms (load {:.1f}, optimize "
+        "{:.1f}, plan {:.1f}{}); "
+        "peak {:.1f} MB\n",
+        median_ms, min_ms, r.times_ms.size(), r.setup_ms, r.setup.load_ms, r.setup.optimize_ms,
+        r.setup.plan_ms, r.prepare_ms ? fmt::format(", prepare {:.1f}", *r.prepare_ms) : "",
+        static_cast<double>(r.peak_bytes) / 1e6);
     if (args.timings) print_setup(r.timings);
     if (args.json.empty()) return;
     nlohmann::json out = {{"median_ms", median_ms},
@@ -55,7 +61,10 @@ void print_bench(const BenchArgs& args, const BenchResult& r) {
     for (const auto& [name, value] : r.details) out[name] = value;
     const double now_ms = process_age_ms();
     for (const SetupLine& line : r.timings)
-        out["timings"].push_back({{"name", line.name}, {"begin_ms", now_ms - ms_since(line.begin)}, {"ms", line.ms}, {"part", line.part}});
+        out["timings"].push_back({{"name", line.name},
+                                  {"begin_ms", now_ms - ms_since(line.begin)},
+                                  {"ms", line.ms},
+                                  {"part", line.part}});
     std::ofstream json(args.json);
     json << out.dump(1) << "\n";
     if (!json.flush()) throw UsageError(printable(args.json) + ": cannot be written");
@@ -65,7 +74,8 @@ int bench(const BenchArgs& args) {
     const NetworkOptions options = network_options(args.model);
     if (options.device.kind() == Device::Kind::Cuda) return bench_cuda(args, options.device);
     Network network = Network::load(model_file(args.path), options);
-    const auto inputs = make_inputs(network.info(), network.input_names(), args.path, args.model, {}, 0, 0);
+    const auto inputs =
+        make_inputs(network.info(), network.input_names(), args.path, args.model, {}, 0, 0);
     BenchResult result;
     network.run(inputs);
     result.setup_ms = process_age_ms();

@@ -14,8 +14,9 @@ int check(const CheckArgs& args) {
     const OnnxInfo info = read_onnx_info(file);
     std::size_t nodes = 0;
     for (const auto& [name, count] : info.operators) nodes += count;
-    fmt::print("{}: no problems; {} nodes, {} kinds of operators, {:.1f} MB of weights\n", printable(file.string()), nodes,
-               info.operators.size(), static_cast<double>(info.weight_bytes) / 1e6);
+    fmt::print("{}: no problems; {} nodes, {} kinds of operators, {:.1f} MB of weights\n",
+               printable(file.string()), nodes, info.operators.size(),
+               static_cast<double>(info.weight_bytes) / 1e6);
     return done;
 }
 

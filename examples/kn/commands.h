@@ -1,4 +1,5 @@
-// The tool's subcommands: plain arguments in, exit status out. Errors leave as exceptions (main.cpp gives them their status).
+// The tool's subcommands: plain arguments in, exit status out. Errors leave as exceptions (main.cpp
+// gives them their status).
 #pragma once
 
 #include <cstdint>

@@ -14,13 +14,16 @@ int bench_cuda(const BenchArgs& args, const Device& device) {
         result.timings.push_back({name, begin, ms_since(begin)});
     };
     const auto add = [&](const std::vector<cuda::Phase>& phases) {
-        for (const cuda::Phase& p : phases) result.timings.push_back({p.name, p.begin, p.ms, p.part});
+        for (const cuda::Phase& p : phases)
+            result.timings.push_back({p.name, p.begin, p.ms, p.part});
     };
     const auto entered = std::chrono::steady_clock::now();
     const double age_ms = process_age_ms();
-    result.timings.push_back({"process started, libraries linked",
-                              entered - std::chrono::microseconds(static_cast<std::int64_t>(1e3 * age_ms)), age_ms});
-    auto warming = std::async(std::launch::async, [&] { return backend_for(device)->warm_up(device); });
+    result.timings.push_back(
+        {"process started, libraries linked",
+         entered - std::chrono::microseconds(static_cast<std::int64_t>(1e3 * age_ms)), age_ms});
+    auto warming =
+        std::async(std::launch::async, [&] { return backend_for(device)->warm_up(device); });
     const StaticModel model = static_model(args.path, args.model);
     result.timings.insert(result.timings.end(), model.timings.begin(), model.timings.end());
     auto start = std::chrono::steady_clock::now();

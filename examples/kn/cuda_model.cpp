@@ -9,9 +9,12 @@ namespace kn::tool {
 extern const char* const h200_json;
 
 cuda::Device require_gpu(const Device& device) {
-    if (cuda::device_count() == 0) throw DeviceError("there is no device " + device.to_string() + ": " + cuda::why_unavailable());
+    if (cuda::device_count() == 0)
+        throw DeviceError("there is no device " + device.to_string() + ": " +
+                          cuda::why_unavailable());
     if (device.index() >= cuda::device_count())
-        throw DeviceError("there is no device " + device.to_string() + ": " + std::to_string(cuda::device_count()) + " found");
+        throw DeviceError("there is no device " + device.to_string() + ": " +
+                          std::to_string(cuda::device_count()) + " found");
     return cuda::Device(device.index());
 }
 
@@ -26,7 +29,9 @@ cuda::DeviceProperties read_properties(const std::string& name) {
     if (name == "h200") return cuda::device_properties_from_json(h200_json);
     std::ifstream file(name);
     const std::string text{std::istreambuf_iterator<char>(file), {}};
-    if (!file) throw UsageError("--properties " + printable(name) + ": no such file (and the only built-in name is h200)");
+    if (!file)
+        throw UsageError("--properties " + printable(name) +
+                         ": no such file (and the only built-in name is h200)");
     try {
         return cuda::device_properties_from_json(text);
     } catch (const cuda::Error& error) {
@@ -43,7 +48,8 @@ std::shared_ptr<const cuda::Plan> make_plan(const StaticModel& model, const Mode
 DeviceTensors::DeviceTensors(cuda::StreamRef stream, const std::vector<Tensor>& tensors) {
     for (const Tensor& tensor : tensors) {
         memory_.emplace_back(stream.device(), std::max<std::size_t>(tensor.byte_size(), 1));
-        cuda::copy_bytes_async(stream, memory_.back().data(), tensor.bytes().data(), tensor.byte_size());
+        cuda::copy_bytes_async(stream, memory_.back().data(), tensor.bytes().data(),
+                               tensor.byte_size());
     }
     stream.synchronize();
 }

@@ -34,5 +34,4 @@ class DeviceTensors {
     std::vector<cuda::DeviceMemory> memory_;
 };
 
-
 }  // namespace kn::tool

@@ -40,10 +40,12 @@ std::string to_json(const Graph& graph) {
     }
     const auto ports = [](const std::vector<NamedValue>& list) {
         auto out = nlohmann::json::array();
-        for (const NamedValue& port : list) out.push_back({{"name", port.name}, {"id", port.value.index}});
+        for (const NamedValue& port : list)
+            out.push_back({{"name", port.name}, {"id", port.value.index}});
         return out;
     };
-    const nlohmann::json out = {{"nodes", nodes}, {"inputs", ports(graph.inputs())}, {"outputs", ports(graph.outputs())}};
+    const nlohmann::json out = {
+        {"nodes", nodes}, {"inputs", ports(graph.inputs())}, {"outputs", ports(graph.outputs())}};
     return out.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

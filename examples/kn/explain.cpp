@@ -19,13 +19,14 @@ struct Timing {
     double run_us = 0;
 };
 
-Timing measure(const std::shared_ptr<const cuda::Plan>& plan, cuda::Device gpu, const StaticModel& model,
-               const ExplainArgs& args) {
+Timing measure(const std::shared_ptr<const cuda::Plan>& plan, cuda::Device gpu,
+               const StaticModel& model, const ExplainArgs& args) {
     cuda::Executor executor(plan, gpu, {.tune = parse_tune(args.tune)});
     executor.run(model.inputs);
     Timing out;
     out.step_us.resize(plan->steps.size());
-    for (const cuda::StepTime& time : executor.time_steps(args.repeats)) out.step_us.at(time.step) = time.us;
+    for (const cuda::StepTime& time : executor.time_steps(args.repeats))
+        out.step_us.at(time.step) = time.us;
     const cuda::Stream stream(gpu);
     const DeviceTensors inputs(stream, model.inputs), outputs(gpu, plan->outputs);
     const std::vector<void*> in = inputs.addresses(), to = outputs.addresses();
@@ -45,7 +46,8 @@ Timing measure(const std::shared_ptr<const cuda::Plan>& plan, cuda::Device gpu, 
 
 std::string nodes_of(const cuda::Step& step) {
     std::string out;
-    for (std::size_t i = 0; i < step.origins.size() && i < 6; i++) out += (i ? ", " : "") + printable(step.origins[i]);
+    for (std::size_t i = 0; i < step.origins.size() && i < 6; i++)
+        out += (i ? ", " : "") + printable(step.origins[i]);
     if (step.origins.size() > 6) out += fmt::format(" and {} more", step.origins.size() - 6);
     return out;
 }
@@ -54,19 +56,23 @@ struct Sums {
     double roofline_us = 0, measured_us = 0, bytes = 0, flops = 0;
 };
 
-Sums print_steps(const cuda::Plan& plan, const Timing& timing, const std::vector<double>& roofline) {
+Sums print_steps(const cuda::Plan& plan, const Timing& timing,
+                 const std::vector<double>& roofline) {
     Sums sums;
-    fmt::print("{:>4} {:<12} {:>10} {:>10} {:>9}{} nodes; reason\n", "step", "kind", "MB", "GFLOP", "least us",
+    fmt::print("{:>4} {:<12} {:>10} {:>10} {:>9}{} nodes; reason\n", "step", "kind", "MB", "GFLOP",
+               "least us",
                timing.step_us.empty() ? "" : fmt::format(" {:>9} {:>6}", "us", "share"));
     for (std::size_t i = 0; i < plan.steps.size(); i++) {
         const cuda::Step& step = plan.steps[i];
         std::string measured;
         if (!timing.step_us.empty()) {
-            measured = fmt::format(" {:>9.2f} {:>5.0f}%", timing.step_us[i], 100 * roofline[i] / std::max(timing.step_us[i], 1e-9));
+            measured = fmt::format(" {:>9.2f} {:>5.0f}%", timing.step_us[i],
+                                   100 * roofline[i] / std::max(timing.step_us[i], 1e-9));
             sums.measured_us += timing.step_us[i];
         }
-        fmt::print("{:>4} {:<12} {:>10.3f} {:>10.4f} {:>9.2f}{} {}; {}\n", i, step.name, static_cast<double>(step.bytes()) / 1e6,
-                   static_cast<double>(step.flops) / 1e9, roofline[i], measured, nodes_of(step), step.reason);
+        fmt::print("{:>4} {:<12} {:>10.3f} {:>10.4f} {:>9.2f}{} {}; {}\n", i, step.name,
+                   static_cast<double>(step.bytes()) / 1e6, static_cast<double>(step.flops) / 1e9,
+                   roofline[i], measured, nodes_of(step), step.reason);
         sums.roofline_us += roofline[i];
         sums.bytes += static_cast<double>(step.bytes());
         sums.flops += static_cast<double>(step.flops);
@@ -75,19 +81,24 @@ Sums print_steps(const cuda::Plan& plan, const Timing& timing, const std::vector
 }
 
 void print_sums(const cuda::Plan& plan, const Timing& timing, const Sums& sums) {
-    fmt::print("{} steps, {} kernels of ours; {:.1f} MB moved, {:.2f} GFLOP; arena {:.1f} MB, weights {:.1f} MB\n", plan.steps.size(),
-               plan.kernels.size(), sums.bytes / 1e6, sums.flops / 1e9, static_cast<double>(plan.arena_bytes) / 1e6,
-               static_cast<double>(plan.constant_bytes) / 1e6);
+    fmt::print(
+        "{} steps, {} kernels of ours; {:.1f} MB moved, {:.2f} GFLOP; arena {:.1f} MB, weights "
+        "{:.1f} MB\n",
+        plan.steps.size(), plan.kernels.size(), sums.bytes / 1e6, sums.flops / 1e9,
+        static_cast<double>(plan.arena_bytes) / 1e6,
+        static_cast<double>(plan.constant_bytes) / 1e6);
     fmt::print("least time by roofline, step by step: {:.1f} us\n", sums.roofline_us);
     if (timing.step_us.empty()) {
         fmt::print("not measured: no GPU was asked\n");
         return;
     }
-    fmt::print("roofline: {:.0f} % of the steps' time\n{}", 100 * sums.roofline_us / std::max(sums.measured_us, 1e-9),
+    fmt::print("roofline: {:.0f} % of the steps' time\n{}",
+               100 * sums.roofline_us / std::max(sums.measured_us, 1e-9),
                to_text(add_up(timing.step_us, timing.run_us)));
 }
 
-void write_json(const std::string& path, const cuda::Plan& plan, const Timing& timing, const std::vector<double>& roofline) {
+void write_json(const std::string& path, const cuda::Plan& plan, const Timing& timing,
+                const std::vector<double>& roofline) {
     auto steps = nlohmann::json::array();
     for (std::size_t i = 0; i < plan.steps.size(); i++) {
         const cuda::Step& step = plan.steps[i];
@@ -122,11 +133,14 @@ void write_json(const std::string& path, const cuda::Plan& plan, const Timing& t
 int explain(const ExplainArgs& args) {
     Timing timing;
     const bool here = args.properties.empty();
-    const Device device = parse_device(args.model.device == "cpu" || args.model.device == "auto" ? "cuda" : args.model.device);
+    const Device device = parse_device(
+        args.model.device == "cpu" || args.model.device == "auto" ? "cuda" : args.model.device);
     if (here && cuda::device_count() == 0)
         throw DeviceError("there is no GPU to explain a plan for (" + cuda::why_unavailable() +
-                          "); --properties h200, or a file that dump_device wrote, plans for one that is elsewhere");
-    const cuda::DeviceProperties properties = here ? require_gpu(device).properties() : read_properties(args.properties);
+                          "); --properties h200, or a file that dump_device wrote, plans for one "
+                          "that is elsewhere");
+    const cuda::DeviceProperties properties =
+        here ? require_gpu(device).properties() : read_properties(args.properties);
     const StaticModel model = static_model(args.path, args.model);
     std::vector<SetupLine> timings = model.timings;
     const auto start = std::chrono::steady_clock::now();
@@ -135,7 +149,8 @@ int explain(const ExplainArgs& args) {
     for (const cuda::Phase& p : plan->phases) timings.push_back({p.name, p.begin, p.ms, p.part});
     if (here) timing = measure(plan, require_gpu(device), model, args);
     std::vector<double> roofline;
-    for (const cuda::Step& step : plan->steps) roofline.push_back(cuda::roofline_us(step, properties));
+    for (const cuda::Step& step : plan->steps)
+        roofline.push_back(cuda::roofline_us(step, properties));
 
     fmt::print("{} on {}\n", args.model.precision, properties.name);
     const Sums sums = print_steps(*plan, timing, roofline);
@@ -143,7 +158,8 @@ int explain(const ExplainArgs& args) {
     if (args.timings) print_setup(timings);
     if (args.decisions)
         for (const cuda::Decision& d : plan->decisions)
-            fmt::print("{} {} at {}: {}\n", d.taken ? "taken  " : "refused", d.rule, printable(d.where), d.reason);
+            fmt::print("{} {} at {}: {}\n", d.taken ? "taken  " : "refused", d.rule,
+                       printable(d.where), d.reason);
     if (!args.json.empty()) write_json(args.json, *plan, timing, roofline);
     return done;
 }

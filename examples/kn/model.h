@@ -25,14 +25,19 @@ struct Recorded {
     std::string name;
     Tensor tensor;
 };
-std::vector<Recorded> read_recorded(const std::filesystem::path& data_set, const std::string& prefix);
+std::vector<Recorded> read_recorded(const std::filesystem::path& data_set,
+                                    const std::string& prefix);
 
-/// Recorded inputs by the model's names: by name where the recorded names are the model's, else by position.
+/// Recorded inputs by the model's names: by name where the recorded names are the model's, else by
+/// position.
 std::map<std::string, Tensor> match_inputs(const OnnxInfo& info, std::vector<Recorded> recorded);
 
-/// Inputs called `names`, for `run` and `bench`: given files, then recorded ones, then seeded random ones.
-std::map<std::string, Tensor> make_inputs(const OnnxInfo& info, const std::vector<std::string>& names, const std::string& path,
-                                          const ModelFlags& flags, const std::vector<std::string>& given, int data_set,
+/// Inputs called `names`, for `run` and `bench`: given files, then recorded ones, then seeded
+/// random ones.
+std::map<std::string, Tensor> make_inputs(const OnnxInfo& info,
+                                          const std::vector<std::string>& names,
+                                          const std::string& path, const ModelFlags& flags,
+                                          const std::vector<std::string>& given, int data_set,
                                           std::uint64_t seed);
 
 /// A model bound to the sizes of its inputs: what a plan is made from.
@@ -43,7 +48,8 @@ struct StaticModel {
     std::vector<SetupLine> timings;
 };
 /// Inputs as make_inputs. Throws UsageError, OnnxError, GraphError.
-StaticModel static_model(const std::string& path, const ModelFlags& flags, const std::vector<std::string>& given = {},
-                         int data_set = 0, std::uint64_t seed = 0);
+StaticModel static_model(const std::string& path, const ModelFlags& flags,
+                         const std::vector<std::string>& given = {}, int data_set = 0,
+                         std::uint64_t seed = 0);
 
 }  // namespace kn::tool

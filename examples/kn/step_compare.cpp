@@ -39,7 +39,8 @@ bool find_edge(const Graph& graph, Value value, const Known& known, Edge& edge) 
             edge.values.push_back({"v" + std::to_string(at.index), at});
             continue;
         }
-        if (const auto* result = graph.get_if<op::Result>(at)) edge.run.insert(result->source.index);
+        if (const auto* result = graph.get_if<op::Result>(at))
+            edge.run.insert(result->source.index);
         for (const Value& input : inputs_of(graph[at].operation)) open.push_back(input);
     }
     return edge.run.size() == before;
@@ -60,7 +61,8 @@ Part part_of(const Graph& graph, Value value, const Known& known) {
 bool rounds_to_integers(const Graph& graph) {
     return std::ranges::any_of(graph.live(), [&](Value value) {
         if (const auto* unary = graph.get_if<op::Unary>(value))
-            return unary->op == UnaryOp::Round || unary->op == UnaryOp::Floor || unary->op == UnaryOp::Ceil || unary->op == UnaryOp::Trunc;
+            return unary->op == UnaryOp::Round || unary->op == UnaryOp::Floor ||
+                   unary->op == UnaryOp::Ceil || unary->op == UnaryOp::Trunc;
         const auto* cast = graph.get_if<op::Cast>(value);
         return cast && is_float(graph.dtype(cast->x)) && is_int(cast->dtype);
     });
@@ -74,12 +76,15 @@ Tensor nudged(const Tensor& tensor, double direction) {
                         : tensor.dtype() == DType::BF16 ? 0x1p-7
                                                         : 0x1p-10;
     std::vector<double> values;
-    for (std::int64_t i = 0; i < tensor.size(); i++) values.push_back(tensor.at(i) * (1 + 2 * direction * unit));
+    for (std::int64_t i = 0; i < tensor.size(); i++)
+        values.push_back(tensor.at(i) * (1 + 2 * direction * unit));
     return Tensor::from_span<double>(tensor.shape(), values).cast(tensor.dtype());
 }
 
-// A number between two integers goes either way: what the CPU makes of inputs a little larger and smaller is as right, element by element.
-testing::Difference difference_between(const Part& part, const Tensor& got, testing::Tolerance tolerance) {
+// A number between two integers goes either way: what the CPU makes of inputs a little larger and
+// smaller is as right, element by element.
+testing::Difference difference_between(const Part& part, const Tensor& got,
+                                       testing::Tolerance tolerance) {
     std::vector<double> nearest(static_cast<std::size_t>(got.size()), 1e300);
     for (const double direction : {0.0, 1.0, -1.0}) {
         std::vector<Tensor> inputs;
@@ -90,10 +95,12 @@ testing::Difference difference_between(const Part& part, const Tensor& got, test
             if (!(std::abs(y.at(i) - got.at(i)) >= std::abs(best - got.at(i)))) best = y.at(i);
         }
     }
-    return testing::compare(got, Tensor::from_span<double>(got.shape(), nearest).cast(got.dtype()), tolerance);
+    return testing::compare(got, Tensor::from_span<double>(got.shape(), nearest).cast(got.dtype()),
+                            tolerance);
 }
 
-testing::Difference difference_in_f64(const Part& part, const Tensor& got, testing::Tolerance tolerance) {
+testing::Difference difference_in_f64(const Part& part, const Tensor& got,
+                                      testing::Tolerance tolerance) {
     const Graph exact = to_precision(part.graph, DType::F64);
     return testing::compare(got, cpu::run(exact, part.inputs).at(0), tolerance, true);
 }
@@ -117,10 +124,12 @@ testing::Tolerance step_tolerance(DType dtype, Precision precision) {
 }
 
 std::vector<StepError> compare_steps(const cuda::Plan& plan, const std::vector<Tensor>& inputs,
-                                     const std::vector<std::pair<Value, Tensor>>& stored, const CompareOptions& options) {
+                                     const std::vector<std::pair<Value, Tensor>>& stored,
+                                     const CompareOptions& options) {
     const Graph& graph = *plan.graph;
     Known known;
-    for (std::size_t i = 0; i < graph.inputs().size(); i++) known[graph.inputs()[i].value.index] = inputs.at(i);
+    for (std::size_t i = 0; i < graph.inputs().size(); i++)
+        known[graph.inputs()[i].value.index] = inputs.at(i);
     for (const auto& [value, tensor] : stored) known.insert_or_assign(value.index, tensor);
     const auto whole = cpu::Executor(plan.graph).run_all(inputs);
 
@@ -136,9 +145,11 @@ std::vector<StepError> compare_steps(const cuda::Plan& plan, const std::vector<T
             const Part part = part_of(graph, value, known);
             auto own = testing::compare(got, cpu::run(part.graph, part.inputs).at(0), tolerance);
             if (!own.equal)
-                if (auto exact = difference_in_f64(part, got, tolerance); exact.equal) own = std::move(exact);
+                if (auto exact = difference_in_f64(part, got, tolerance); exact.equal)
+                    own = std::move(exact);
             if (!own.equal && rounds_to_integers(part.graph))
-                if (auto between = difference_between(part, got, tolerance); between.equal) own = std::move(between);
+                if (auto between = difference_between(part, got, tolerance); between.equal)
+                    own = std::move(between);
             StepError error{s, value, own.max_rel_to_peak, 0, own.equal, own.message};
             if (const auto& reference = whole.at(value.index); !reference.empty())
                 error.gathered = testing::compare(got, reference[0], tolerance).max_rel_to_peak;

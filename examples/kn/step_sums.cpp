@@ -25,7 +25,8 @@ std::string to_text(const StepSums& sums) {
         "+ gaps between steps: {:.1f} us\n"
         "- overlap of steps:   {:.1f} us\n"
         "= whole run:          {:.1f} us, of which the steps are {:.0f} %{}\n",
-        sums.steps_us, sums.gaps_us, sums.overlap_us, sums.run_us, 100 * sums.steps_us / std::max(sums.run_us, 1e-9),
+        sums.steps_us, sums.gaps_us, sums.overlap_us, sums.run_us,
+        100 * sums.steps_us / std::max(sums.run_us, 1e-9),
         sums.fits() ? "" : ": more than 15 % off");
 }
 

@@ -11,7 +11,9 @@ namespace kn::tool {
 struct StepSums {
     double steps_us = 0;
     double run_us = 0;
-    double gaps_us = 0;     ///< by which the run is longer: launches, and memory that a step repeated alone finds in the cache
+    /// By which the run is longer: launches, and memory that a step repeated alone finds in the
+    /// cache.
+    double gaps_us = 0;
     double overlap_us = 0;  ///< by which the run is shorter: steps that begin while others end
     bool fits() const;      ///< whether the steps explain the run within 15 %
 };

@@ -9,7 +9,8 @@
 namespace kn::tool {
 
 inline double ms_since(std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+        .count();
 }
 
 /// Of at least one number.
@@ -29,7 +30,8 @@ struct SetupLine {
 /// A table of them, with begins counted from the process's start.
 void print_setup(const std::vector<SetupLine>& lines);
 
-/// Milliseconds from this process's start until now, by the kernel's own record of the start (its ticks are 10 ms).
+/// Milliseconds from this process's start until now, by the kernel's own record of the start (its
+/// ticks are 10 ms).
 double process_age_ms();
 
 }  // namespace kn::tool

@@ -58,23 +58,29 @@ std::optional<Tolerance> case_tolerance(const fs::path& folder) {
     const auto index = nlohmann::json::parse(file, nullptr, false);
     if (!index.is_object()) return std::nullopt;
     const auto entry = index.find(folder.filename().string());
-    if (entry == index.end() || !entry->is_object() || !entry->contains("tolerance")) return std::nullopt;
+    if (entry == index.end() || !entry->is_object() || !entry->contains("tolerance"))
+        return std::nullopt;
     const auto& t = (*entry)["tolerance"];
     return Tolerance{t.value("rtol", 0.0), t.value("atol_of_peak", 0.0)};
 }
 
 class CaseRunner {
   public:
-    CaseRunner(const VerifyArgs& args, const NetworkOptions& options) : args_(args), options_(options) {}
+    CaseRunner(const VerifyArgs& args, const NetworkOptions& options)
+        : args_(args), options_(options) {}
 
     Report operator()(const fs::path& folder) const {
         Report report;
-        report.name = printable((folder.has_filename() ? folder : folder.parent_path()).filename().string());
+        report.name =
+            printable((folder.has_filename() ? folder : folder.parent_path()).filename().string());
         const auto start = std::chrono::steady_clock::now();
         try {
             run(folder, report);
         } catch (const OnnxError& error) {
-            fail(report, error.kind() == OnnxError::Kind::Unsupported ? Verdict::Unsupported : Verdict::Fail, error.what());
+            fail(
+                report,
+                error.kind() == OnnxError::Kind::Unsupported ? Verdict::Unsupported : Verdict::Fail,
+                error.what());
         } catch (const UnsupportedError& error) {
             fail(report, Verdict::Unsupported, error.what());
         } catch (const std::bad_alloc&) {
@@ -84,7 +90,8 @@ class CaseRunner {
         } catch (const std::exception& error) {
             fail(report, Verdict::Fail, error.what());
         }
-        report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        report.seconds =
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         return report;
     }
 
@@ -101,28 +108,35 @@ class CaseRunner {
         const std::vector<fs::path> sets = data_sets(folder);
         if (sets.empty()) return fail(report, Verdict::Fail, "the case has no test_data_set_0");
         for (const fs::path& set : sets) {
-            const std::vector<Tensor> got = network.run(match_inputs(network.info(), read_recorded(set, "input")));
+            const std::vector<Tensor> got =
+                network.run(match_inputs(network.info(), read_recorded(set, "input")));
             const std::vector<Recorded> expected = read_recorded(set, "output");
             if (got.size() != expected.size())
-                return fail(report, Verdict::Fail, fmt::format("{} outputs, {} recorded", got.size(), expected.size()));
+                return fail(report, Verdict::Fail,
+                            fmt::format("{} outputs, {} recorded", got.size(), expected.size()));
             report.data_sets++;
             for (std::size_t i = 0; i < got.size(); i++) {
-                const auto difference = kn::testing::compare(got[i], expected[i].tensor, tolerance(expected[i].tensor, of_case),
+                const auto difference = kn::testing::compare(got[i], expected[i].tensor,
+                                                             tolerance(expected[i].tensor, of_case),
                                                              options_.precision == Precision::F64);
                 report.max_abs = std::max(report.max_abs, difference.max_abs);
-                report.max_rel_to_peak = std::max(report.max_rel_to_peak, difference.max_rel_to_peak);
+                report.max_rel_to_peak =
+                    std::max(report.max_rel_to_peak, difference.max_rel_to_peak);
                 if (!difference.equal)
                     return fail(report, Verdict::Fail,
-                                fmt::format("{} output {}: {}", set.filename().string(), i, difference.message));
+                                fmt::format("{} output {}: {}", set.filename().string(), i,
+                                            difference.message));
             }
         }
     }
 
     // The case's own holds at the case's own precision; at another the looser of the two.
     Tolerance tolerance(const Tensor& expected, const std::optional<Tolerance>& of_case) const {
-        const bool own = options_.precision == Precision::F32 || options_.precision == Precision::F64;
+        const bool own =
+            options_.precision == Precision::F32 || options_.precision == Precision::F64;
         Tolerance out = of_case.value_or(kn::testing::default_tolerance(expected.dtype()));
-        if (!own) out = kn::testing::looser(out, kn::testing::default_tolerance(options_.precision));
+        if (!own)
+            out = kn::testing::looser(out, kn::testing::default_tolerance(options_.precision));
         if (args_.rtol >= 0) out.rtol = args_.rtol;
         if (args_.atol >= 0) out.atol_of_peak = args_.atol;
         return out;
@@ -166,7 +180,8 @@ int verify(const VerifyArgs& args) {
         counts[static_cast<int>(r.verdict)]++;
         if (progress) fmt::print(stderr, "\r\033[K");
         if (r.verdict == Verdict::Pass)
-            fmt::print("PASS {} max_abs {:.3g} max_rel_to_peak {:.3g}\n", r.name, r.max_abs, r.max_rel_to_peak);
+            fmt::print("PASS {} max_abs {:.3g} max_rel_to_peak {:.3g}\n", r.name, r.max_abs,
+                       r.max_rel_to_peak);
         else
             fmt::print("{} {} {}\n", text(r.verdict), r.name, r.reason);
         std::fflush(stdout);

@@ -36,8 +36,9 @@ Difference compare_integers(const Tensor& got, const Tensor& expected) {
     out.max_rel_to_peak = out.max_abs / (peak > 0 ? peak : 1);
     if (differing > 0) {
         out.equal = false;
-        out.message = fmt::format("{} of {} elements differ; element {} is {}, expected {}", differing, got.size(),
-                                  coordinates(first, got.shape()), got.int_at(first), expected.int_at(first));
+        out.message = fmt::format("{} of {} elements differ; element {} is {}, expected {}",
+                                  differing, got.size(), coordinates(first, got.shape()),
+                                  got.int_at(first), expected.int_at(first));
     }
     return out;
 }
@@ -56,7 +57,8 @@ Difference compare_floats(const Tensor& got, const Tensor& expected, Tolerance t
         const bool comparable = std::isfinite(a[i]) && std::isfinite(b[i]);
         const double difference = comparable ? std::abs(a[i] - b[i]) : INFINITY;
         if (comparable) out.max_abs = std::max(out.max_abs, difference);
-        const double excess = difference - (tolerance.rtol * std::abs(b[i]) + tolerance.atol_of_peak * peak);
+        const double excess =
+            difference - (tolerance.rtol * std::abs(b[i]) + tolerance.atol_of_peak * peak);
         if (comparable && excess <= 0) continue;
         beyond++;
         if (worst < 0 || excess > worst) {
@@ -67,9 +69,11 @@ Difference compare_floats(const Tensor& got, const Tensor& expected, Tolerance t
     out.max_rel_to_peak = out.max_abs / (peak > 0 ? peak : 1);
     if (beyond > 0) {
         out.equal = false;
-        out.message = fmt::format("{} of {} elements differ; element {} is {:.9g}, expected {:.9g}, allowed {:.3g}", beyond,
-                                  a.size(), coordinates(static_cast<std::int64_t>(worst_at), got.shape()), a[worst_at],
-                                  b[worst_at], tolerance.rtol * std::abs(b[worst_at]) + tolerance.atol_of_peak * peak);
+        out.message = fmt::format(
+            "{} of {} elements differ; element {} is {:.9g}, expected {:.9g}, allowed {:.3g}",
+            beyond, a.size(), coordinates(static_cast<std::int64_t>(worst_at), got.shape()),
+            a[worst_at], b[worst_at],
+            tolerance.rtol * std::abs(b[worst_at]) + tolerance.atol_of_peak * peak);
     }
     return out;
 }
@@ -104,7 +108,8 @@ Tolerance looser(Tolerance a, Tolerance b) {
 Difference compare(const Tensor& got, const Tensor& expected, Tolerance tolerance, bool any_float) {
     const bool floats = is_float(got.dtype()) && is_float(expected.dtype());
     if (got.dtype() != expected.dtype() && !(any_float && floats))
-        return refuse(fmt::format("dtype is {}, expected {}", name_of(got.dtype()), name_of(expected.dtype())));
+        return refuse(fmt::format("dtype is {}, expected {}", name_of(got.dtype()),
+                                  name_of(expected.dtype())));
     if (got.shape() != expected.shape())
         return refuse(fmt::format("shape is {}, expected {}", Shape::of(got.shape()).to_string(),
                                   Shape::of(expected.shape()).to_string()));

@@ -64,24 +64,15 @@ void for_each_index(const std::vector<std::int64_t>& dims, F&& f) {
 
 inline double activate(double v, const Epilogue& e) {
     switch (e.activation) {
-        case Activation::None:
-            return v;
-        case Activation::Relu:
-            return std::max(v, 0.0);
-        case Activation::LeakyRelu:
-            return v < 0 ? v * e.slope : v;
-        case Activation::Clip:
-            return std::min(std::max(v, double(e.low)), double(e.high));
-        case Activation::Sigmoid:
-            return 1 / (1 + std::exp(-v));
-        case Activation::Tanh:
-            return std::tanh(v);
-        case Activation::Elu:
-            return v < 0 ? e.slope * std::expm1(v) : v;
-        case Activation::Swish:
-            return v / (1 + std::exp(-v));
-        case Activation::Gelu:
-            return 0.5 * v * (1 + std::erf(v / std::sqrt(2.0)));
+        case Activation::None: return v;
+        case Activation::Relu: return std::max(v, 0.0);
+        case Activation::LeakyRelu: return v < 0 ? v * e.slope : v;
+        case Activation::Clip: return std::min(std::max(v, double(e.low)), double(e.high));
+        case Activation::Sigmoid: return 1 / (1 + std::exp(-v));
+        case Activation::Tanh: return std::tanh(v);
+        case Activation::Elu: return v < 0 ? e.slope * std::expm1(v) : v;
+        case Activation::Swish: return v / (1 + std::exp(-v));
+        case Activation::Gelu: return 0.5 * v * (1 + std::erf(v / std::sqrt(2.0)));
         case Activation::GeluTanh:
             return 0.5 * v * (1 + std::tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)));
     }

@@ -22,18 +22,11 @@ std::vector<std::byte> encode(const HostTensor& t) {
         std::byte* at = bytes.data() + i * size;
         auto store = [at](auto value) { std::memcpy(at, &value, sizeof value); };
         switch (t.desc.type) {
-            case F16:
-                store(static_cast<_Float16>(v));
-                break;
+            case F16: store(static_cast<_Float16>(v)); break;
             // The test values have few enough bits for truncation to be exact, or nearly so.
-            case BF16:
-                std::memcpy(at, reinterpret_cast<std::byte*>(&v) + 2, 2);
-                break;
-            case DataType::I32:
-                store(static_cast<std::int32_t>(v));
-                break;
-            default:
-                store(v);
+            case BF16: std::memcpy(at, reinterpret_cast<std::byte*>(&v) + 2, 2); break;
+            case DataType::I32: store(static_cast<std::int32_t>(v)); break;
+            default: store(v);
         }
     }
     return bytes;
@@ -117,8 +110,8 @@ void check(const CudnnProblem& problem, double tolerance, CudnnLimits limits = {
     ASSERT_FALSE(plans.empty());
     for (std::size_t i = 0; i < plans.size(); ++i) {
         bool captured = i == 0;
-        std::string what = plans[i].candidate().name + (captured ? " captured" : "") + " for " +
-                           to_text(problem);
+        std::string what =
+            plans[i].candidate().name + (captured ? " captured" : "") + " for " + to_text(problem);
         try {
             double error = relative_to_peak(run(plans[i], problem, inputs, captured), expected);
             EXPECT_LT(error, tolerance) << what;

@@ -14,28 +14,17 @@ using testing::HasSubstr;
 
 double activate(CellActivation kind, double a, double b, double x) {
     switch (kind) {
-        case CellActivation::Sigmoid:
-            return 1 / (1 + std::exp(-x));
-        case CellActivation::Tanh:
-            return std::tanh(x);
-        case CellActivation::Relu:
-            return std::max(x, 0.0);
-        case CellActivation::Affine:
-            return a * x + b;
-        case CellActivation::LeakyRelu:
-            return x >= 0 ? x : a * x;
-        case CellActivation::ThresholdedRelu:
-            return x >= a ? x : 0;
-        case CellActivation::ScaledTanh:
-            return a * std::tanh(b * x);
-        case CellActivation::HardSigmoid:
-            return std::min(std::max(a * x + b, 0.0), 1.0);
-        case CellActivation::Elu:
-            return x >= 0 ? x : a * (std::exp(x) - 1);
-        case CellActivation::Softsign:
-            return x / (1 + std::abs(x));
-        case CellActivation::Softplus:
-            return std::log(1 + std::exp(x));
+        case CellActivation::Sigmoid: return 1 / (1 + std::exp(-x));
+        case CellActivation::Tanh: return std::tanh(x);
+        case CellActivation::Relu: return std::max(x, 0.0);
+        case CellActivation::Affine: return a * x + b;
+        case CellActivation::LeakyRelu: return x >= 0 ? x : a * x;
+        case CellActivation::ThresholdedRelu: return x >= a ? x : 0;
+        case CellActivation::ScaledTanh: return a * std::tanh(b * x);
+        case CellActivation::HardSigmoid: return std::min(std::max(a * x + b, 0.0), 1.0);
+        case CellActivation::Elu: return x >= 0 ? x : a * (std::exp(x) - 1);
+        case CellActivation::Softsign: return x / (1 + std::abs(x));
+        case CellActivation::Softplus: return std::log(1 + std::exp(x));
     }
     return 0;
 }

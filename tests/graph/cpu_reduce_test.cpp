@@ -41,16 +41,11 @@ double fold(ReduceOp op, const std::vector<double>& x) {
         least = std::isnan(v) ? v : v >= least ? least : std::isnan(least) ? least : v;
     }
     switch (op) {
-        case ReduceOp::Sum:
-            return sum;
-        case ReduceOp::Mean:
-            return sum / static_cast<double>(x.size());
-        case ReduceOp::Prod:
-            return product;
-        case ReduceOp::Max:
-            return most;
-        case ReduceOp::Min:
-            return least;
+        case ReduceOp::Sum: return sum;
+        case ReduceOp::Mean: return sum / static_cast<double>(x.size());
+        case ReduceOp::Prod: return product;
+        case ReduceOp::Max: return most;
+        case ReduceOp::Min: return least;
     }
     return 0;
 }

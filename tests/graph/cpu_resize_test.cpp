@@ -16,18 +16,14 @@ struct Axis {
 double source_of(ResizeCoordinates mode, const Axis& a, double i) {
     const double in = static_cast<double>(a.in), length = a.scale * in;
     switch (mode) {
-        case ResizeCoordinates::HalfPixel:
-            return (i + 0.5) / a.scale - 0.5;
+        case ResizeCoordinates::HalfPixel: return (i + 0.5) / a.scale - 0.5;
         case ResizeCoordinates::HalfPixelSymmetric:
             return in / 2 * (1 - static_cast<double>(a.out) / length) + (i + 0.5) / a.scale - 0.5;
         case ResizeCoordinates::PytorchHalfPixel:
             return length == 1 ? -0.5 : (i + 0.5) / a.scale - 0.5;
-        case ResizeCoordinates::AlignCorners:
-            return length == 1 ? 0 : i * (in - 1) / (length - 1);
-        case ResizeCoordinates::Asymmetric:
-            return i / a.scale;
-        case ResizeCoordinates::TfHalfPixelForNn:
-            return (i + 0.5) / a.scale;
+        case ResizeCoordinates::AlignCorners: return length == 1 ? 0 : i * (in - 1) / (length - 1);
+        case ResizeCoordinates::Asymmetric: return i / a.scale;
+        case ResizeCoordinates::TfHalfPixelForNn: return (i + 0.5) / a.scale;
         case ResizeCoordinates::TfCropAndResize:
             return length == 1 ? 0.5 * (a.roi_start + a.roi_end) * (in - 1)
                                : a.roi_start * (in - 1) +

@@ -126,16 +126,11 @@ inline void expect_each(const Tensor& got, const Ints& shape, double tolerance,
 /// The rounding error that an operation of some hundred additions may have.
 inline double tolerance(DType dtype) {
     switch (dtype) {
-        case DType::F16:
-            return 2e-3;
-        case DType::BF16:
-            return 1.6e-2;
-        case DType::F32:
-            return 4e-6;
-        case DType::F64:
-            return 1e-13;
-        default:
-            return 0;
+        case DType::F16: return 2e-3;
+        case DType::BF16: return 1.6e-2;
+        case DType::F32: return 4e-6;
+        case DType::F64: return 1e-13;
+        default: return 0;
     }
 }
 

@@ -62,7 +62,8 @@ TEST(Dim, ParsesWhatExportersWrite) {
 }
 
 TEST(Dim, TextReadsBack) {
-    for (const Dim& x : {floor_div(h - 1, 2) * 3 - b, max(b, s + 1) * 2, broadcast_dim(b, s), mod(s, 8)})
+    for (const Dim& x :
+         {floor_div(h - 1, 2) * 3 - b, max(b, s + 1) * 2, broadcast_dim(b, s), mod(s, 8)})
         EXPECT_EQ(Dim::parse(x.to_string()), x) << x.to_string();
 }
 

@@ -59,7 +59,8 @@ TEST(Graph, BindNamesUnknownDims) {
         g.bind({{"bacth", 1}});
         FAIL() << "no such dim";
     } catch (const GraphError& error) {
-        EXPECT_NE(std::string(error.what()).find("the network has: batch"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find("the network has: batch"), std::string::npos)
+            << error.what();
     }
 }
 

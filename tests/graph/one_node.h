@@ -130,18 +130,12 @@ class OneNode {
     }
     static int proto_type(DType dtype) {
         switch (dtype) {
-            case DType::F32:
-                return pb::TensorProto::FLOAT;
-            case DType::F64:
-                return pb::TensorProto::DOUBLE;
-            case DType::I32:
-                return pb::TensorProto::INT32;
-            case DType::I64:
-                return pb::TensorProto::INT64;
-            case DType::Bool:
-                return pb::TensorProto::BOOL;
-            default:
-                throw std::logic_error("OneNode has no such dtype");
+            case DType::F32: return pb::TensorProto::FLOAT;
+            case DType::F64: return pb::TensorProto::DOUBLE;
+            case DType::I32: return pb::TensorProto::INT32;
+            case DType::I64: return pb::TensorProto::INT64;
+            case DType::Bool: return pb::TensorProto::BOOL;
+            default: throw std::logic_error("OneNode has no such dtype");
         }
     }
     static pb::TensorProto proto_of(const Tensor& tensor, const std::string& name) {

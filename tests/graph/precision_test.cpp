@@ -42,8 +42,8 @@ TEST(Precision, SumsAndExponentialsStayInFloat) {
     EXPECT_EQ(types_of<op::Reduce>(half), std::vector{DType::F32});
 }
 
-// A tensor quantised by its own range: the scale and the quotient are as exact as in float32, so that
-// nearly every integer is the same.
+// A tensor quantised by its own range: the scale and the quotient are as exact as in float32, so
+// that nearly every integer is the same.
 TEST(Precision, WhatBecomesAnIntegerStaysInFloat) {
     Graph graph;
     const Var x = graph.input("x", DType::F32, Shape::of({16, 16}));
@@ -70,16 +70,19 @@ TEST(Precision, DoubleIsDoubleInside) {
 TEST(Precision, Tf32RoundsOperandsOfProducts) {
     const float unit = 0x1p-10f, infinity = std::numeric_limits<float>::infinity();
     const std::vector<std::pair<float, float>> cases = {
-        {1 + unit, 1 + unit},      {1 + 0.49f * unit, 1},        {1 + 0.5f * unit, 1 + unit}, {-1 - 0.5f * unit, -1 - unit},
-        {0x1.fffffep127f, infinity}, {-infinity, -infinity},     {0x1.004p-130f, 0x1p-130f},  {0, 0}};
+        {1 + unit, 1 + unit},        {1 + 0.49f * unit, 1},
+        {1 + 0.5f * unit, 1 + unit}, {-1 - 0.5f * unit, -1 - unit},
+        {0x1.fffffep127f, infinity}, {-infinity, -infinity},
+        {0x1.004p-130f, 0x1p-130f},  {0, 0}};
     for (const auto& [given, expected] : cases) {
         Graph graph;
         const Var x = graph.input("x", DType::F32, Shape::of({1, 1}));
         const Var y = graph.input("y", DType::F32, Shape::of({1, 1}));
         graph.output("product", matmul(x, y));
         graph.output("sum", x + y);
-        const auto got = cpu::run(to_tf32(graph), {Tensor::from_span<float>({1, 1}, std::vector{given}),
-                                                   Tensor::from_span<float>({1, 1}, std::vector{1.0f})});
+        const auto got =
+            cpu::run(to_tf32(graph), {Tensor::from_span<float>({1, 1}, std::vector{given}),
+                                      Tensor::from_span<float>({1, 1}, std::vector{1.0f})});
         EXPECT_EQ(got[0].at(0), expected) << given;
         EXPECT_EQ(got[1].at(0), given + 1.0f) << given;
     }
@@ -88,18 +91,22 @@ TEST(Precision, Tf32RoundsOperandsOfProducts) {
 TEST(Precision, Tf32TakesAttentionApartAndLeavesOtherTypes) {
     Graph graph;
     const Var q = graph.input("q", DType::F32, {Dim::symbol("batch"), Dim(2), Dim(5), Dim(8)});
-    graph.output("y", graph.var(graph.add(op::Attention{q, q, q, std::nullopt, 0.3, CausalMask::None})));
+    graph.output("y",
+                 graph.var(graph.add(op::Attention{q, q, q, std::nullopt, 0.3, CausalMask::None})));
     const Var h = graph.input("h", DType::F16, Shape::of({3, 3}));
     graph.output("z", matmul(h, h));
     const Graph lowered = to_tf32(graph);
     EXPECT_TRUE(types_of<op::Attention>(lowered).empty());
     EXPECT_EQ(types_of<op::MatMul>(lowered), (std::vector{DType::F32, DType::F32, DType::F16}));
-    EXPECT_EQ(types_of<op::BitCast>(lowered).size(), 6u);  // of q, its transpose and the softmax, there and back
-    const std::vector<Tensor> inputs = {random(DType::F32, {4, 2, 5, 8}, 1), random(DType::F16, {3, 3}, 2)};
+    EXPECT_EQ(types_of<op::BitCast>(lowered).size(),
+              6u);  // of q, its transpose and the softmax, there and back
+    const std::vector<Tensor> inputs = {random(DType::F32, {4, 2, 5, 8}, 1),
+                                        random(DType::F16, {3, 3}, 2)};
     const auto exact = cpu::run(graph, inputs), got = cpu::run(lowered, inputs);
     const auto difference = [&](std::size_t output) {
         double most = 0;
-        for (std::int64_t i = 0; i < got[output].size(); ++i) most = std::max(most, std::abs(got[output].at(i) - exact[output].at(i)));
+        for (std::int64_t i = 0; i < got[output].size(); ++i)
+            most = std::max(most, std::abs(got[output].at(i) - exact[output].at(i)));
         return most;
     };
     EXPECT_LT(difference(0), 2e-3);

@@ -210,13 +210,18 @@ TEST(ScalarRows, AreTheTable) {
     EXPECT_FALSE(accepts(Accepts::Numeric, DType::Bool));
 }
 
-// Elements that are made when they are asked for: by any of the ways to ask, once, from several threads.
+// Elements that are made when they are asked for: by any of the ways to ask, once, from several
+// threads.
 TEST(Tensor, CastsLater) {
     std::vector<float> values(100000);
     for (std::size_t i = 0; i < values.size(); i++) values[i] = static_cast<float>(i) / 7;
-    const Tensor tensor = Tensor::from_span<float>({1000, 100}, values), now = tensor.cast(DType::F16);
-    const auto equals_now = [&](std::span<const std::byte> bytes) { return std::ranges::equal(bytes, now.bytes()); };
-    const Tensor later = tensor.cast_later(DType::F16), copy = later, flat = later.reshaped({100000});
+    const Tensor tensor = Tensor::from_span<float>({1000, 100}, values),
+                 now = tensor.cast(DType::F16);
+    const auto equals_now = [&](std::span<const std::byte> bytes) {
+        return std::ranges::equal(bytes, now.bytes());
+    };
+    const Tensor later = tensor.cast_later(DType::F16), copy = later,
+                 flat = later.reshaped({100000});
     EXPECT_EQ(later.type_string(), now.type_string());
     EXPECT_EQ(copy.identity(), later.identity());
     EXPECT_NE(tensor.cast_later(DType::F16).identity(), later.identity());

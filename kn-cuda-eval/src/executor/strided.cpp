@@ -99,14 +99,10 @@ void copy_elements(const std::byte* source, const Ints& from, std::byte* target,
         copy(reinterpret_cast<const T*>(source), reinterpret_cast<T*>(target), axes);
     };
     switch (element_bytes) {
-        case 1:
-            return as(std::uint8_t());
-        case 2:
-            return as(std::uint16_t());
-        case 4:
-            return as(std::uint32_t());
-        case 8:
-            return as(std::uint64_t());
+        case 1: return as(std::uint8_t());
+        case 2: return as(std::uint16_t());
+        case 4: return as(std::uint32_t());
+        case 8: return as(std::uint64_t());
     }
     KN_CHECK(false, std::to_string(element_bytes) + " bytes an element");
 }

@@ -8,19 +8,14 @@ void lower_group(Placement& placement, const Group& group) {
     if (group.own_kernel && group.kind != Group::Kind::Attention)
         return lower_tensor_product(placement, group);
     switch (group.kind) {
-        case Group::Kind::Pointwise:
-            return lower_pointwise(placement, group);
-        case Group::Kind::Rows:
-            return lower_rows(placement, group);
+        case Group::Kind::Pointwise: return lower_pointwise(placement, group);
+        case Group::Kind::Rows: return lower_rows(placement, group);
         case Group::Kind::MatMul:
             if (group.roles.count("producta")) return lower_product_chain(placement, group);
             return lower_matmul(placement, group);
-        case Group::Kind::Conv:
-            return lower_conv(placement, group);
-        case Group::Kind::Attention:
-            return lower_attention(placement, group);
-        case Group::Kind::Special:
-            return lower_special(placement, group);
+        case Group::Kind::Conv: return lower_conv(placement, group);
+        case Group::Kind::Attention: return lower_attention(placement, group);
+        case Group::Kind::Special: return lower_special(placement, group);
     }
 }
 

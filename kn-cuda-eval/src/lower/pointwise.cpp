@@ -6,6 +6,7 @@
 
 #include "lower/elements.h"
 #include "lower/lower.h"
+#include "planner/ceil_div.h"
 
 namespace kn::cuda {
 
@@ -55,7 +56,7 @@ std::optional<KernelDraft> draft(Placement& placement, const std::string& name, 
     body(emitter, number);
     result.name = name;
     result.body = code.text();
-    result.grid = {static_cast<unsigned>((threads + kThreads - 1) / kThreads)};
+    result.grid = {static_cast<unsigned>(ceil_div(threads, kThreads))};
     result.block = {static_cast<unsigned>(kThreads)};
     return result;
 }

@@ -12,6 +12,7 @@
 #include "codegen/emit.h"
 #include "codegen/kernel_text.h"
 #include "lower/lower.h"
+#include "planner/ceil_div.h"
 
 namespace kn::cuda {
 
@@ -24,7 +25,7 @@ constexpr std::int64_t kMostAhead = 8;  // vectors of a weight that a thread hol
 /// Threads on a product: each has one vector of columns, and every `slices`-th place of a row.
 struct Layer {
     std::int64_t k = 0, columns = 0, vectors = 0, slices = 0;
-    std::int64_t steps() const { return (k + slices - 1) / slices; }
+    std::int64_t steps() const { return ceil_div(k, slices); }
 };
 
 Layer layer_of(const Graph& graph, Value product, int lanes) {

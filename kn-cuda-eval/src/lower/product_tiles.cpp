@@ -5,11 +5,11 @@
 
 #include <fmt/core.h>
 
+#include "planner/ceil_div.h"
+
 namespace kn::cuda {
 
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 std::size_t shared_room(const DeviceProperties& device, int blocks) {
     if (blocks == 1) return device.shared_per_block_optin;

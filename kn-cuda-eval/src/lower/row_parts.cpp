@@ -9,6 +9,7 @@
 #include "lower/row_parts_plan.h"
 #include "lower/row_space.h"
 #include "lower/row_values.h"
+#include "planner/ceil_div.h"
 
 namespace kn::cuda {
 
@@ -205,7 +206,7 @@ class RowParts : public RowPartsPlan {
         emitter.math().variable("row", rows);
         code.line(fmt::format("{0} total = {0}::start();", state.name));
         code.line(fmt::format("{} count = 0;", count_type()));
-        const std::int64_t trips = (items + width - 1) / width;
+        const std::int64_t trips = ceil_div(items, width);
         code.open(fmt::format("{} for (int n = 0; n < {}; ++n)", unroll_of(trips), trips));
         emitter.push_scope();
         code.line(fmt::format("const int item = n * {} + thread % {};", width, width));

@@ -4,6 +4,8 @@
 
 #include <fmt/core.h>
 
+#include "planner/ceil_div.h"
+
 namespace kn::cuda {
 
 namespace {
@@ -36,7 +38,7 @@ std::int64_t RowSpace::loop_count() const { return count_of(loop); }
 std::int64_t RowSpace::inner_count() const { return count_of(inner); }
 std::int64_t RowSpace::inner_rows() const { return count_of(inner, false); }
 std::int64_t RowSpace::inner_along() const { return count_of(inner, true); }
-int RowSpace::threads() const { return static_cast<int>((columns * down + 31) / 32 * 32); }
+int RowSpace::threads() const { return static_cast<int>(ceil_div(columns * down, 32) * 32); }
 bool RowSpace::exact() const { return loop_count() % span() == 0 && columns * down == threads(); }
 
 std::optional<RowSpace> row_space(std::vector<RowDigit> digits, std::size_t rank, int vector,

@@ -204,8 +204,6 @@ std::int64_t elements_of(const TensorRef& tensor) {
     return count;
 }
 
-std::int64_t blocks_for(std::int64_t count, std::int64_t each) { return (count + each - 1) / each; }
-
 std::string offset_text(const Ints& strides, const Index& index) {
     std::string text;
     for (std::size_t a = 0; a < strides.size(); ++a) {

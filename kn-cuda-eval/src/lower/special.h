@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "codegen/emit.h"
+#include "planner/ceil_div.h"
 #include "planner/placement.h"
 
 namespace kn::cuda {
@@ -75,8 +76,6 @@ AxisGroups lanes_along(std::size_t rank, std::int64_t axis);
 std::int64_t elements_of(const TensorRef& tensor);
 /// The element's distance from the first, as C text.
 std::string offset_text(const Ints& strides, const Index& index);
-/// (count + each - 1) / each
-std::int64_t blocks_for(std::int64_t count, std::int64_t each);
 /// The type sums are made in: float, double, long long.
 std::string sum_type(DType dtype);
 

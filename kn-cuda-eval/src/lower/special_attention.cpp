@@ -21,9 +21,9 @@ Split split_keys(std::int64_t tiles, std::int64_t length, std::int64_t sms) {
     const std::int64_t wanted = tiles == 0 ? 1 : 2 * sms / tiles;
     const std::int64_t most = length / kShortest;
     const std::int64_t count = std::max<std::int64_t>(1, std::min(wanted, most));
-    const std::int64_t span = blocks_for(blocks_for(length, count), 64) * 64;
+    const std::int64_t span = ceil_div(ceil_div(length, count), 64) * 64;
     if (count == 1) return {1, std::max<std::int64_t>(length, 1)};
-    return {blocks_for(length, span), span};
+    return {ceil_div(length, span), span};
 }
 
 }  // namespace
@@ -48,11 +48,11 @@ void lower_direct_attention(Placement& placement, const Group& group) {
     const std::int64_t rows = queries <= 16 ? 1 : wide || value_width > 256 ? 2 : 4;
     const std::int64_t cols = wide ? 2 : 4;
     const std::int64_t vector = value_width >= 64 ? 4 : 1;
-    const std::int64_t out = blocks_for(value_width, 16 * vector) * vector;
+    const std::int64_t out = ceil_div(value_width, 16 * vector) * vector;
     std::int64_t value_rows = 16 * cols;
     const std::int64_t stage = 32 * (16 * rows + 16 * cols + 8);
     while (value_rows > 1 && value_rows * 16 * out > stage) value_rows /= 2;
-    const std::int64_t tiles = blocks_for(queries, 16 * rows);
+    const std::int64_t tiles = ceil_div(queries, 16 * rows);
     const std::int64_t heads = q.shape[0] * q.shape[1];
     const Split split = split_keys(tiles * heads, length, placement.plan().device.sm_count);
 
@@ -125,7 +125,7 @@ void lower_direct_attention(Placement& placement, const Group& group) {
     merge.read("part", parts);
     merge.read("limits", limits);
     merge.write("store", y);
-    merge.add_step(group, "attention_merge", blocks_for(heads * queries * value_width, 128), 128);
+    merge.add_step(group, "attention_merge", ceil_div(heads * queries * value_width, 128), 128);
 }
 
 }  // namespace kn::cuda

@@ -160,8 +160,8 @@ bool lower_depthwise_vectors(Placement& placement, const Group& group, const Geo
                          kernel.line("return " + emitter.value(output, index) + ";");
                      });
     const std::int64_t tasks =
-        g.batch * g.out[0] * g.out[1] * blocks_for(g.out[2], columns) * (g.groups / vector);
-    kernel.add_step(group, "conv_depthwise", blocks_for(tasks, 128), 128);
+        g.batch * g.out[0] * g.out[1] * ceil_div(g.out[2], columns) * (g.groups / vector);
+    kernel.add_step(group, "conv_depthwise", ceil_div(tasks, 128), 128);
     return true;
 }
 
@@ -183,9 +183,8 @@ bool lower_depthwise(Placement& placement, const Group& group, const Geometry& g
     kernel.read("x", x, five_axes(g.rank));
     kernel.read("weight", operand_of(placement, w_value), weight_axes(g.rank, 0));
     declare_store(kernel, group, g, "float");
-    const std::int64_t tasks =
-        g.batch * g.groups * g.out[0] * blocks_for(g.out[1], rows) * g.out[2];
-    kernel.add_step(group, "conv_depthwise", blocks_for(tasks, 128), 128);
+    const std::int64_t tasks = g.batch * g.groups * g.out[0] * ceil_div(g.out[1], rows) * g.out[2];
+    kernel.add_step(group, "conv_depthwise", ceil_div(tasks, 128), 128);
     return true;
 }
 
@@ -206,7 +205,7 @@ void lower_direct_conv(Placement& placement, const Group& group) {
     declare_sizes(kernel, g);
     std::int64_t filters = 8;
     while (filters > 1 && filters >= 2 * g.per_group) filters /= 2;
-    const std::int64_t blocks = blocks_for(g.per_group, filters);
+    const std::int64_t blocks = ceil_div(g.per_group, filters);
     kernel.constant("kChannels", g.channels);
     kernel.constant("kPerGroup", g.per_group);
     kernel.constant("kFilters", filters);
@@ -218,7 +217,7 @@ void lower_direct_conv(Placement& placement, const Group& group) {
     declare_store(kernel, group, g, sums);
     const std::int64_t positions = g.batch * g.out[0] * g.out[1] * g.out[2];
     kernel.add_step(group, g.transposed ? "conv_transpose_direct" : "conv_direct",
-                    blocks_for(positions, 128) * blocks * g.groups, 128);
+                    ceil_div(positions, 128) * blocks * g.groups, 128);
 }
 
 }  // namespace kn::cuda

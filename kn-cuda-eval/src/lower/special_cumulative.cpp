@@ -27,7 +27,7 @@ void lower_cumulative(Placement& placement, const Group& group) {
     kernel.read("x", x, axes);
     kernel.write("store", placement.stored(group.anchor), axes);
     if (by_thread)
-        kernel.add_step(group, "scan", blocks_for(lanes, 128), 128);
+        kernel.add_step(group, "scan", ceil_div(lanes, 128), 128);
     else
         kernel.add_step(group, "scan", lanes, 256);
 }

@@ -32,7 +32,7 @@ void lower_dft(Placement& placement, const Group& group) {
                 (op.inverse ? " / " + std::to_string(length) + ";" : std::string(";")));
     kernel.read("x", x, axes);
     kernel.write("store", placement.stored(group.anchor), axes);
-    if (direct) return kernel.add_step(group, "dft", blocks_for(lanes * length, 128), 128);
+    if (direct) return kernel.add_step(group, "dft", ceil_div(lanes * length, 128), 128);
     const std::int64_t threads = std::clamp<std::int64_t>(size / 4, 32, 256);
     kernel.constant("kSize", size);
     kernel.constant("kThreads", threads);

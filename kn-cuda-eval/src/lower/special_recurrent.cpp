@@ -20,14 +20,10 @@ struct Sizes {
 
 DataType library_type(DType dtype) {
     switch (dtype) {
-        case DType::F16:
-            return DataType::F16;
-        case DType::BF16:
-            return DataType::BF16;
-        case DType::F64:
-            return DataType::F64;
-        default:
-            return DataType::F32;
+        case DType::F16: return DataType::F16;
+        case DType::BF16: return DataType::BF16;
+        case DType::F64: return DataType::F64;
+        default: return DataType::F32;
     }
 }
 
@@ -88,28 +84,18 @@ std::string activation(CellActivation kind, double alpha_value, double beta_valu
     const std::string alpha = fmt::format("acc_t({:.17g})", alpha_value);
     const std::string beta = fmt::format("acc_t({:.17g})", beta_value);
     switch (kind) {
-        case CellActivation::Sigmoid:
-            return "kn_sigmoid(x)";
-        case CellActivation::Tanh:
-            return "tanh(x)";
-        case CellActivation::Relu:
-            return "x < 0 ? acc_t(0) : x";
-        case CellActivation::Affine:
-            return alpha + " * x + " + beta;
-        case CellActivation::LeakyRelu:
-            return "x < 0 ? " + alpha + " * x : x";
-        case CellActivation::ThresholdedRelu:
-            return "x < " + alpha + " ? acc_t(0) : x";
-        case CellActivation::ScaledTanh:
-            return alpha + " * tanh(" + beta + " * x)";
+        case CellActivation::Sigmoid: return "kn_sigmoid(x)";
+        case CellActivation::Tanh: return "tanh(x)";
+        case CellActivation::Relu: return "x < 0 ? acc_t(0) : x";
+        case CellActivation::Affine: return alpha + " * x + " + beta;
+        case CellActivation::LeakyRelu: return "x < 0 ? " + alpha + " * x : x";
+        case CellActivation::ThresholdedRelu: return "x < " + alpha + " ? acc_t(0) : x";
+        case CellActivation::ScaledTanh: return alpha + " * tanh(" + beta + " * x)";
         case CellActivation::HardSigmoid:
             return "kn_min(kn_max(" + alpha + " * x + " + beta + ", acc_t(0)), acc_t(1))";
-        case CellActivation::Elu:
-            return "x < 0 ? " + alpha + " * expm1(x) : x";
-        case CellActivation::Softsign:
-            return "kn_softsign(x)";
-        case CellActivation::Softplus:
-            return "kn_softplus(x)";
+        case CellActivation::Elu: return "x < 0 ? " + alpha + " * expm1(x) : x";
+        case CellActivation::Softsign: return "kn_softsign(x)";
+        case CellActivation::Softplus: return "kn_softplus(x)";
     }
     throw GraphError("an activation without code");
 }
@@ -151,7 +137,7 @@ void lower_recurrent(Placement& placement, const Group& group) {
     const std::int64_t sms = std::max(placement.plan().device.sm_count, 1);
     const std::int64_t tile = s.batch <= sms ? 1 : s.batch <= 2 * sms ? 2 : 4;
     const std::int64_t state = (op.kind == CellKind::Lstm ? 2 : 1) * s.hidden + s.width();
-    const std::int64_t blocks = blocks_for(s.batch, tile);
+    const std::int64_t blocks = ceil_div(s.batch, tile);
     kernel.type("acc_t", type);
     kernel.constant("kSteps", s.steps);
     kernel.constant("kBatch", s.batch);
@@ -205,7 +191,7 @@ void lower_recurrent(Placement& placement, const Group& group) {
             fmt::format("acc_t* const state = states + (long long)blockIdx.x * {};", tile * state));
     }
     const auto threads =
-        static_cast<unsigned>(std::clamp<std::int64_t>(blocks_for(s.width(), 32) * 32, 32, 1024));
+        static_cast<unsigned>(std::clamp<std::int64_t>(ceil_div(s.width(), 32) * 32, 32, 1024));
     kernel.add_step(group, "recurrent", blocks, threads);
 }
 

@@ -167,7 +167,7 @@ void last_wins(Placement& placement, const Group& group, const Op& op, const Sca
         few.constant("kCount", s.count);
         declare_place(few, s, op);
         declare_elements(few, group, s, op);
-        return few.add_step(group, "scatter", blocks_for(elements, 256), 256);
+        return few.add_step(group, "scatter", ceil_div(elements, 256), 256);
     }
     if (s.count >= INT32_MAX) throw GraphError("a scatter of more than 2^31 updates");
     const TensorRef mark = placement.scratch(DType::I32, {s.places}, "winners");
@@ -186,12 +186,12 @@ void last_wins(Placement& placement, const Group& group, const Op& op, const Sca
     marks.constant("kLanes", lanes);
     marks.pointer("mark", mark, Access::ReadWrite);
     declare_place(marks, s, op);
-    marks.add_step(group, "scatter", blocks_for(s.count * lanes, 256), 256, false);
+    marks.add_step(group, "scatter", ceil_div(s.count * lanes, 256), 256, false);
 
     HandKernel pick(placement, "scatter_pick");
     pick.pointer("mark", mark, Access::Read);
     declare_elements(pick, group, s, op);
-    pick.add_step(group, "scatter", blocks_for(elements, 256), 256);
+    pick.add_step(group, "scatter", ceil_div(elements, 256), 256);
 }
 
 std::string combination(ScatterReduction reduction, DType dtype) {
@@ -218,7 +218,7 @@ void combined(Placement& placement, const Group& group, const Op& op, const Scat
     copy.constant("kElements", elements);
     copy.read("x", operand_of(placement, s.x), flat);
     copy.write("store", y, flat);
-    copy.add_step(group, "copy", blocks_for(elements, 256), 256, none);
+    copy.add_step(group, "copy", ceil_div(elements, 256), 256, none);
     if (none) return;
 
     constexpr std::int64_t kShort = 2048;  // updates that one thread may take one after another
@@ -238,9 +238,9 @@ void combined(Placement& placement, const Group& group, const Op& op, const Scat
     kernel.line("const auto combine = [](y_t old, y_t update) -> y_t { return " +
                 combination(s.reduction, y.dtype) + "; };");
     if (serial)
-        kernel.add_step(group, "scatter", blocks_for(s.lanes, 128), 128);
+        kernel.add_step(group, "scatter", ceil_div(s.lanes, 128), 128);
     else
-        kernel.add_step(group, "scatter", blocks_for(s.count * s.lanes, 256), 256);
+        kernel.add_step(group, "scatter", ceil_div(s.count * s.lanes, 256), 256);
 }
 
 template <class Op>

@@ -72,7 +72,7 @@ void lower_top_k(Placement& placement, const Group& group) {
     const std::int64_t most = wide ? 2048 : 4096;
     std::int64_t size = 2;
     while (size < length && size < most) size *= 2;
-    const std::int64_t chunks = blocks_for(length, size);
+    const std::int64_t chunks = ceil_div(length, size);
     const std::int64_t kept = std::min(top, size);
     const std::int64_t rows_per_block = std::max<std::int64_t>(1, 512 / size);
 
@@ -98,7 +98,7 @@ void lower_top_k(Placement& placement, const Group& group) {
     sort.constant("kChunks", chunks);
     sort.constant("kKept", kept);
     sort.constant("kRowsPerBlock", rows_per_block);
-    const std::int64_t blocks = blocks_for(lanes * chunks, rows_per_block);
+    const std::int64_t blocks = ceil_div(lanes * chunks, rows_per_block);
     const auto threads =
         static_cast<unsigned>(std::min<std::int64_t>(1024, rows_per_block * size / 2));
     if (chunks == 1) {
@@ -123,7 +123,7 @@ void lower_top_k(Placement& placement, const Group& group) {
     declare_runs(merge, runs, Access::Read);
     merge.function("run", "Int row, int i", "run_items[row * kKept + i]");
     declare_results(merge);
-    merge.add_step(group, "sort_merge", blocks_for(lanes * chunks * kept, 256), 256);
+    merge.add_step(group, "sort_merge", ceil_div(lanes * chunks * kept, 256), 256);
 }
 
 }  // namespace kn::cuda

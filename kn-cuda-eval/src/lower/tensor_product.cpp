@@ -13,6 +13,7 @@
 #include "lower/library.h"
 #include "lower/lower.h"
 #include "lower/product_tiles.h"
+#include "planner/ceil_div.h"
 #include "planner/merge_products.h"
 
 namespace kn::cuda {
@@ -50,9 +51,8 @@ Tiles choose_split_tiles(const Sizes& sizes, int sm_count) {
     Tiles best = split_tiles[0];
     double best_time = std::numeric_limits<double>::infinity();
     for (const Tiles& tiles : split_tiles) {
-        const std::int64_t count = ((sizes.m + tiles.rows - 1) / tiles.rows) *
-                                   ((sizes.n + tiles.columns - 1) / tiles.columns);
-        const std::int64_t most = (count + sm_count - 1) / sm_count;  // on one multiprocessor
+        const std::int64_t count = ceil_div(sizes.m, tiles.rows) * ceil_div(sizes.n, tiles.columns);
+        const std::int64_t most = ceil_div(count, sm_count);  // on one multiprocessor
         // A block alone does not fill a multiprocessor that could hold two (an estimate).
         const double alone = most < tiles.blocks ? 1.6 : 1.0;
         const double time =
@@ -349,7 +349,7 @@ std::optional<std::string> why_library_product(const Grouping& grouping, Value p
             !tail.residual)
             return "cuDNN does 1x1 convolutions of many channels well";
     }
-    const std::int64_t tiles = ((sizes.m + 127) / 128) * ((sizes.n + 63) / 64);
+    const std::int64_t tiles = ceil_div(sizes.m, 128) * ceil_div(sizes.n, 64);
     if (exact && tiles * 2 < grouping.device().sm_count)
         return fmt::format("{} tiles leave most of the device idle", tiles);
     if (sizes.k < 64 || sizes.n < 32) return "it moves more than it computes";

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "lower/elements.h"
+#include "planner/ceil_div.h"
 
 namespace kn::cuda {
 
@@ -76,8 +77,8 @@ std::optional<KernelDraft> draft_transposed(Placement& placement, const TensorRe
     Emitter emitter(placement, code, draft.operands);
     IndexMath& math = emitter.math();
     emitter.computes(computed);
-    const std::int64_t across = (runs[written].extent + kTile - 1) / kTile;
-    const std::int64_t down = (runs[read].extent + kTile - 1) / kTile;
+    const std::int64_t across = ceil_div(runs[written].extent, kTile);
+    const std::int64_t down = ceil_div(runs[read].extent, kTile);
     Ints outer_extents;
     for (std::size_t i = 0; i < written; ++i)
         if (i != read) outer_extents.push_back(runs[i].extent);
@@ -113,8 +114,8 @@ std::optional<KernelDraft> draft_transposed(Placement& placement, const TensorRe
                               writing ? slow : fast));
         math.variable(w, runs[written].extent);
         math.variable(r, runs[read].extent);
-        code.open(fmt::format("if ({} < {} && {} < {})", w, runs[written].extent, r,
-                              runs[read].extent));
+        code.open(
+            fmt::format("if ({} < {} && {} < {})", w, runs[written].extent, r, runs[read].extent));
         emitter.push_scope();
         const Index index = index_at(w, r);
         if (writing) {
@@ -123,10 +124,9 @@ std::optional<KernelDraft> draft_transposed(Placement& placement, const TensorRe
             emitter.store(to, index, x);
         } else {
             const std::string x = element(emitter, index);
-            code.line(fmt::format("tile_of[{}][{}] = {};", slow, fast,
-                                  is_half(to.dtype)
-                                      ? fmt::format("kn_cast<{}>({})", c_type(to.dtype), x)
-                                      : x));
+            code.line(fmt::format(
+                "tile_of[{}][{}] = {};", slow, fast,
+                is_half(to.dtype) ? fmt::format("kn_cast<{}>({})", c_type(to.dtype), x) : x));
         }
         emitter.pop_scope();
         code.close();

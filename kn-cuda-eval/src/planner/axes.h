@@ -22,8 +22,8 @@ std::vector<AxisLink> axis_links(const Grouping& grouping, const Group& group);
 AxisOrder order_of_output(const AxisLink& link, const AxisOrder& read);
 AxisOrder order_of_read(const AxisLink& link, const AxisOrder& output);
 
-/// The stored value that `value` is a view of, and the order in which its axes would have to lie for
-/// `value` to be dense in `order`; none if no order does that.
+/// The stored value that `value` is a view of, and the order in which its axes would have to lie
+/// for `value` to be dense in `order`; none if no order does that.
 std::optional<std::pair<Value, AxisOrder>> order_at_root(const Grouping& grouping, Value value,
                                                          const AxisOrder& order);
 

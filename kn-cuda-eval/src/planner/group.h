@@ -104,9 +104,9 @@ class Grouping {
 /// in memory. A phase offers all live values, last value first (so that the end of a pattern, which
 /// sees all of it, is met before its parts), to its rules in the order of the table until one has
 /// grouped the value; all users of a value are met before it. A rule may store a value by itself
-/// (because it is dear and has many users). A value that is neither grouped nor stored in the end is
-/// inlined. Not offered: inputs, constants, op::Result (the rule of its source makes it an output),
-/// values that are grouped already, and those without elements.
+/// (because it is dear and has many users). A value that is neither grouped nor stored in the end
+/// is inlined. Not offered: inputs, constants, op::Result (the rule of its source makes it an
+/// output), values that are grouped already, and those without elements.
 struct Rule {
     PlannerRule info;
     /// Tries to make a group with `value` as the last value of the pattern.

@@ -18,15 +18,12 @@ namespace {
 
 Graph with_precision(const Graph& graph, Precision precision) {
     switch (precision) {
-        case Precision::F16:
-            return optimize(to_precision(graph, DType::F16));
-        case Precision::BF16:
-            return optimize(to_precision(graph, DType::BF16));
+        case Precision::F16: return optimize(to_precision(graph, DType::F16));
+        case Precision::BF16: return optimize(to_precision(graph, DType::BF16));
         case Precision::F64:
             throw GraphError("precision f64 is the CPU's; a GPU has f32, tf32, f16 and bf16");
         case Precision::F32:
-        case Precision::TF32:
-            break;
+        case Precision::TF32: break;
     }
     return graph.clone();
 }

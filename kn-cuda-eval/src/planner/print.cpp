@@ -27,14 +27,10 @@ std::optional<AxisOrder> dense_order(const TensorRef& tensor) {
 
 const char* arrow(Access access) {
     switch (access) {
-        case Access::Read:
-            return "";
-        case Access::Write:
-            return "-> ";
-        case Access::ReadWrite:
-            return "<> ";
-        case Access::Scratch:
-            return "use ";
+        case Access::Read: return "";
+        case Access::Write: return "-> ";
+        case Access::ReadWrite: return "<> ";
+        case Access::Scratch: return "use ";
     }
     return "";
 }
@@ -64,14 +60,10 @@ std::string bytes_text(std::size_t bytes) {
 
 const char* kind_name(Buffer::Kind kind) {
     switch (kind) {
-        case Buffer::Kind::Input:
-            return "input";
-        case Buffer::Kind::Output:
-            return "output";
-        case Buffer::Kind::Constant:
-            return "constant";
-        case Buffer::Kind::Arena:
-            return "arena";
+        case Buffer::Kind::Input: return "input";
+        case Buffer::Kind::Output: return "output";
+        case Buffer::Kind::Constant: return "constant";
+        case Buffer::Kind::Arena: return "arena";
     }
     return "";
 }

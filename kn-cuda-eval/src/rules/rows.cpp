@@ -10,7 +10,7 @@ namespace kn::cuda {
 
 namespace {
 
-constexpr std::int64_t kLong = 4096;      // elements that a block reduces sooner than two kernels
+constexpr std::int64_t kLong = 4096;        // elements that a block reduces sooner than two kernels
 constexpr std::int64_t kMostRowsPerSm = 4;  // beyond that the device is busy anyway
 
 // The rows of a value's expression. Reductions that do not fit them get kernels of their own.
@@ -41,7 +41,8 @@ void add_rows(Grouping& grouping, Value value, const RowAnalysis& rows, bool in_
     group.outputs = {value};
     group.in_parts = in_parts;
     group.rule = in_parts ? "rows in parts" : "rows";
-    group.reason = "reductions over " + std::to_string(rows.longest) + " elements and their readers";
+    group.reason =
+        "reductions over " + std::to_string(rows.longest) + " elements and their readers";
     grouping.decide(group.rule, true, value, reason.empty() ? group.reason : reason);
     grouping.add(std::move(group));
 }

@@ -39,30 +39,24 @@ std::int64_t work(const Graph& graph, Value value) {
             case UnaryOp::Trunc:
             case UnaryOp::Square:
             case UnaryOp::IsNan:
-            case UnaryOp::IsInf:
-                return 1;
+            case UnaryOp::IsInf: return 1;
             case UnaryOp::Sqrt:
             case UnaryOp::Rsqrt:
             case UnaryOp::Reciprocal:
             case UnaryOp::Exp:
             case UnaryOp::Log:
-            case UnaryOp::Softsign:
-                return 8;
-            default:
-                return 16;
+            case UnaryOp::Softsign: return 8;
+            default: return 16;
         }
     }
     if (const auto* o = std::get_if<op::Binary>(&operation)) {
         switch (o->op) {
-            case BinaryOp::Div:
-                return 6;
+            case BinaryOp::Div: return 6;
             case BinaryOp::Mod:
             case BinaryOp::Fmod:
             case BinaryOp::Pow:
-            case BinaryOp::Atan2:
-                return 24;
-            default:
-                return 1;
+            case BinaryOp::Atan2: return 24;
+            default: return 1;
         }
     }
     if (is_product(operation)) return 1 << 20;

@@ -16,8 +16,7 @@ template <class F>
 decltype(auto) dispatch(DType dtype, F&& f) {
     switch (dtype) {
 #define X(name, type, text) \
-    case DType::name:       \
-        return f.template operator()<type>();
+    case DType::name: return f.template operator()<type>();
         KN_DTYPES(X)
 #undef X
     }
@@ -28,16 +27,11 @@ decltype(auto) dispatch(DType dtype, F&& f) {
 template <class F>
 decltype(auto) dispatch_float(DType dtype, F&& f) {
     switch (dtype) {
-        case DType::F16:
-            return f.template operator()<half>();
-        case DType::BF16:
-            return f.template operator()<bfloat16>();
-        case DType::F32:
-            return f.template operator()<float>();
-        case DType::F64:
-            return f.template operator()<double>();
-        default:
-            throw_internal(__FILE__, __LINE__, "is_float(dtype)", std::string(name_of(dtype)));
+        case DType::F16: return f.template operator()<half>();
+        case DType::BF16: return f.template operator()<bfloat16>();
+        case DType::F32: return f.template operator()<float>();
+        case DType::F64: return f.template operator()<double>();
+        default: throw_internal(__FILE__, __LINE__, "is_float(dtype)", std::string(name_of(dtype)));
     }
 }
 
@@ -45,14 +39,10 @@ decltype(auto) dispatch_float(DType dtype, F&& f) {
 template <class F>
 decltype(auto) dispatch_size(DType dtype, F&& f) {
     switch (size_of(dtype)) {
-        case 1:
-            return f.template operator()<std::uint8_t>();
-        case 2:
-            return f.template operator()<std::uint16_t>();
-        case 4:
-            return f.template operator()<std::uint32_t>();
-        default:
-            return f.template operator()<std::uint64_t>();
+        case 1: return f.template operator()<std::uint8_t>();
+        case 2: return f.template operator()<std::uint16_t>();
+        case 4: return f.template operator()<std::uint32_t>();
+        default: return f.template operator()<std::uint64_t>();
     }
 }
 

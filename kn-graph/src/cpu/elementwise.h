@@ -16,20 +16,13 @@ constexpr bool has_kernel(Accepts accepts) {
     constexpr bool real = std::is_floating_point_v<T>;
     constexpr bool boolean = std::is_same_v<T, bool>;
     switch (accepts) {
-        case Accepts::Float:
-            return real;
-        case Accepts::Signed:
-            return real || (std::is_signed_v<T> && !boolean);
-        case Accepts::Numeric:
-            return !boolean;
-        case Accepts::Int:
-            return !real && !boolean;
-        case Accepts::Bool:
-            return boolean;
-        case Accepts::BoolInt:
-            return !real;
-        case Accepts::Any:
-            return true;
+        case Accepts::Float: return real;
+        case Accepts::Signed: return real || (std::is_signed_v<T> && !boolean);
+        case Accepts::Numeric: return !boolean;
+        case Accepts::Int: return !real && !boolean;
+        case Accepts::Bool: return boolean;
+        case Accepts::BoolInt: return !real;
+        case Accepts::Any: return true;
     }
     return false;
 }

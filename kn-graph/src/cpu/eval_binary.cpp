@@ -71,10 +71,8 @@ Arrays eval(const op::Binary& op, EvalContext& ctx) {
     const Array b = ctx.operand(op.b);
     auto [a, result] = operand_and_result(op.a, ctx);
     switch (op.op) {
-#define X(name, ...)                                        \
-    case BinaryOp::name:                                    \
-        dispatch_row<scalar::name##Row>(a, b, result, ctx); \
-        break;
+#define X(name, ...) \
+    case BinaryOp::name: dispatch_row<scalar::name##Row>(a, b, result, ctx); break;
         KN_BINARY_OPS(X)
 #undef X
     }

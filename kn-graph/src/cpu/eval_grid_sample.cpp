@@ -51,9 +51,7 @@ class Sampler {
             case ResizeMode::Nearest:
                 result = {{static_cast<std::int64_t>(std::rint(x))}, {C(1)}, 1};
                 break;
-            case ResizeMode::Linear:
-                result = {{base, base + 1}, {1 - ratio, ratio}, 2};
-                break;
+            case ResizeMode::Linear: result = {{base, base + 1}, {1 - ratio, ratio}, 2}; break;
             case ResizeMode::Cubic:
                 result = {{base - 1, base, base + 1, base + 2},
                           {cubic(1 + ratio), cubic(ratio), cubic(1 - ratio), cubic(2 - ratio)},

@@ -26,18 +26,10 @@ Ints source_indices(std::int64_t size, std::int64_t before, std::int64_t after, 
         std::int64_t source = i;
         if (i < 0 || i >= size) {
             switch (mode) {
-                case PadMode::Constant:
-                    source = -1;
-                    break;
-                case PadMode::Edge:
-                    source = i < 0 ? 0 : size - 1;
-                    break;
-                case PadMode::Reflect:
-                    source = i < 0 ? -i : 2 * (size - 1) - i;
-                    break;
-                case PadMode::Wrap:
-                    source = (i % size + size) % size;
-                    break;
+                case PadMode::Constant: source = -1; break;
+                case PadMode::Edge: source = i < 0 ? 0 : size - 1; break;
+                case PadMode::Reflect: source = i < 0 ? -i : 2 * (size - 1) - i; break;
+                case PadMode::Wrap: source = (i % size + size) % size; break;
             }
         }
         indices[static_cast<std::size_t>(i + before)] = source;

@@ -166,9 +166,7 @@ class Cell {
                     h[j] = (1 - gates[j]) * fresh[j] + gates[j] * h[j];
                 break;
             }
-            case CellKind::Lstm:
-                update_lstm(gates, h, c_.data() + b * hidden_);
-                break;
+            case CellKind::Lstm: update_lstm(gates, h, c_.data() + b * hidden_); break;
         }
     }
 

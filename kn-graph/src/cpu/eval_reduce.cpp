@@ -163,11 +163,10 @@ void reduce(const T* data, const Plan& plan, T* out, const EvalContext& ctx) {
     }
     const std::int64_t length = plan.kept.shape.back();
     const std::int64_t tiles = plan.results / length * ((length + kTile - 1) / kTile);
-    ctx.parallel(
-        tiles, cost * static_cast<double>(std::min(kTile, length)),
-        [&](std::int64_t begin, std::int64_t end) {
-            run_loop<T>([&] { reduce_tiles<Op, T>(data, plan, out, begin, end); });
-        });
+    ctx.parallel(tiles, cost * static_cast<double>(std::min(kTile, length)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                     run_loop<T>([&] { reduce_tiles<Op, T>(data, plan, out, begin, end); });
+                 });
 }
 
 Plan make_plan(const Array& x, const Ints& axes, std::int64_t results) {
@@ -213,21 +212,11 @@ Arrays eval(const op::Reduce& op, EvalContext& ctx) {
     if (result.size() == 0) return {result};
     const Plan plan = make_plan(x, op.axes, result.size());
     switch (op.op) {
-        case ReduceOp::Sum:
-            dispatch_reduce<SumOf>(x, plan, result, ctx);
-            break;
-        case ReduceOp::Mean:
-            dispatch_reduce<MeanOf>(x, plan, result, ctx);
-            break;
-        case ReduceOp::Prod:
-            dispatch_reduce<ProductOf>(x, plan, result, ctx);
-            break;
-        case ReduceOp::Max:
-            dispatch_reduce<MaxOf>(x, plan, result, ctx);
-            break;
-        case ReduceOp::Min:
-            dispatch_reduce<MinOf>(x, plan, result, ctx);
-            break;
+        case ReduceOp::Sum: dispatch_reduce<SumOf>(x, plan, result, ctx); break;
+        case ReduceOp::Mean: dispatch_reduce<MeanOf>(x, plan, result, ctx); break;
+        case ReduceOp::Prod: dispatch_reduce<ProductOf>(x, plan, result, ctx); break;
+        case ReduceOp::Max: dispatch_reduce<MaxOf>(x, plan, result, ctx); break;
+        case ReduceOp::Min: dispatch_reduce<MinOf>(x, plan, result, ctx); break;
     }
     return {result};
 }

@@ -24,12 +24,9 @@ T combine(ScatterReduction reduction, T old_value, T update) {
         if constexpr (std::is_floating_point_v<C>)
             if (std::isnan(a) || std::isnan(b)) return narrow<T>(a + b);
         switch (reduction) {
-            case ScatterReduction::Max:
-                return a < b ? update : old_value;
-            case ScatterReduction::Min:
-                return b < a ? update : old_value;
-            default:
-                break;
+            case ScatterReduction::Max: return a < b ? update : old_value;
+            case ScatterReduction::Min: return b < a ? update : old_value;
+            default: break;
         }
         const bool add = reduction == ScatterReduction::Add;
         if constexpr (std::is_integral_v<T>) {

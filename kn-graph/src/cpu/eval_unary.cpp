@@ -66,10 +66,8 @@ void dispatch_row(const Array& x, Array& result, const EvalContext& ctx) {
 Arrays eval(const op::Unary& op, EvalContext& ctx) {
     auto [x, result] = operand_and_result(op.x, ctx);
     switch (op.op) {
-#define X(name, ...)                                     \
-    case UnaryOp::name:                                  \
-        dispatch_row<scalar::name##Row>(x, result, ctx); \
-        break;
+#define X(name, ...) \
+    case UnaryOp::name: dispatch_row<scalar::name##Row>(x, result, ctx); break;
         KN_UNARY_OPS(X)
 #undef X
     }

@@ -9,8 +9,8 @@
 
 #include "cpu/blas.h"
 
-// Here, and not in a file of its own: a linker takes this object for gemm, and with it this definition
-// before it looks for one in OpenBLAS.
+// Here, and not in a file of its own: a linker takes this object for gemm, and with it this
+// definition before it looks for one in OpenBLAS.
 extern "C" void* blas_memory_alloc(int position) {
     static std::mutex mutex;
     const std::lock_guard lock(mutex);

@@ -11,28 +11,18 @@ Var activated(const op::Recurrent& op, std::size_t function, Var x) {
     const double alpha = op.alphas[function];
     const double beta = op.betas[function];
     switch (op.activations[function]) {
-        case CellActivation::Sigmoid:
-            return sigmoid(x);
-        case CellActivation::Tanh:
-            return tanh(x);
-        case CellActivation::Relu:
-            return relu(x);
-        case CellActivation::Affine:
-            return alpha * x + beta;
-        case CellActivation::LeakyRelu:
-            return leaky_relu(x, alpha);
+        case CellActivation::Sigmoid: return sigmoid(x);
+        case CellActivation::Tanh: return tanh(x);
+        case CellActivation::Relu: return relu(x);
+        case CellActivation::Affine: return alpha * x + beta;
+        case CellActivation::LeakyRelu: return leaky_relu(x, alpha);
         case CellActivation::ThresholdedRelu:
             return select(less(x, scalar_like(x, alpha)), scalar_like(x, 0), x);
-        case CellActivation::ScaledTanh:
-            return alpha * tanh(beta * x);
-        case CellActivation::HardSigmoid:
-            return hard_sigmoid(x, alpha, beta);
-        case CellActivation::Elu:
-            return elu(x, alpha);
-        case CellActivation::Softsign:
-            return unary(UnaryOp::Softsign, x);
-        case CellActivation::Softplus:
-            return unary(UnaryOp::Softplus, x);
+        case CellActivation::ScaledTanh: return alpha * tanh(beta * x);
+        case CellActivation::HardSigmoid: return hard_sigmoid(x, alpha, beta);
+        case CellActivation::Elu: return elu(x, alpha);
+        case CellActivation::Softsign: return unary(UnaryOp::Softsign, x);
+        case CellActivation::Softplus: return unary(UnaryOp::Softplus, x);
     }
     return x;
 }

@@ -1,5 +1,5 @@
-// Resize as gathers, or (of many taps) as products with interpolation matrices; Dft as a product with the matrix
-// of cosines and sines.
+// Resize as gathers, or (of many taps) as products with interpolation matrices; Dft as a product
+// with the matrix of cosines and sines.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -61,8 +61,8 @@ Var interpolated(Var x, std::int64_t axis, const ResizeTaps& taps) {
         }
         Ints shape(x.rank(), 1);
         shape[static_cast<std::size_t>(axis)] = static_cast<std::int64_t>(count);
-        const Var part = gather(x, vector_i64(*x.graph, positions), axis) *
-                         float_constant(x, shape, weights);
+        const Var part =
+            gather(x, vector_i64(*x.graph, positions), axis) * float_constant(x, shape, weights);
         total = total ? *total + part : part;
     }
     return *total;

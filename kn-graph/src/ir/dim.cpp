@@ -70,9 +70,8 @@ std::vector<Term> DimAccess::terms(const Dim& dim) {
 }
 
 Dim DimAccess::make(std::vector<Term> terms) {
-    std::sort(terms.begin(), terms.end(), [](const Term& a, const Term& b) {
-        return compare(a.monomial, b.monomial) < 0;
-    });
+    std::sort(terms.begin(), terms.end(),
+              [](const Term& a, const Term& b) { return compare(a.monomial, b.monomial) < 0; });
     std::vector<Term> merged;
     for (Term& term : terms) {
         if (!merged.empty() && compare(merged.back().monomial, term.monomial) == 0)
@@ -160,8 +159,8 @@ Dim operator*(const Dim& a, const Dim& b) {
         throw GraphError("the expression of a size has too many terms");
     for (const Term& s : x)
         for (const Term& t : y)
-            terms.push_back({multiply(s.monomial, t.monomial),
-                             checked_mul(s.coefficient, t.coefficient)});
+            terms.push_back(
+                {multiply(s.monomial, t.monomial), checked_mul(s.coefficient, t.coefficient)});
     return DimAccess::make(std::move(terms));
 }
 

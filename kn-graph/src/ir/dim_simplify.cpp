@@ -91,8 +91,7 @@ std::optional<std::int64_t> atom_lower_bound(const Atom& atom) {
     const auto a = atom.a.lower_bound(), b = atom.b.lower_bound();
     switch (atom.kind) {
         case Atom::Kind::FloorDiv:
-            if (a && *a >= 0 && b && *b >= 1)
-                return atom.b.is_constant() ? *a / atom.b.value() : 0;
+            if (a && *a >= 0 && b && *b >= 1) return atom.b.is_constant() ? *a / atom.b.value() : 0;
             return std::nullopt;
         case Atom::Kind::Max:
             if (a && b) return std::max(*a, *b);
@@ -106,7 +105,8 @@ std::optional<std::int64_t> atom_lower_bound(const Atom& atom) {
     return std::nullopt;
 }
 
-// A bound of dim by replacing a subtracted atom by something that is at least as large (or by each of the two candidates of a maximum).
+// A bound of dim by replacing a subtracted atom by something that is at least as large (or by each
+// of the two candidates of a maximum).
 std::optional<std::int64_t> relax(const Dim& dim, int depth);
 
 std::optional<std::int64_t> lower_bound(const Dim& dim, int depth) {
@@ -207,7 +207,8 @@ namespace {
 // min(dim, c) with c >= 1: never more than dim, and 1 where dim is.
 bool is_cut_of(const Dim& cut, const Dim& dim) {
     const std::vector<Term> terms = DimAccess::terms(cut);
-    if (terms.size() != 1 || terms[0].coefficient != 1 || terms[0].monomial.size() != 1) return false;
+    if (terms.size() != 1 || terms[0].coefficient != 1 || terms[0].monomial.size() != 1)
+        return false;
     const Atom& atom = *terms[0].monomial[0];
     if (atom.kind != Atom::Kind::Min) return false;
     return (atom.a == dim && provably_ge(atom.b, 1)) || (atom.b == dim && provably_ge(atom.a, 1));
@@ -216,7 +217,8 @@ bool is_cut_of(const Dim& cut, const Dim& dim) {
 // The dims that a broadcast dim is made of.
 void collect_parts(const Dim& dim, std::vector<Dim>& out) {
     const std::vector<Term> terms = DimAccess::terms(dim);
-    const bool alone = terms.size() == 1 && terms[0].coefficient == 1 && terms[0].monomial.size() == 1;
+    const bool alone =
+        terms.size() == 1 && terms[0].coefficient == 1 && terms[0].monomial.size() == 1;
     if (alone && terms[0].monomial[0]->kind == Atom::Kind::Broadcast) {
         collect_parts(terms[0].monomial[0]->a, out);
         collect_parts(terms[0].monomial[0]->b, out);
@@ -230,7 +232,8 @@ bool is_within(const Dim& part, const Dim& whole) {
     std::vector<Dim> parts, of;
     collect_parts(part, parts);
     collect_parts(whole, of);
-    return std::ranges::all_of(parts, [&](const Dim& p) { return std::ranges::find(of, p) != of.end(); });
+    return std::ranges::all_of(parts,
+                               [&](const Dim& p) { return std::ranges::find(of, p) != of.end(); });
 }
 
 }  // namespace

@@ -33,7 +33,8 @@ std::string atom_text(const Atom& atom) {
     return {};
 }
 
-// Expressions as exporters write them (sympy's syntax and Python's). Any failure makes the whole text one name.
+// Expressions as exporters write them (sympy's syntax and Python's). Any failure makes the whole
+// text one name.
 class Parser {
   public:
     explicit Parser(const std::string& text) : text_(text) {}
@@ -96,7 +97,8 @@ class Parser {
             return -*inner;
         }
         skip_space();
-        if (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_]))) return number();
+        if (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])))
+            return number();
         const std::string word = name();
         if (word.empty()) return std::nullopt;
         if (at_ < text_.size() && text_[at_] == '(') return call(word, depth);
@@ -105,22 +107,26 @@ class Parser {
 
     std::optional<Dim> number() {
         std::int64_t value = 0;
-        const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
+        const auto [end, error] =
+            std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
         if (error != std::errc()) return std::nullopt;
         at_ = static_cast<std::size_t>(end - text_.data());
         return Dim(value);
     }
 
-    // A name may hold dots and, between letters, dashes and slashes without spaces: "batch-size" is one name.
+    // A name may hold dots and, between letters, dashes and slashes without spaces: "batch-size" is
+    // one name.
     std::string name() {
         const std::size_t begin = at_;
         const auto is_word = [&](std::size_t i) {
-            return i < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[i])) || text_[i] == '_');
+            return i < text_.size() &&
+                   (std::isalnum(static_cast<unsigned char>(text_[i])) || text_[i] == '_');
         };
         while (at_ < text_.size()) {
             const char c = text_[at_];
             const bool joins = (c == '.' || c == '-' || c == '/' || c == ':') && at_ > begin &&
-                               is_word(at_ + 1) && !std::isdigit(static_cast<unsigned char>(text_[at_ + 1]));
+                               is_word(at_ + 1) &&
+                               !std::isdigit(static_cast<unsigned char>(text_[at_ + 1]));
             if (!is_word(at_) && !joins) break;
             at_++;
         }
@@ -163,10 +169,11 @@ std::string Dim::to_string() const {
         out += out.empty() ? (negative ? "-" : "") : (negative ? " - " : " + ");
         std::string factors;
         for (const AtomPtr& atom : term.monomial)
-            factors += (factors.empty() ? "" : "*") +
-                       (atom->kind == Atom::Kind::FloorDiv && (term.monomial.size() > 1 || digits != "1")
-                            ? "(" + atom_text(*atom) + ")"
-                            : atom_text(*atom));
+            factors +=
+                (factors.empty() ? "" : "*") +
+                (atom->kind == Atom::Kind::FloorDiv && (term.monomial.size() > 1 || digits != "1")
+                     ? "(" + atom_text(*atom) + ")"
+                     : atom_text(*atom));
         if (factors.empty())
             out += digits;
         else

@@ -8,7 +8,8 @@
 
 namespace kn::detail {
 
-/// Whether two constants are interchangeable: small ones by their bytes, large ones by their storage.
+/// Whether two constants are interchangeable: small ones by their bytes, large ones by their
+/// storage.
 bool same_elements(const Tensor& a, const Tensor& b);
 
 inline std::size_t hash_mix(std::size_t seed, std::size_t value) {
@@ -19,11 +20,12 @@ inline std::size_t hash_of(const Value& x) { return x.index; }
 inline std::size_t hash_of(const std::string& x) { return std::hash<std::string>()(x); }
 inline std::size_t hash_of(const Dim& x) { return x.hash(); }
 inline std::size_t hash_of(double x) { return std::hash<double>()(x); }
-inline std::size_t hash_of(const std::shared_ptr<const Graph>& x) { return std::hash<const void*>()(x.get()); }
+inline std::size_t hash_of(const std::shared_ptr<const Graph>& x) {
+    return std::hash<const void*>()(x.get());
+}
 std::size_t hash_of(const std::shared_ptr<const ConstantData>& x);
 template <class T>
-    requires std::is_enum_v<T> || std::is_integral_v<T>
-std::size_t hash_of(T x) {
+requires std::is_enum_v<T> || std::is_integral_v<T> std::size_t hash_of(T x) {
     return static_cast<std::size_t>(x);
 }
 inline std::size_t hash_of(const Shape& x);

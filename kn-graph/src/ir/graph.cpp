@@ -110,7 +110,8 @@ Value Graph::append(Operation operation, std::vector<Type> results, std::size_t 
     KN_CHECK(!results.empty());
     if (nodes_.size() >= UINT32_MAX) throw GraphError("too many operations in one graph");
     const Value value = value_at(nodes_.size());
-    // What an operation binds at run time: its symbols, or for control flow those of its results that nobody bound before.
+    // What an operation binds at run time: its symbols, or for control flow those of its results
+    // that nobody bound before.
     const auto bind = [&](const std::string& symbol) {
         run_time_symbols_.try_emplace(symbol, value);
     };

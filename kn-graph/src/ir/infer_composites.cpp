@@ -17,12 +17,9 @@ void optional_operand(Graph& graph, const std::optional<Value>& operand, const c
 
 std::size_t gate_count(CellKind kind) {
     switch (kind) {
-        case CellKind::Lstm:
-            return 4;
-        case CellKind::Gru:
-            return 3;
-        case CellKind::Rnn:
-            return 1;
+        case CellKind::Lstm: return 4;
+        case CellKind::Gru: return 3;
+        case CellKind::Rnn: return 1;
     }
     fail("unknown kind of cell");
 }

@@ -19,7 +19,8 @@ Value cast_constant(Graph& graph, const std::shared_ptr<const ConstantData>& dat
 
 Value as(Graph& graph, Value value, DType dtype) {
     if (graph.dtype(value) == dtype) return value;
-    if (const auto* constant = graph.get_if<op::Constant>(value)) return cast_constant(graph, constant->data, dtype);
+    if (const auto* constant = graph.get_if<op::Constant>(value))
+        return cast_constant(graph, constant->data, dtype);
     return graph.add(op::Cast{value, dtype});
 }
 
@@ -41,7 +42,8 @@ Operation results_to_f64(Operation operation) {
         loop->body = body_to_f64(loop->body);
         widen(loop->results);
     }
-    if (auto* cast = std::get_if<op::Cast>(&operation); cast && is_float(cast->dtype)) cast->dtype = DType::F64;
+    if (auto* cast = std::get_if<op::Cast>(&operation); cast && is_float(cast->dtype))
+        cast->dtype = DType::F64;
     return operation;
 }
 
@@ -63,10 +65,13 @@ void rewrite_to_f64(const Graph& source, Graph& target, bool edge) {
             continue;
         }
         const auto* bits = std::get_if<op::BitCast>(&node.operation);
-        if (bits && is_float(source.dtype(bits->x)))  // the bits asked for are those of the type that the model names
-            map.set(value, target.add(op::BitCast{as(target, map(bits->x), source.dtype(bits->x)), bits->dtype}));
+        if (bits && is_float(source.dtype(
+                        bits->x)))  // the bits asked for are those of the type that the model names
+            map.set(value, target.add(op::BitCast{as(target, map(bits->x), source.dtype(bits->x)),
+                                                  bits->dtype}));
         else
-            map.set(value, target.add(map_inputs(results_to_f64(node.operation), [&](Value v) { return map(v); })));
+            map.set(value, target.add(map_inputs(results_to_f64(node.operation),
+                                                 [&](Value v) { return map(v); })));
         if (bits && is_float(bits->dtype)) map.set(value, as(target, map(value), DType::F64));
     }
     target.set_origins({});
@@ -100,7 +105,9 @@ bool is_risky(const op::Unary& op) {
         default: return false;
     }
 }
-bool is_risky(const op::Binary& op) { return op.op == BinaryOp::Pow || op.op == BinaryOp::Fmod || op.op == BinaryOp::Mod; }
+bool is_risky(const op::Binary& op) {
+    return op.op == BinaryOp::Pow || op.op == BinaryOp::Fmod || op.op == BinaryOp::Mod;
+}
 bool is_risky(const op::Reduce& op) { return op.op != ReduceOp::Max && op.op != ReduceOp::Min; }
 bool is_risky(const op::Cumulative&) { return true; }
 bool is_risky(const op::Dft&) { return true; }
@@ -115,11 +122,13 @@ template <class Op, class... Ops>
 constexpr bool is_one_of = (std::is_same_v<Op, Ops> || ...);
 
 template <class Op>
-constexpr bool wants_half = is_one_of<Op, op::MatMul, op::Conv, op::ConvTranspose, op::Attention, op::Recurrent>;
+constexpr bool wants_half =
+    is_one_of<Op, op::MatMul, op::Conv, op::ConvTranspose, op::Attention, op::Recurrent>;
 
 class HalfLowering {
   public:
-    HalfLowering(const Graph& source, Graph& target, DType half) : source_(source), target_(target), half_(half), map_(source) {
+    HalfLowering(const Graph& source, Graph& target, DType half)
+        : source_(source), target_(target), half_(half), map_(source) {
         find_quantizers();
     }
 
@@ -130,13 +139,15 @@ class HalfLowering {
         }
         target_.set_origins({});
         for (const NamedValue& output : source_.outputs())
-            target_.output(output.name, as(target_, map_(output.value), source_.dtype(output.value)));
+            target_.output(output.name,
+                           as(target_, map_(output.value), source_.dtype(output.value)));
     }
 
   private:
     bool is_constant(Value value) const { return target_.get_if<op::Constant>(value) != nullptr; }
 
-    // What becomes an integer by elementwise steps, scales of quantisation among it: half a step of rounding would be a whole step there.
+    // What becomes an integer by elementwise steps, scales of quantisation among it: half a step of
+    // rounding would be a whole step there.
     void find_quantizers() {
         const std::vector<Value> live = source_.live();
         for (auto value = live.rbegin(); value != live.rend(); ++value) {
@@ -144,7 +155,10 @@ class HalfLowering {
             const auto* cast = std::get_if<op::Cast>(&operation);
             const bool rounds = cast && is_float(source_.dtype(cast->x)) && is_int(cast->dtype);
             const bool passes = std::visit(
-                []<class Op>(const Op&) { return is_one_of<Op, op::Unary, op::Binary, op::Select, op::Reduce, op::Reshape, op::Permute, op::Broadcast, op::Slice>; },
+                []<class Op>(const Op&) {
+                    return is_one_of<Op, op::Unary, op::Binary, op::Select, op::Reduce, op::Reshape,
+                                     op::Permute, op::Broadcast, op::Slice>;
+                },
                 operation);
             if (!rounds && !(passes && quantizers_.count(value->index))) continue;
             for (const Value& input : inputs_of(operation)) quantizers_.insert(input.index);
@@ -157,9 +171,11 @@ class HalfLowering {
             const Var in = target_.input(input->name, input->dtype, input->shape);
             return input->dtype == DType::F32 ? as(target_, in, half_) : in.value;
         }
-        if (const auto* constant = std::get_if<op::Constant>(&operation)) return target_.constant(constant->data);
+        if (const auto* constant = std::get_if<op::Constant>(&operation))
+            return target_.constant(constant->data);
         if (const auto* bits = std::get_if<op::BitCast>(&operation))
-            return target_.add(op::BitCast{as(target_, map_(bits->x), source_.dtype(bits->x)), bits->dtype});
+            return target_.add(
+                op::BitCast{as(target_, map_(bits->x), source_.dtype(bits->x)), bits->dtype});
         if (const auto* cast = std::get_if<op::Cast>(&operation)) return lower_cast(*cast);
         const std::optional<DType> floats = float_type(value);
         return target_.add(map_inputs(operation, [&](Value v) {
@@ -196,7 +212,8 @@ class HalfLowering {
                 }
                 // A gather out of a table of weights is an embedding: activations begin there.
                 if constexpr (std::is_same_v<Op, op::Gather>)
-                    if (is_constant(map_(op.x)) && !std::holds_alternative<op::Constant>(target_[map_(op.indices)].operation))
+                    if (is_constant(map_(op.x)) &&
+                        !std::holds_alternative<op::Constant>(target_[map_(op.indices)].operation))
                         return half_;
                 if (any_half) return half_;
                 return DType::F32;
@@ -222,7 +239,8 @@ Graph to_precision(const Graph& graph, DType dtype) {
     else if (is_half(dtype))
         HalfLowering(graph, out, dtype).run();
     else
-        throw GraphError("to_precision: " + std::string(name_of(dtype)) + " is no precision for a network");
+        throw GraphError("to_precision: " + std::string(name_of(dtype)) +
+                         " is no precision for a network");
     for (const Constraint& constraint : graph.constraints()) out.add_constraint(constraint);
     return out;
 }

@@ -16,20 +16,16 @@ double source_coordinate(ResizeCoordinates mode, const ResizeAxis& axis, double 
     const double length = axis.scale * input;
     const double half_pixel = (i + 0.5) / axis.scale - 0.5;
     switch (mode) {
-        case ResizeCoordinates::HalfPixel:
-            return half_pixel;
+        case ResizeCoordinates::HalfPixel: return half_pixel;
         case ResizeCoordinates::HalfPixelSymmetric: {
             const double adjustment = static_cast<double>(axis.output) / length;
             return input / 2 * (1 - adjustment) + half_pixel;
         }
-        case ResizeCoordinates::PytorchHalfPixel:
-            return length == 1 ? -0.5 : half_pixel;
+        case ResizeCoordinates::PytorchHalfPixel: return length == 1 ? -0.5 : half_pixel;
         case ResizeCoordinates::AlignCorners:
             return length == 1 ? 0 : i * (input - 1) / (length - 1);
-        case ResizeCoordinates::Asymmetric:
-            return i / axis.scale;
-        case ResizeCoordinates::TfHalfPixelForNn:
-            return (i + 0.5) / axis.scale;
+        case ResizeCoordinates::Asymmetric: return i / axis.scale;
+        case ResizeCoordinates::TfHalfPixelForNn: return (i + 0.5) / axis.scale;
         case ResizeCoordinates::TfCropAndResize: {
             const double extent = (axis.roi_end - axis.roi_start) * (input - 1);
             const double offset = length == 1 ? extent / 2 : i * extent / (length - 1);
@@ -47,14 +43,10 @@ constexpr double max_taps = 1e8;
 bool takes_upper(NearestMode mode, double ratio) {
     if (ratio == 1) return true;
     switch (mode) {
-        case NearestMode::RoundPreferFloor:
-            return ratio > 0.5;
-        case NearestMode::RoundPreferCeil:
-            return ratio >= 0.5;
-        case NearestMode::Floor:
-            return false;
-        case NearestMode::Ceil:
-            return true;
+        case NearestMode::RoundPreferFloor: return ratio > 0.5;
+        case NearestMode::RoundPreferCeil: return ratio >= 0.5;
+        case NearestMode::Floor: return false;
+        case NearestMode::Ceil: return true;
     }
     return false;
 }
@@ -72,12 +64,9 @@ double kernel(const op::Resize& op, double x) {
 bool is_identity(const op::Resize& op, const ResizeAxis& axis) {
     if (axis.scale != 1 || axis.input != axis.output) return false;
     switch (op.coordinates) {
-        case ResizeCoordinates::TfCropAndResize:
-            return axis.roi_start == 0 && axis.roi_end == 1;
-        case ResizeCoordinates::TfHalfPixelForNn:
-            return false;
-        default:
-            return true;
+        case ResizeCoordinates::TfCropAndResize: return axis.roi_start == 0 && axis.roi_end == 1;
+        case ResizeCoordinates::TfHalfPixelForNn: return false;
+        default: return true;
     }
 }
 

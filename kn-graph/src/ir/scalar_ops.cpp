@@ -24,20 +24,13 @@ const ScalarRow& row_of(BinaryOp op) {
 
 bool accepts(Accepts accepted, DType dtype) {
     switch (accepted) {
-        case Accepts::Float:
-            return is_float(dtype);
-        case Accepts::Signed:
-            return is_float(dtype) || is_signed_int(dtype);
-        case Accepts::Numeric:
-            return dtype != DType::Bool;
-        case Accepts::Int:
-            return is_int(dtype);
-        case Accepts::Bool:
-            return dtype == DType::Bool;
-        case Accepts::BoolInt:
-            return dtype == DType::Bool || is_int(dtype);
-        case Accepts::Any:
-            return true;
+        case Accepts::Float: return is_float(dtype);
+        case Accepts::Signed: return is_float(dtype) || is_signed_int(dtype);
+        case Accepts::Numeric: return dtype != DType::Bool;
+        case Accepts::Int: return is_int(dtype);
+        case Accepts::Bool: return dtype == DType::Bool;
+        case Accepts::BoolInt: return dtype == DType::Bool || is_int(dtype);
+        case Accepts::Any: return true;
     }
     return false;
 }

@@ -117,7 +117,8 @@ Element divide(const Fraction& a, const Fraction& b, bool integers) {
     const auto divisor = b.numerator.constant();
     if (!divisor || *divisor == 0) return std::nullopt;
     const std::int64_t sign = *divisor < 0 ? -1 : 1;
-    return make(a.numerator * b.denominator * sign, checked_size(Ints{a.denominator, *divisor * sign}));
+    return make(a.numerator * b.denominator * sign,
+                checked_size(Ints{a.denominator, *divisor * sign}));
 }
 
 Element combine(BinaryOp op, const Element& a, const Element& b, bool integers) {
@@ -156,8 +157,7 @@ Element transform(UnaryOp op, const Element& x) {
         case UnaryOp::Not: return number(x) ? truth(*number(x) == 0) : std::nullopt;
         case UnaryOp::Floor: return Fraction{floor_div(x->numerator, x->denominator), 1};
         case UnaryOp::Ceil: return Fraction{ceil_div(x->numerator, x->denominator), 1};
-        case UnaryOp::Abs:
-            return provably_ge(x->numerator, 0) ? x : std::nullopt;
+        case UnaryOp::Abs: return provably_ge(x->numerator, 0) ? x : std::nullopt;
         default: return std::nullopt;
     }
 }
@@ -185,7 +185,8 @@ class Evaluator {
         if (depth_ < max_depth && tracked(type.dtype) && small(type.shape)) {
             depth_++;
             try {
-                out = std::visit([&](const auto& op) { return eval(op, type); }, graph_[value].operation);
+                out = std::visit([&](const auto& op) { return eval(op, type); },
+                                 graph_[value].operation);
                 if (out)
                     for (Element& element : out->elements)
                         if (element && !is_exact(*element, type.dtype)) element.reset();
@@ -199,8 +200,8 @@ class Evaluator {
 
   private:
     static bool tracked(DType dtype) {
-        return dtype == DType::I64 || dtype == DType::I32 || dtype == DType::Bool || dtype == DType::F32 ||
-               dtype == DType::F64;
+        return dtype == DType::I64 || dtype == DType::I32 || dtype == DType::Bool ||
+               dtype == DType::F32 || dtype == DType::F64;
     }
     static bool small(const Shape& shape) {
         if (!shape.is_static()) return false;
@@ -217,7 +218,8 @@ class Evaluator {
         const Tensor& t = op.data->tensor;
         Block out{t.shape(), {}};
         for (std::int64_t i = 0; i < t.size(); i++)
-            out.elements.push_back(is_float(type.dtype) ? from_double(t.at(i)) : Fraction{t.int_at(i), 1});
+            out.elements.push_back(is_float(type.dtype) ? from_double(t.at(i))
+                                                        : Fraction{t.int_at(i), 1});
         return out;
     }
 
@@ -233,7 +235,8 @@ class Evaluator {
 
     Known eval(const op::ReadDims& op, const Type& type) {
         Block out{type.shape.to_ints(), {}};
-        for (const std::string& symbol : op.symbols) out.elements.push_back(Fraction{Dim::symbol(symbol), 1});
+        for (const std::string& symbol : op.symbols)
+            out.elements.push_back(Fraction{Dim::symbol(symbol), 1});
         return out;
     }
 
@@ -249,7 +252,8 @@ class Evaluator {
         const Ints strides = strides_of(x->shape);
         return fill(type.shape.to_ints(), [&](const Ints& at) {
             std::int64_t i = 0;
-            for (std::size_t a = 0; a < at.size(); a++) i += at[a] * strides[static_cast<std::size_t>(op.perm[a])];
+            for (std::size_t a = 0; a < at.size(); a++)
+                i += at[a] * strides[static_cast<std::size_t>(op.perm[a])];
             return x->elements[static_cast<std::size_t>(i)];
         });
     }
@@ -260,7 +264,8 @@ class Evaluator {
         Ints strides = strides_of(x->shape);
         for (std::size_t a = 0; a < strides.size(); a++)
             if (x->shape[a] == 1) strides[a] = 0;
-        return fill(type.shape.to_ints(), [&](const Ints& at) { return x->elements[offset(at, strides)]; });
+        return fill(type.shape.to_ints(),
+                    [&](const Ints& at) { return x->elements[offset(at, strides)]; });
     }
 
     Known eval(const op::Slice& op, const Type& type) {
@@ -274,7 +279,8 @@ class Evaluator {
         }
         return fill(type.shape.to_ints(), [&](const Ints& at) {
             std::int64_t i = 0;
-            for (std::size_t a = 0; a < at.size(); a++) i += (first[a] + at[a] * op.steps[a]) * strides[a];
+            for (std::size_t a = 0; a < at.size(); a++)
+                i += (first[a] + at[a] * op.steps[a]) * strides[a];
             return x->elements.at(static_cast<std::size_t>(i));
         });
     }
@@ -287,7 +293,8 @@ class Evaluator {
             // Unknown elements, but a known number of them.
             if (!graph_.shape(part).is_static()) return std::nullopt;
             const Ints shape = graph_.shape(part).to_ints();
-            parts.back() = Block{shape, std::vector<Element>(static_cast<std::size_t>(checked_size(shape)))};
+            parts.back() =
+                Block{shape, std::vector<Element>(static_cast<std::size_t>(checked_size(shape)))};
         }
         const auto axis = static_cast<std::size_t>(op.axis);
         return fill(type.shape.to_ints(), [&](Ints at) {
@@ -303,14 +310,18 @@ class Evaluator {
         const auto axis = static_cast<std::size_t>(op.axis);
         const Ints strides = strides_of(x->shape), index_strides = strides_of(indices->shape);
         return fill(type.shape.to_ints(), [&](const Ints& at) -> Element {
-            const Ints index_at(at.begin() + op.axis, at.begin() + op.axis + static_cast<std::int64_t>(indices->shape.size()));
+            const Ints index_at(
+                at.begin() + op.axis,
+                at.begin() + op.axis + static_cast<std::int64_t>(indices->shape.size()));
             auto index = number(indices->elements[offset(index_at, index_strides)]);
             if (!index) return std::nullopt;
             if (*index < 0) *index += x->shape[axis];
             if (*index < 0 || *index >= x->shape[axis]) return std::nullopt;
             Ints source(at.begin(), at.begin() + op.axis);
             source.push_back(*index);
-            source.insert(source.end(), at.begin() + op.axis + static_cast<std::int64_t>(indices->shape.size()), at.end());
+            source.insert(source.end(),
+                          at.begin() + op.axis + static_cast<std::int64_t>(indices->shape.size()),
+                          at.end());
             return x->elements[offset(source, strides)];
         });
     }
@@ -367,16 +378,19 @@ class Evaluator {
         if (op.op == ReduceOp::Max) fold = boolean ? BinaryOp::Or : BinaryOp::Max;
         if (op.op == ReduceOp::Min) fold = boolean ? BinaryOp::And : BinaryOp::Min;
         const Ints shape = type.shape.to_ints(), out_strides = strides_of(shape);
-        Block out{shape, std::vector<Element>(static_cast<std::size_t>(checked_size(shape)), start)};
+        Block out{shape,
+                  std::vector<Element>(static_cast<std::size_t>(checked_size(shape)), start)};
         std::vector<bool> begun(out.elements.size(), !extreme);
         std::size_t i = 0;
         fill(x->shape, [&](const Ints& at) -> Element {
             Ints kept;
             for (std::size_t a = 0; a < at.size(); a++)
-                if (std::find(op.axes.begin(), op.axes.end(), static_cast<std::int64_t>(a)) == op.axes.end())
+                if (std::find(op.axes.begin(), op.axes.end(), static_cast<std::int64_t>(a)) ==
+                    op.axes.end())
                     kept.push_back(at[a]);
             const std::size_t to = offset(kept, out_strides);
-            out.elements[to] = begun[to] ? combine(fold, out.elements[to], x->elements[i], true) : x->elements[i];
+            out.elements[to] =
+                begun[to] ? combine(fold, out.elements[to], x->elements[i], true) : x->elements[i];
             begun[to] = true;
             i++;
             return std::nullopt;
@@ -408,7 +422,8 @@ std::optional<std::vector<std::optional<Dim>>> partial_dims(const Graph& graph, 
     if (!known) return std::nullopt;
     std::vector<std::optional<Dim>> out;
     for (const Element& element : known->elements)
-        out.push_back(element && element->denominator == 1 ? std::optional(element->numerator) : std::nullopt);
+        out.push_back(element && element->denominator == 1 ? std::optional(element->numerator)
+                                                           : std::nullopt);
     return out;
 }
 

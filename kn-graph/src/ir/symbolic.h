@@ -1,7 +1,9 @@
-// What is known of the elements of small tensors while a graph is built: sizes as expressions over symbols.
+// What is known of the elements of small tensors while a graph is built: sizes as expressions over
+// symbols.
 //
-// Exporters compute shapes with tensors (Shape, Gather, Mul, Concat, ...); these functions follow such a chain, also through float detours (Cast, Mul by a scale,
-// Floor, Cast), and give the elements as Dims.
+// Exporters compute shapes with tensors (Shape, Gather, Mul, Concat, ...); these functions follow
+// such a chain, also through float detours (Cast, Mul by a scale, Floor, Cast), and give the
+// elements as Dims.
 #pragma once
 
 #include <optional>
@@ -11,8 +13,8 @@
 
 namespace kn {
 
-/// The elements of an integer or bool tensor in row-major order, each as a Dim where it is known (true is 1). Nothing if the tensor's shape is not static or it has
-/// more than 4096 elements.
+/// The elements of an integer or bool tensor in row-major order, each as a Dim where it is known
+/// (true is 1). Nothing if the tensor's shape is not static or it has more than 4096 elements.
 std::optional<std::vector<std::optional<Dim>>> partial_dims(const Graph& graph, Value value);
 
 /// The same, if every element is known.

@@ -50,8 +50,7 @@ template <class F>
 decltype(auto) with_type(DType dtype, F&& f) {
     switch (dtype) {
 #define X(name, type, text) \
-    case DType::name:       \
-        return f(type{});
+    case DType::name: return f(type{});
         KN_DTYPES(X)
 #undef X
     }

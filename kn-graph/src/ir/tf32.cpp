@@ -8,8 +8,9 @@ namespace kn {
 
 namespace {
 
-// To the nearest, ties away from zero, by the bits: half a unit of the tenth mantissa bit is added, and the bits below are cut off. Infinities stay what
-// they are; a NaN is passed by, as the sum might carry into its sign.
+// To the nearest, ties away from zero, by the bits: half a unit of the tenth mantissa bit is added,
+// and the bits below are cut off. Infinities stay what they are; a NaN is passed by, as the sum
+// might carry into its sign.
 Value rounded(Graph& graph, Value x) {
     if (graph.dtype(x) != DType::F32) return x;
     const auto number = [&](std::int32_t bits) { return graph.constant(Tensor::scalar(bits)); };

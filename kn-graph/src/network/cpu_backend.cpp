@@ -8,8 +8,11 @@ namespace {
 
 class CpuExecutable : public Executable {
   public:
-    CpuExecutable(std::shared_ptr<const Graph> graph, int threads) : executor_(std::move(graph), {.threads = threads}) {}
-    std::vector<Tensor> run(const std::vector<Tensor>& inputs) override { return executor_.run(inputs); }
+    CpuExecutable(std::shared_ptr<const Graph> graph, int threads)
+        : executor_(std::move(graph), {.threads = threads}) {}
+    std::vector<Tensor> run(const std::vector<Tensor>& inputs) override {
+        return executor_.run(inputs);
+    }
     std::size_t peak_bytes() const override { return executor_.peak_bytes(); }
 
   private:
@@ -21,7 +24,8 @@ class CpuBackend : public Backend {
     bool takes_symbols() const override { return true; }
     std::vector<Device> devices() const override { return {Device::cpu()}; }
     std::string why_unavailable() const override { return {}; }
-    std::unique_ptr<Executable> prepare(std::shared_ptr<const Graph> graph, const BackendOptions& options) override {
+    std::unique_ptr<Executable> prepare(std::shared_ptr<const Graph> graph,
+                                        const BackendOptions& options) override {
         return std::make_unique<CpuExecutable>(std::move(graph), options.threads);
     }
 };

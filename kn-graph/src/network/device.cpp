@@ -13,7 +13,8 @@ namespace {
 
 struct Registry {
     std::mutex mutex;
-    std::map<Device::Kind, std::shared_ptr<Backend>> backends{{Device::Kind::Cpu, make_cpu_backend()}};
+    std::map<Device::Kind, std::shared_ptr<Backend>> backends{
+        {Device::Kind::Cpu, make_cpu_backend()}};
 };
 
 Registry& registry() {
@@ -59,12 +60,17 @@ void register_backend(Device::Kind kind, std::shared_ptr<Backend> backend) {
 
 std::shared_ptr<Backend> backend_for(Device device) {
     const auto backend = find(device.kind());
-    if (!backend) throw DeviceError("there is no device " + device.to_string() + ": this build has no CUDA part");
+    if (!backend)
+        throw DeviceError("there is no device " + device.to_string() +
+                          ": this build has no CUDA part");
     const std::vector<Device> devices = backend->devices();
-    if (devices.empty()) throw DeviceError("there is no device " + device.to_string() + ": " + backend->why_unavailable());
+    if (devices.empty())
+        throw DeviceError("there is no device " + device.to_string() + ": " +
+                          backend->why_unavailable());
     for (const Device& known : devices)
         if (known == device) return backend;
-    throw DeviceError("there is no device " + device.to_string() + ": " + std::to_string(devices.size()) + " found");
+    throw DeviceError("there is no device " + device.to_string() + ": " +
+                      std::to_string(devices.size()) + " found");
 }
 
 }  // namespace kn

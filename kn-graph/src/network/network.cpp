@@ -19,10 +19,12 @@ struct VariantKey {
 
     bool operator==(const VariantKey& other) const {
         const auto same = [](const auto& a, const auto& b) {
-            return a.first == b.first && a.second.dtype() == b.second.dtype() && a.second.shape() == b.second.shape() &&
+            return a.first == b.first && a.second.dtype() == b.second.dtype() &&
+                   a.second.shape() == b.second.shape() &&
                    std::ranges::equal(a.second.bytes(), b.second.bytes());
         };
-        return given_defaults == other.given_defaults && std::ranges::equal(values, other.values, same);
+        return given_defaults == other.given_defaults &&
+               std::ranges::equal(values, other.values, same);
     }
 };
 
@@ -35,9 +37,9 @@ struct Variant {
 
 struct Network::State {
     NetworkOptions options;
-    std::filesystem::path path;    // empty: from bytes or a graph
+    std::filesystem::path path;  // empty: from bytes or a graph
     std::vector<std::byte> bytes;
-    bool has_source = false;       // false: from a graph, one variant for good
+    bool has_source = false;  // false: from a graph, one variant for good
     OnnxInfo info;
     std::vector<std::string> required, optional, outputs;
     std::vector<std::string> deciding;  // inputs whose content decides the structure
@@ -52,7 +54,8 @@ struct Network::State {
         const StopWatch watch(load_ms);
         LoadOptions load = options.load;
         load.values.insert(key.values.begin(), key.values.end());
-        load.override_defaults.insert(load.override_defaults.end(), key.given_defaults.begin(), key.given_defaults.end());
+        load.override_defaults.insert(load.override_defaults.end(), key.given_defaults.begin(),
+                                      key.given_defaults.end());
         return path.empty() ? load_onnx_model(bytes, load) : load_onnx_model(path, load);
     }
 
@@ -71,7 +74,9 @@ struct Network::State {
     }
 
     void start() {
-        auto device = std::async(std::launch::async, [&] { return backend_for(options.device)->warm_up(options.device); });
+        auto device = std::async(std::launch::async, [&] {
+            return backend_for(options.device)->warm_up(options.device);
+        });
         std::optional<OnnxModel> model;
         try {
             model = load({});
@@ -84,12 +89,15 @@ struct Network::State {
             throw;
         }
         warm_up = device.get();
-        if (model) variants.push_front({{}, std::make_shared<NetworkVariant>(std::move(model->graph), options)});
+        if (model)
+            variants.push_front(
+                {{}, std::make_shared<NetworkVariant>(std::move(model->graph), options)});
         const auto has_default = [&](const std::string& name) {
             return std::ranges::count(info.defaulted_inputs, name) > 0 &&
                    std::ranges::count(options.load.override_defaults, name) == 0;
         };
-        for (const OnnxInfo::Port& port : info.inputs) (has_default(port.name) ? optional : required).push_back(port.name);
+        for (const OnnxInfo::Port& port : info.inputs)
+            (has_default(port.name) ? optional : required).push_back(port.name);
         for (const OnnxInfo::Port& port : info.outputs) outputs.push_back(port.name);
     }
 };
@@ -126,7 +134,8 @@ Network::Network(Graph graph, const NetworkOptions& options) : state_(std::make_
 
 const Graph& Network::graph() const {
     if (!state_->deciding.empty())
-        throw NeedsValues("the structure of this network depends on the content of inputs", state_->deciding);
+        throw NeedsValues("the structure of this network depends on the content of inputs",
+                          state_->deciding);
     return state_->variant({})->graph();
 }
 
@@ -137,8 +146,8 @@ void Network::prepare(const Bindings& dims) {
 
 std::vector<Tensor> Network::run(const std::vector<Tensor>& inputs) {
     if (inputs.size() != state_->required.size())
-        throw GraphError(std::to_string(inputs.size()) + " inputs given, " + std::to_string(state_->required.size()) +
-                         " expected");
+        throw GraphError(std::to_string(inputs.size()) + " inputs given, " +
+                         std::to_string(state_->required.size()) + " expected");
     std::map<std::string, Tensor> named;
     for (std::size_t i = 0; i < inputs.size(); i++) named.emplace(state_->required[i], inputs[i]);
     return run(named);
@@ -152,7 +161,8 @@ std::vector<Tensor> Network::run(const std::map<std::string, Tensor>& inputs) {
     for (const std::string& name : state_->required)
         if (!inputs.count(name)) throw GraphError("input '" + printable(name) + "' is missing");
     for (const auto& [name, tensor] : inputs)
-        if (!std::ranges::count(state_->required, name) && !std::ranges::count(state_->optional, name))
+        if (!std::ranges::count(state_->required, name) &&
+            !std::ranges::count(state_->optional, name))
             throw GraphError("the network has no input '" + printable(name) + "'");
     for (const std::string& name : state_->deciding) {
         const auto found = inputs.find(name);
@@ -164,12 +174,14 @@ std::vector<Tensor> Network::run(const std::map<std::string, Tensor>& inputs) {
         try {
             const auto variant = state_->variant(key);
             std::vector<Tensor> ordered;
-            for (const NamedValue& input : variant->graph().inputs()) ordered.push_back(inputs.at(input.name));
+            for (const NamedValue& input : variant->graph().inputs())
+                ordered.push_back(inputs.at(input.name));
             return variant->run(ordered);
         } catch (const NeedsValues& error) {
             const std::size_t before = key.values.size();
             for (const std::string& name : error.inputs_to_fix())
-                if (const auto found = inputs.find(name); found != inputs.end()) key.values.insert(*found);
+                if (const auto found = inputs.find(name); found != inputs.end())
+                    key.values.insert(*found);
             if (key.values.size() == before || round > inputs.size()) throw;
         }
     }
@@ -195,7 +207,8 @@ SetupTimes Network::setup_times() const {
 std::size_t Network::peak_bytes() const {
     const std::lock_guard lock(state_->mutex);
     std::size_t peak = 0;
-    for (const Variant& variant : state_->variants) peak = std::max(peak, variant.network->peak_bytes());
+    for (const Variant& variant : state_->variants)
+        peak = std::max(peak, variant.network->peak_bytes());
     return peak;
 }
 

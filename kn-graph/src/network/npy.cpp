@@ -22,13 +22,14 @@ struct Code {
     DType dtype;
 };
 constexpr Code codes[] = {
-    {"|b1", DType::Bool}, {"|i1", DType::I8},  {"<i2", DType::I16}, {"<i4", DType::I32}, {"<i8", DType::I64},
-    {"|u1", DType::U8},   {"<u2", DType::U16}, {"<u4", DType::U32}, {"<u8", DType::U64}, {"<f2", DType::F16},
-    {"<f4", DType::F32},  {"<f8", DType::F64},
+    {"|b1", DType::Bool}, {"|i1", DType::I8},  {"<i2", DType::I16}, {"<i4", DType::I32},
+    {"<i8", DType::I64},  {"|u1", DType::U8},  {"<u2", DType::U16}, {"<u4", DType::U32},
+    {"<u8", DType::U64},  {"<f2", DType::F16}, {"<f4", DType::F32}, {"<f8", DType::F64},
 };
 
 // What follows `key` in the header's Python dictionary.
-std::string_view after(std::string_view header, std::string_view key, const std::filesystem::path& path) {
+std::string_view after(std::string_view header, std::string_view key,
+                       const std::filesystem::path& path) {
     const std::size_t at = header.find(key);
     if (at == std::string_view::npos) fail(path, "its .npy header has no " + std::string(key));
     std::string_view rest = header.substr(at + key.size());
@@ -39,14 +40,16 @@ std::string_view after(std::string_view header, std::string_view key, const std:
 DType parse_dtype(std::string_view rest, const std::filesystem::path& path) {
     const std::string text(rest.substr(1, std::min<std::size_t>(rest.find(rest[0], 1), 16) - 1));
     for (const Code& code : codes)
-        if (text == code.text || (text.size() == 3 && text.substr(1) == std::string(code.text + 1) && text[0] != '>'))
+        if (text == code.text ||
+            (text.size() == 3 && text.substr(1) == std::string(code.text + 1) && text[0] != '>'))
             return code.dtype;
     fail(path, "elements of type '" + printable(text) + "' are not supported");
 }
 
 Ints parse_shape(std::string_view rest, const std::filesystem::path& path) {
     const std::size_t end = rest.find(')');
-    if (rest.empty() || rest[0] != '(' || end == std::string_view::npos) fail(path, "its .npy header has no shape");
+    if (rest.empty() || rest[0] != '(' || end == std::string_view::npos)
+        fail(path, "its .npy header has no shape");
     Ints shape;
     std::string_view list = rest.substr(1, end - 1);
     while (true) {
@@ -70,7 +73,8 @@ Tensor transposed(const Tensor& source, const Ints& shape) {
     for (std::int64_t i = 0; i < out.size(); i++) {
         std::int64_t index = 0;
         for (std::size_t axis = shape.size(); axis-- > 0;) index = index * shape[axis] + at[axis];
-        std::memcpy(to + static_cast<std::size_t>(i) * bytes, from + static_cast<std::size_t>(index) * bytes, bytes);
+        std::memcpy(to + static_cast<std::size_t>(i) * bytes,
+                    from + static_cast<std::size_t>(index) * bytes, bytes);
         for (std::size_t axis = shape.size(); axis-- > 0;) {
             if (++at[axis] < shape[axis]) break;
             at[axis] = 0;
@@ -99,7 +103,8 @@ Tensor read_npy(const std::filesystem::path& path) {
     std::string header(header_size, '\0');
     file.read(header.data(), static_cast<std::streamsize>(header_size));
     const std::string_view descr = after(header, "'descr'", path);
-    if (descr.empty() || (descr[0] != '\'' && descr[0] != '"')) fail(path, "structured elements are not supported");
+    if (descr.empty() || (descr[0] != '\'' && descr[0] != '"'))
+        fail(path, "structured elements are not supported");
     const DType dtype = parse_dtype(descr, path);
     const Ints shape = parse_shape(after(header, "'shape'", path), path);
     const bool fortran = after(header, "'fortran_order'", path).starts_with("True");
@@ -108,7 +113,8 @@ Tensor read_npy(const std::filesystem::path& path) {
     if (static_cast<std::uint64_t>(checked_size(with_bytes)) > file_size - begin - header_size)
         fail(path, "holds fewer elements than its shape " + Shape::of(shape).to_string() + " says");
     Tensor out(dtype, shape);
-    file.read(reinterpret_cast<char*>(out.mutable_bytes().data()), static_cast<std::streamsize>(out.byte_size()));
+    file.read(reinterpret_cast<char*>(out.mutable_bytes().data()),
+              static_cast<std::streamsize>(out.byte_size()));
     if (!file) fail(path, "cannot be read to its end");
     return fortran && shape.size() > 1 ? transposed(out, shape) : out;
 }
@@ -121,7 +127,8 @@ void write_npy(const std::filesystem::path& path, const Tensor& tensor) {
     std::string header;
     for (const Code& code : codes)
         if (code.dtype == tensor.dtype())
-            header = std::string("{'descr': '") + code.text + "', 'fortran_order': False, 'shape': (" + shape + "), }";
+            header = std::string("{'descr': '") + code.text +
+                     "', 'fortran_order': False, 'shape': (" + shape + "), }";
     header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10 - 1, ' ');
     header += '\n';
     std::filesystem::path partial = path;
@@ -130,9 +137,11 @@ void write_npy(const std::filesystem::path& path, const Tensor& tensor) {
     {
         std::ofstream file(partial, std::ios::binary);
         file.write("\x93NUMPY\x01\x00", 8);
-        file.put(static_cast<char>(header.size() % 256)).put(static_cast<char>(header.size() / 256));
+        file.put(static_cast<char>(header.size() % 256))
+            .put(static_cast<char>(header.size() / 256));
         file << header;
-        file.write(reinterpret_cast<const char*>(tensor.bytes().data()), static_cast<std::streamsize>(tensor.byte_size()));
+        file.write(reinterpret_cast<const char*>(tensor.bytes().data()),
+                   static_cast<std::streamsize>(tensor.byte_size()));
         file.flush();
         if (!file) {
             std::filesystem::remove(partial, error);

@@ -33,7 +33,8 @@ Tensor random_tensor(DType dtype, const Ints& shape, Random& random) {
         return out.cast(dtype);
     }
     Tensor out(DType::U8, shape);
-    for (std::uint8_t& x : out.mutable_data<std::uint8_t>()) x = static_cast<std::uint8_t>(random.bits() >> 63);
+    for (std::uint8_t& x : out.mutable_data<std::uint8_t>())
+        x = static_cast<std::uint8_t>(random.bits() >> 63);
     return out.cast(dtype);
 }
 
@@ -43,8 +44,8 @@ std::vector<Tensor> random_inputs(const Graph& graph, const Bindings& dims, std:
     for (const NamedValue& input : graph.inputs()) {
         const Shape shape = graph.shape(input.value).substitute(dims);
         if (!shape.is_static())
-            throw GraphError("input '" + printable(input.name) + "' has shape " + shape.to_string() +
-                             ": give its dims to make random data");
+            throw GraphError("input '" + printable(input.name) + "' has shape " +
+                             shape.to_string() + ": give its dims to make random data");
         out.push_back(random_tensor(graph.dtype(input.value), shape.to_ints(), random));
     }
     return out;

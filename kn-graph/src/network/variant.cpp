@@ -19,14 +19,10 @@ Graph lower(Graph graph, const NetworkOptions& options) {
     if (!on_cpu) return graph;
     switch (options.precision) {
         case Precision::F32:
-        case Precision::F64:
-            return graph;
-        case Precision::F16:
-            return to_precision(graph, DType::F16);
-        case Precision::BF16:
-            return to_precision(graph, DType::BF16);
-        case Precision::TF32:
-            return to_tf32(graph);
+        case Precision::F64: return graph;
+        case Precision::F16: return to_precision(graph, DType::F16);
+        case Precision::BF16: return to_precision(graph, DType::BF16);
+        case Precision::TF32: return to_tf32(graph);
     }
     return graph;
 }

@@ -1,4 +1,5 @@
-// One form of a model's graph: for certain defaulted inputs given, and certain inputs' content fixed.
+// One form of a model's graph: for certain defaulted inputs given, and certain inputs' content
+// fixed.
 #pragma once
 
 #include <chrono>
@@ -13,9 +14,12 @@ namespace kn {
 /// Adds the milliseconds of its lifetime to a sum.
 class StopWatch {
   public:
-    explicit StopWatch(double& sum_ms) : sum_ms_(sum_ms), start_(std::chrono::steady_clock::now()) {}
+    explicit StopWatch(double& sum_ms)
+        : sum_ms_(sum_ms), start_(std::chrono::steady_clock::now()) {}
     ~StopWatch() {
-        sum_ms_ += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count();
+        sum_ms_ +=
+            std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_)
+                .count();
     }
 
   private:

@@ -15,16 +15,11 @@ struct Range {
 
 Range range_of(DType dtype) {
     switch (dtype) {
-        case DType::I8:
-            return {-128, 127};
-        case DType::U8:
-            return {0, 255};
-        case DType::I16:
-            return {-32768, 32767};
-        case DType::U16:
-            return {0, 65535};
-        default:
-            throw GraphError(fmt::format("{} is no quantised type", name_of(dtype)));
+        case DType::I8: return {-128, 127};
+        case DType::U8: return {0, 255};
+        case DType::I16: return {-32768, 32767};
+        case DType::U16: return {0, 65535};
+        default: throw GraphError(fmt::format("{} is no quantised type", name_of(dtype)));
     }
 }
 

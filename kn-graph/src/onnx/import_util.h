@@ -42,7 +42,8 @@ inline Ints axes_from(std::size_t rank, std::size_t first) {
     return axes;
 }
 
-/// The tables that make up shape_rows(), index_rows(), reduction_rows(), linear_rows(), conv_rows(), ...
+/// The tables that make up shape_rows(), index_rows(), reduction_rows(), linear_rows(),
+/// conv_rows(), ...
 std::vector<ImportRow> slice_rows();
 std::vector<ImportRow> generator_rows();
 std::vector<ImportRow> scatter_rows();

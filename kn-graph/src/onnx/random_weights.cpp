@@ -54,9 +54,7 @@ Tensor random_weight(std::uint64_t seed, const std::string& name, DType dtype, c
         case DType::F64:
             fill<double>(result, random, scale, [](float x) { return static_cast<double>(x); });
             break;
-        default:
-            fill<float>(result, random, scale, [](float x) { return x; });
-            break;
+        default: fill<float>(result, random, scale, [](float x) { return x; }); break;
     }
     return result;
 }

@@ -88,8 +88,7 @@ Tensor from_int32_data(ElementType type, const Ints& dims, pb::TensorProto& prot
         case DType::F16:
         case DType::BF16:
             return from_field<std::uint16_t>(type.dtype, dims, proto.mutable_int32_data());
-        default:
-            return from_field<std::int32_t>(type.dtype, dims, proto.mutable_int32_data());
+        default: return from_field<std::int32_t>(type.dtype, dims, proto.mutable_int32_data());
     }
 }
 
@@ -97,32 +96,22 @@ Tensor from_int32_data(ElementType type, const Ints& dims, pb::TensorProto& prot
 enum class Field { Float, Int32, Int64, Double, Uint64 };
 Field field_of(DType dtype) {
     switch (dtype) {
-        case DType::F32:
-            return Field::Float;
-        case DType::F64:
-            return Field::Double;
-        case DType::I64:
-            return Field::Int64;
+        case DType::F32: return Field::Float;
+        case DType::F64: return Field::Double;
+        case DType::I64: return Field::Int64;
         case DType::U32:
-        case DType::U64:
-            return Field::Uint64;
-        default:
-            return Field::Int32;
+        case DType::U64: return Field::Uint64;
+        default: return Field::Int32;
     }
 }
 
 int entries(const pb::TensorProto& proto, Field field) {
     switch (field) {
-        case Field::Float:
-            return proto.float_data_size();
-        case Field::Double:
-            return proto.double_data_size();
-        case Field::Int64:
-            return proto.int64_data_size();
-        case Field::Uint64:
-            return proto.uint64_data_size();
-        case Field::Int32:
-            break;
+        case Field::Float: return proto.float_data_size();
+        case Field::Double: return proto.double_data_size();
+        case Field::Int64: return proto.int64_data_size();
+        case Field::Uint64: return proto.uint64_data_size();
+        case Field::Int32: break;
     }
     return proto.int32_data_size();
 }
@@ -140,42 +129,24 @@ std::uint64_t parse_number(const std::string& key, const std::string& text) {
 std::optional<ElementType> element_type(std::int64_t onnx_type) {
     using TP = pb::TensorProto;
     switch (onnx_type) {
-        case TP::FLOAT:
-            return ElementType{DType::F32, 32};
-        case TP::UINT8:
-            return ElementType{DType::U8, 8};
-        case TP::INT8:
-            return ElementType{DType::I8, 8};
-        case TP::UINT16:
-            return ElementType{DType::U16, 16};
-        case TP::INT16:
-            return ElementType{DType::I16, 16};
-        case TP::INT32:
-            return ElementType{DType::I32, 32};
-        case TP::INT64:
-            return ElementType{DType::I64, 64};
-        case TP::BOOL:
-            return ElementType{DType::Bool, 8};
-        case TP::FLOAT16:
-            return ElementType{DType::F16, 16};
-        case TP::DOUBLE:
-            return ElementType{DType::F64, 64};
-        case TP::UINT32:
-            return ElementType{DType::U32, 32};
-        case TP::UINT64:
-            return ElementType{DType::U64, 64};
-        case TP::BFLOAT16:
-            return ElementType{DType::BF16, 16};
-        case TP::UINT4:
-            return ElementType{DType::U8, 4};
-        case TP::INT4:
-            return ElementType{DType::I8, 4};
-        case TP::UINT2:
-            return ElementType{DType::U8, 2};
-        case TP::INT2:
-            return ElementType{DType::I8, 2};
-        default:
-            return {};
+        case TP::FLOAT: return ElementType{DType::F32, 32};
+        case TP::UINT8: return ElementType{DType::U8, 8};
+        case TP::INT8: return ElementType{DType::I8, 8};
+        case TP::UINT16: return ElementType{DType::U16, 16};
+        case TP::INT16: return ElementType{DType::I16, 16};
+        case TP::INT32: return ElementType{DType::I32, 32};
+        case TP::INT64: return ElementType{DType::I64, 64};
+        case TP::BOOL: return ElementType{DType::Bool, 8};
+        case TP::FLOAT16: return ElementType{DType::F16, 16};
+        case TP::DOUBLE: return ElementType{DType::F64, 64};
+        case TP::UINT32: return ElementType{DType::U32, 32};
+        case TP::UINT64: return ElementType{DType::U64, 64};
+        case TP::BFLOAT16: return ElementType{DType::BF16, 16};
+        case TP::UINT4: return ElementType{DType::U8, 4};
+        case TP::INT4: return ElementType{DType::I8, 4};
+        case TP::UINT2: return ElementType{DType::U8, 2};
+        case TP::INT2: return ElementType{DType::I8, 2};
+        default: return {};
     }
 }
 
@@ -263,8 +234,7 @@ Tensor Weights::read(pb::TensorProto& proto) {
                                 element_type_name(proto.data_type()), Shape::of(dims).to_string(),
                                 values));
     switch (field) {
-        case Field::Float:
-            return from_field<float>(type.dtype, dims, proto.mutable_float_data());
+        case Field::Float: return from_field<float>(type.dtype, dims, proto.mutable_float_data());
         case Field::Double:
             return from_field<double>(type.dtype, dims, proto.mutable_double_data());
         case Field::Int64:
@@ -273,8 +243,7 @@ Tensor Weights::read(pb::TensorProto& proto) {
             if (type.dtype == DType::U32)
                 return from_field<std::uint32_t>(type.dtype, dims, proto.mutable_uint64_data());
             return from_field<std::uint64_t>(type.dtype, dims, proto.mutable_uint64_data());
-        case Field::Int32:
-            break;
+        case Field::Int32: break;
     }
     return from_int32_data(type, dims, proto);
 }

@@ -47,8 +47,7 @@ std::optional<Value> neutral_number(Rewriter& r, const op::Binary& op, Value v) 
                 if (is_float(r.dtype(v)) && w->number == std::numeric_limits<double>::infinity())
                     return w->x;
                 break;
-            default:
-                break;
+            default: break;
         }
     }
     return std::nullopt;
@@ -141,10 +140,8 @@ std::optional<Value> strength_reduction(Rewriter& r, Value v) {
     const Var a = r.var(binary->a);
     const Var b = r.var(binary->b);
     switch (binary->op) {
-        case BinaryOp::Pow:
-            return cheaper_power(r, v);
-        case BinaryOp::Div:
-            return cheaper_division(r, v);
+        case BinaryOp::Pow: return cheaper_power(r, v);
+        case BinaryOp::Div: return cheaper_division(r, v);
         case BinaryOp::Mul: {
             if (binary->a == binary->b) return square(a);
             if (r.is_uniform(b, -1) && accepts(Accepts::Signed, a.dtype())) return -a;
@@ -162,8 +159,7 @@ std::optional<Value> strength_reduction(Rewriter& r, Value v) {
             if (const auto y = r.unary(b, UnaryOp::Neg)) return a + r.var(*y);
             return std::nullopt;
         }
-        default:
-            return std::nullopt;
+        default: return std::nullopt;
     }
 }
 

@@ -25,8 +25,8 @@ inline cuda::Plan expect_same(const Graph& graph, std::uint64_t seed = 0,
     const auto got = cuda::run_plan_on_host(plan, inputs);
     EXPECT_EQ(got.size(), expected.size());
     for (std::size_t i = 0; i < got.size(); ++i) {
-        const auto difference = testing::compare(
-            got[i], expected[i], testing::default_tolerance(expected[i].dtype()));
+        const auto difference =
+            testing::compare(got[i], expected[i], testing::default_tolerance(expected[i].dtype()));
         EXPECT_TRUE(difference.equal)
             << graph.outputs()[i].name << ": " << difference.message << "\n"
             << graph.to_string() << "seed " << seed;

@@ -84,8 +84,7 @@ TEST_P(Moves, Windows) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Moves,
                          ::testing::Values(MoveCase{{2, 3}}, MoveCase{{3, 5, 7}},
-                                           MoveCase{{600, 1024}},
-                                           MoveCase{{600, 1024}, DType::F16},
+                                           MoveCase{{600, 1024}}, MoveCase{{600, 1024}, DType::F16},
                                            MoveCase{{300, 7, 130}, DType::BF16},
                                            MoveCase{{5, 6, 8}, DType::I64},
                                            MoveCase{{500, 1030}, DType::U8}));

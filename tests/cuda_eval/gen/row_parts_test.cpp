@@ -29,8 +29,8 @@ Graph group_norm(const Ints& shape, std::int64_t groups, DType dtype, bool last)
     to_last.push_back(1);
     if (last) x = permute(x, to_first);
     const Var rows = reshape(x, {shape[0], groups, rest});
-    Var y = reshape(g.var(g.add(op::Norm{NormKind::MeanVariance, rows, {2}, 1e-5})),
-                    Shape::of(shape));
+    Var y =
+        reshape(g.var(g.add(op::Norm{NormKind::MeanVariance, rows, {2}, 1e-5})), Shape::of(shape));
     Ints channels(shape.size(), 1);
     channels[1] = shape[1];
     const Var scale = weight(g, channels, dtype);
@@ -46,7 +46,8 @@ struct GroupCase {
 };
 
 void PrintTo(const GroupCase& c, std::ostream* out) {
-    *out << ::testing::PrintToString(c.shape) << " in " << c.groups << " groups " << name_of(c.dtype);
+    *out << ::testing::PrintToString(c.shape) << " in " << c.groups << " groups "
+         << name_of(c.dtype);
 }
 
 class GroupNormInParts : public ::testing::TestWithParam<GroupCase> {};
@@ -64,10 +65,9 @@ TEST_P(GroupNormInParts, BothLayouts) {
 INSTANTIATE_TEST_SUITE_P(
     Shapes, GroupNormInParts,
     ::testing::Values(GroupCase{{2, 320, 32, 32}, 32, DType::F16},
-                      GroupCase{{1, 64, 31, 33}, 4, DType::BF16},
-                      GroupCase{{2, 24, 64, 64}, 3}, GroupCase{{1, 18, 65, 63}, 2},
-                      GroupCase{{1, 36, 37, 41}, 4, DType::F16}, GroupCase{{3, 7, 81, 80}, 1},
-                      GroupCase{{1, 20, 24, 25}, 2, DType::F64},
+                      GroupCase{{1, 64, 31, 33}, 4, DType::BF16}, GroupCase{{2, 24, 64, 64}, 3},
+                      GroupCase{{1, 18, 65, 63}, 2}, GroupCase{{1, 36, 37, 41}, 4, DType::F16},
+                      GroupCase{{3, 7, 81, 80}, 1}, GroupCase{{1, 20, 24, 25}, 2, DType::F64},
                       GroupCase{{2, 8, 12, 20, 11}, 2}));
 
 struct LongCase {
@@ -76,7 +76,8 @@ struct LongCase {
 };
 
 void PrintTo(const LongCase& c, std::ostream* out) {
-    *out << ::testing::PrintToString(c.shape) << " over " << ::testing::PrintToString(c.axes) << " " << name_of(c.dtype);
+    *out << ::testing::PrintToString(c.shape) << " over " << ::testing::PrintToString(c.axes) << " "
+         << name_of(c.dtype);
 }
 
 class FewLongRows : public ::testing::TestWithParam<LongCase> {
@@ -113,7 +114,8 @@ TEST_P(FewLongRows, ReductionBesideItsRow) {
 }
 
 TEST_P(FewLongRows, Softmax) {
-    if (!is_float(x.dtype()) || axes().size() > 1) GTEST_SKIP() << "a softmax has one axis of floats";
+    if (!is_float(x.dtype()) || axes().size() > 1)
+        GTEST_SKIP() << "a softmax has one axis of floats";
     g.output("y", g.var(g.add(op::Softmax{x * 2, axes()[0], false})));
     g.output("z", g.var(g.add(op::Softmax{x, axes()[0], true})));
     in_parts(2);
@@ -124,7 +126,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(LongCase{{1, 40001}, {1}}, LongCase{{10000}, {0}}, LongCase{{3, 4097}, {1}},
                       LongCase{{2, 65536}, {1}, DType::F16}, LongCase{{50000, 3}, {0}},
                       LongCase{{5000, 24}, {0}, DType::BF16}, LongCase{{4, 70, 90}, {1, 2}},
-                      LongCase{{70, 5, 90}, {0, 2}, DType::F16}, LongCase{{7, 30000}, {1}, DType::I32},
+                      LongCase{{70, 5, 90}, {0, 2}, DType::F16},
+                      LongCase{{7, 30000}, {1}, DType::I32},
                       LongCase{{1, 5000, 1, 8}, {1, 3}, DType::F64}));
 
 TEST(RowParts, MeanFarFromZero) {
@@ -140,8 +143,9 @@ TEST(RowParts, MeanFarFromZero) {
             const auto inputs = random_inputs(g, {}, 3);
             Graph exact;
             const Var e = exact.input("x", dtype, Shape::of(shape));
-            exact.output("y", exact.var(exact.add(op::Norm{NormKind::MeanVariance,
-                                                           cast(e, DType::F64) + 1000, axes, 1e-5})));
+            exact.output("y",
+                         exact.var(exact.add(op::Norm{NormKind::MeanVariance,
+                                                      cast(e, DType::F64) + 1000, axes, 1e-5})));
             const Tensor expected = cpu::run(exact, inputs)[0];
             const Tensor got = cuda::run_plan_on_host(plan, inputs)[0];
             // Of numbers near 1000 a float32 keeps 3e-5.
@@ -159,8 +163,7 @@ TEST(RowParts, AnOutlierInFront) {
     inputs[0].mutable_data<float>()[0] = 1e4f;
     const Tensor expected = cpu::run(g, inputs)[0];
     const Tensor got = cuda::run_plan_on_host(cuda::plan(g, h200()), inputs)[0];
-    const auto difference =
-        testing::compare(got, expected, testing::default_tolerance(DType::F32));
+    const auto difference = testing::compare(got, expected, testing::default_tolerance(DType::F32));
     EXPECT_TRUE(difference.equal) << difference.message;
 }
 
@@ -174,8 +177,7 @@ TEST(RowParts, SoftmaxWithMaskedElements) {
         if (i < 5000 || i % 3 == 0) data[i] = -INFINITY;
     const Tensor expected = cpu::run(g, inputs)[0];
     const Tensor got = cuda::run_plan_on_host(cuda::plan(g, h200()), inputs)[0];
-    const auto difference =
-        testing::compare(got, expected, testing::default_tolerance(DType::F32));
+    const auto difference = testing::compare(got, expected, testing::default_tolerance(DType::F32));
     EXPECT_TRUE(difference.equal) << difference.message;
 }
 
@@ -188,7 +190,8 @@ std::string decision_of(const cuda::Plan& plan, bool taken) {
 
 TEST(RowParts, RuleSaysWhy) {
     Graph few, many;
-    const Var x = few.input("x", DType::F32, {4, 16384}), y = many.input("x", DType::F32, {4096, 8192});
+    const Var x = few.input("x", DType::F32, {4, 16384}),
+              y = many.input("x", DType::F32, {4096, 8192});
     few.output("y", reduce(ReduceOp::Sum, x, {1}, false));
     many.output("y", reduce(ReduceOp::Sum, y, {1}, false));
     EXPECT_EQ(decision_of(cuda::plan(few, h200()), true),
@@ -204,8 +207,8 @@ TEST(RowParts, RuleSaysWhy) {
 TEST(RowParts, DependentReductionsStayWhole) {
     Graph g;
     const Var x = g.input("x", DType::F32, {2, 10000});
-    const Var e = unary(UnaryOp::Exp,
-                        x - broadcast_to(reduce(ReduceOp::Max, x, {1}, true), x.shape()));
+    const Var e =
+        unary(UnaryOp::Exp, x - broadcast_to(reduce(ReduceOp::Max, x, {1}, true), x.shape()));
     g.output("y", e / broadcast_to(reduce(ReduceOp::Sum, e, {1}, true), x.shape()));
     const auto plan = expect_same(g);
     ASSERT_EQ(plan.steps.size(), 1u);

@@ -10,7 +10,8 @@ struct RowCase {
 };
 
 void PrintTo(const RowCase& c, std::ostream* out) {
-    *out << ::testing::PrintToString(c.shape) << " over " << ::testing::PrintToString(c.axes) << " " << name_of(c.dtype);
+    *out << ::testing::PrintToString(c.shape) << " over " << ::testing::PrintToString(c.axes) << " "
+         << name_of(c.dtype);
 }
 
 class Rows : public ::testing::TestWithParam<RowCase> {
@@ -56,16 +57,17 @@ TEST_P(Rows, ArgMax) {
 INSTANTIATE_TEST_SUITE_P(
     Forms, Rows,
     ::testing::Values(RowCase{{5, 64}, {1}}, RowCase{{3, 100}, {1}}, RowCase{{7, 197}, {1}},
-                    RowCase{{2, 3, 17}, {2}}, RowCase{{4, 1000}, {1}}, RowCase{{2, 4096}, {1}},
-                    RowCase{{2, 5000}, {1}}, RowCase{{1, 40001}, {1}}, RowCase{{3, 40, 50}, {1}},
-                    RowCase{{2, 64, 7, 7}, {2, 3}}, RowCase{{70, 33}, {0}},
-                    RowCase{{2, 8, 9, 10}, {1, 2, 3}}, RowCase{{6, 128}, {1}, DType::F16},
-                    RowCase{{6, 96}, {1}, DType::BF16}, RowCase{{3, 300}, {1}, DType::F64}));
+                      RowCase{{2, 3, 17}, {2}}, RowCase{{4, 1000}, {1}}, RowCase{{2, 4096}, {1}},
+                      RowCase{{2, 5000}, {1}}, RowCase{{1, 40001}, {1}}, RowCase{{3, 40, 50}, {1}},
+                      RowCase{{2, 64, 7, 7}, {2, 3}}, RowCase{{70, 33}, {0}},
+                      RowCase{{2, 8, 9, 10}, {1, 2, 3}}, RowCase{{6, 128}, {1}, DType::F16},
+                      RowCase{{6, 96}, {1}, DType::BF16}, RowCase{{3, 300}, {1}, DType::F64}));
 
 TEST(RowsFusion, SoftmaxOfParts) {
     Graph g;
     const Var x = g.input("x", DType::F32, {6, 50});
-    const Var e = unary(UnaryOp::Exp, x - broadcast_to(reduce(ReduceOp::Max, x, {1}, true), {6, 50}));
+    const Var e =
+        unary(UnaryOp::Exp, x - broadcast_to(reduce(ReduceOp::Max, x, {1}, true), {6, 50}));
     g.output("y", e / broadcast_to(reduce(ReduceOp::Sum, e, {1}, true), {6, 50}));
     EXPECT_EQ(expect_same(g).steps.size(), 1u);
 }
@@ -90,7 +92,8 @@ TEST(RowsFusion, OfTransposedOperand) {
 TEST(RowsFusion, RowsThatDoNotFitAreStored) {
     Graph g;
     const Var x = g.input("x", DType::F32, {40, 60});
-    const Var rows = reduce(ReduceOp::Sum, x, {1}, true), columns = reduce(ReduceOp::Sum, x, {0}, true);
+    const Var rows = reduce(ReduceOp::Sum, x, {1}, true),
+              columns = reduce(ReduceOp::Sum, x, {0}, true);
     g.output("y", x / broadcast_to(rows, {40, 60}) + x / broadcast_to(columns, {40, 60}));
     expect_same(g);
 }

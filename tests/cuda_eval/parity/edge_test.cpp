@@ -1,4 +1,5 @@
-// Sizes nobody plans for: nothing at all, one, very many elements; and what must stay as it is over many runs.
+// Sizes nobody plans for: nothing at all, one, very many elements; and what must stay as it is over
+// many runs.
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,7 +15,8 @@ namespace {
 
 TEST(ParityEdge, EmptyTensors) {
     Parity p;
-    const Var none = p.input(DType::F32, {0, 5}), some = p.input(DType::F32, {3, 5}), empty_rows = p.input(DType::F32, {3, 0});
+    const Var none = p.input(DType::F32, {0, 5}), some = p.input(DType::F32, {3, 5}),
+              empty_rows = p.input(DType::F32, {3, 0});
     p.output(none + 1.0, Loses::Nothing);
     p.output(concat({none, some, none}, 0), Loses::Nothing);
     p.output(sum(none, {0}), Loses::Nothing);
@@ -33,8 +35,9 @@ TEST(ParityEdge, GatherOfNothing) {
     p.output(gather(x, nobody, 0), Loses::Nothing);
     p.output(gather(x, nobody, 1) + 1.0, Loses::Nothing);
     p.output(sum(gather(x, nobody, 0), {0}), Loses::Nothing);
-    p.output(p.graph.var(p.graph.add(op::ScatterElements{x, p.input(DType::I64, {0, 6}, Fill::Index), p.input(DType::F32, {0, 6}), 0,
-                                                         ScatterReduction::Add})),
+    p.output(p.graph.var(p.graph.add(
+                 op::ScatterElements{x, p.input(DType::I64, {0, 6}, Fill::Index),
+                                     p.input(DType::F32, {0, 6}), 0, ScatterReduction::Add})),
              Loses::Nothing);
     p.check();
 }
@@ -68,10 +71,12 @@ TEST(ParityEdge, HighRanks) {
     p.check();
 }
 
-// More than 2^31 elements: an index of 32 bits wraps. Looks at the ends on the device's own results, since the CPU would take minutes.
+// More than 2^31 elements: an index of 32 bits wraps. Looks at the ends on the device's own
+// results, since the CPU would take minutes.
 TEST(GpuHuge, IndicesBeyond31Bits) {
     if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
-    const std::int64_t rows = (std::int64_t{1} << 16) + 1, columns = std::int64_t{1} << 15;  // 2^31 + 2^15
+    const std::int64_t rows = (std::int64_t{1} << 16) + 1,
+                       columns = std::int64_t{1} << 15;  // 2^31 + 2^15
     Graph g;
     const Var x = g.input("x", DType::I8, {Dim(rows), Dim(columns)}), y = x + scalar_like(x, 1);
     g.output("all", reduce(ReduceOp::Max, y, {0, 1}));
@@ -80,10 +85,13 @@ TEST(GpuHuge, IndicesBeyond31Bits) {
     g.output("column", slice(permute(y, {1, 0}), 0, columns - 1, columns));
     Tensor input = Tensor::zeros(DType::I8, {rows, columns});
     auto data = input.mutable_data<std::int8_t>();
-    for (std::int64_t r = 0; r < rows; r++) data[static_cast<std::size_t>(r * columns + columns - 1)] = static_cast<std::int8_t>(r % 50);
+    for (std::int64_t r = 0; r < rows; r++)
+        data[static_cast<std::size_t>(r * columns + columns - 1)] =
+            static_cast<std::int8_t>(r % 50);
     data[data.size() - 2] = 99;
     const cuda::Device device(0);
-    cuda::Executor executor(std::make_shared<cuda::Plan>(cuda::plan(g, device.properties())), device, {.tune = cuda::Tune::None});
+    cuda::Executor executor(std::make_shared<cuda::Plan>(cuda::plan(g, device.properties())),
+                            device, {.tune = cuda::Tune::None});
     const auto got = executor.run({input});
     EXPECT_EQ(got[0].int_at(0), 100);
     const std::int64_t last_row = (rows - 1) % 50 + 1;
@@ -101,8 +109,8 @@ double resident_mb() {
     return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / 1e6;
 }
 
-// Weights, the arena and the staged inputs and outputs, to the byte; and the device has that much less, but for its units of 2 MiB and what the libraries
-// and the captured graph take.
+// Weights, the arena and the staged inputs and outputs, to the byte; and the device has that much
+// less, but for its units of 2 MiB and what the libraries and the captured graph take.
 TEST(GpuPeak, IsWhatThePlanStates) {
     if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
     const cuda::Device device(0);
@@ -115,14 +123,16 @@ TEST(GpuPeak, IsWhatThePlanStates) {
         g.output("y", softmax(matmul(softmax(matmul(x, w), -1), w), -1));
         return std::make_shared<const cuda::Plan>(cuda::plan(g, device.properties()));
     };
-    const cuda::Executor first(make(0.5f), device, {.tune = cuda::Tune::None});  // loads libraries and kernels
+    const cuda::Executor first(make(0.5f), device,
+                               {.tune = cuda::Tune::None});  // loads libraries and kernels
     const auto plan = make(0.25f);
     const std::size_t free = device.memory().free;
     const cuda::Executor executor(plan, device, {.tune = cuda::Tune::None});
     const std::size_t taken = free - device.memory().free, unit = std::size_t{2} << 20;
     std::size_t stated = plan->arena_bytes + plan->constant_bytes;
     for (const auto& ports : {plan->inputs, plan->outputs})
-        for (const cuda::TensorRef& port : ports) stated += static_cast<std::size_t>(checked_size(port.shape)) * size_of(port.dtype);
+        for (const cuda::TensorRef& port : ports)
+            stated += static_cast<std::size_t>(checked_size(port.shape)) * size_of(port.dtype);
     EXPECT_EQ(executor.device_bytes(), stated);
     EXPECT_GE(taken + unit, stated);
     EXPECT_LE(taken, stated + 16 * unit);
@@ -132,10 +142,12 @@ TEST(GpuSoak, MemoryIsFlatOverManyRuns) {
     if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
     Parity p;
     const Var x = p.input(DType::F32, {4, 8, 12, 12});
-    const Var y = relu(conv(x, p.weight(DType::F32, {16, 8, 3, 3}), p.weight(DType::F32, {16}), {.pads = {1, 1, 1, 1}}));
+    const Var y = relu(conv(x, p.weight(DType::F32, {16, 8, 3, 3}), p.weight(DType::F32, {16}),
+                            {.pads = {1, 1, 1, 1}}));
     p.graph.output("y", softmax(linear(mean(y, {2, 3}), p.weight(DType::F32, {16, 10})), -1));
     const cuda::Device device(0);
-    cuda::Executor executor(std::make_shared<cuda::Plan>(cuda::plan(optimize(p.graph), device.properties())), device);
+    cuda::Executor executor(
+        std::make_shared<cuda::Plan>(cuda::plan(optimize(p.graph), device.properties())), device);
     const auto first = executor.run(p.inputs());
     for (int i = 0; i < 1000; i++) executor.run(p.inputs());
     const std::size_t free = device.memory().free, bytes = executor.device_bytes();

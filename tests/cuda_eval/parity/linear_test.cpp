@@ -1,4 +1,5 @@
-// Products, convolutions, attention, recurrent cells: library steps and kernels of ours, in native types and by precision policies.
+// Products, convolutions, attention, recurrent cells: library steps and kernels of ours, in native
+// types and by precision policies.
 #include "cuda_eval/parity/parity.h"
 
 namespace kn::test {
@@ -9,7 +10,8 @@ const std::vector<Precision> all_policies = {Precision::TF32, Precision::F16, Pr
 TEST(ParityLinear, MatMulForms) {
     for (const DType dtype : {DType::F32, DType::F16, DType::F64}) {
         Parity p;
-        const Var a = p.input(dtype, {24, 40}), b = p.input(dtype, {40, 56}), c = p.input(dtype, {56, 40}), odd = p.input(dtype, {40, 7});
+        const Var a = p.input(dtype, {24, 40}), b = p.input(dtype, {40, 56}),
+                  c = p.input(dtype, {56, 40}), odd = p.input(dtype, {40, 7});
         const Var batched = p.input(dtype, {3, 2, 24, 40}), shared = p.input(dtype, {2, 40, 16});
         p.output(matmul(a, b), Loses::Product);
         p.output(matmul(a, transpose(c)), Loses::Product);
@@ -51,40 +53,52 @@ class ParityConv : public ::testing::TestWithParam<ConvCase> {};
 TEST_P(ParityConv, PlainAndWithTails) {
     const auto& [name, x_shape, w_shape, options] = GetParam();
     Parity p;
-    const Var x = p.input(DType::F32, x_shape), w = p.weight(DType::F32, w_shape, Fill::Small), bias = p.weight(DType::F32, {w_shape[0]});
+    const Var x = p.input(DType::F32, x_shape), w = p.weight(DType::F32, w_shape, Fill::Small),
+              bias = p.weight(DType::F32, {w_shape[0]});
     const Var y = conv(x, w, bias, options);
     p.output(conv(x, w, {}, options), Loses::Product);
     p.output(relu(y), Loses::Product);
-    p.output(relu(conv(x, p.weight(DType::F32, w_shape, Fill::Small), bias, options) + y), Loses::Product);
+    p.output(relu(conv(x, p.weight(DType::F32, w_shape, Fill::Small), bias, options) + y),
+             Loses::Product);
     p.with(all_policies).check();
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, ParityConv,
-    ::testing::Values(ConvCase{"k3", {2, 16, 9, 11}, {24, 16, 3, 3}, {.pads = {1, 1, 1, 1}}}, ConvCase{"k1", {2, 16, 8, 8}, {32, 16, 1, 1}, {}},
-                      ConvCase{"stem", {1, 3, 23, 23}, {8, 3, 7, 7}, {.strides = {2, 2}, .pads = {3, 3, 3, 3}}},
-                      ConvCase{"depthwise", {2, 12, 10, 10}, {12, 1, 3, 3}, {.pads = {1, 1, 1, 1}, .groups = 12}},
-                      ConvCase{"groups", {1, 12, 8, 8}, {18, 4, 3, 3}, {.groups = 3}},
-                      ConvCase{"dilated", {1, 8, 15, 15}, {8, 8, 3, 3}, {.dilations = {2, 3}, .pads = {2, 3, 2, 3}}},
-                      ConvCase{"one_sided", {1, 8, 9, 9}, {8, 8, 2, 2}, {.pads = {1, 0, 0, 1}}},
-                      ConvCase{"line", {2, 8, 31}, {12, 8, 5}, {.strides = {2}, .pads = {2, 2}}},
-                      ConvCase{"cube", {1, 4, 6, 7, 5}, {6, 4, 3, 3, 3}, {.pads = {1, 1, 1, 1, 1, 1}}},
-                      ConvCase{"odd", {1, 5, 7, 7}, {7, 5, 3, 3}, {}}),
+    ::testing::Values(
+        ConvCase{"k3", {2, 16, 9, 11}, {24, 16, 3, 3}, {.pads = {1, 1, 1, 1}}},
+        ConvCase{"k1", {2, 16, 8, 8}, {32, 16, 1, 1}, {}},
+        ConvCase{"stem", {1, 3, 23, 23}, {8, 3, 7, 7}, {.strides = {2, 2}, .pads = {3, 3, 3, 3}}},
+        ConvCase{"depthwise", {2, 12, 10, 10}, {12, 1, 3, 3}, {.pads = {1, 1, 1, 1}, .groups = 12}},
+        ConvCase{"groups", {1, 12, 8, 8}, {18, 4, 3, 3}, {.groups = 3}},
+        ConvCase{
+            "dilated", {1, 8, 15, 15}, {8, 8, 3, 3}, {.dilations = {2, 3}, .pads = {2, 3, 2, 3}}},
+        ConvCase{"one_sided", {1, 8, 9, 9}, {8, 8, 2, 2}, {.pads = {1, 0, 0, 1}}},
+        ConvCase{"line", {2, 8, 31}, {12, 8, 5}, {.strides = {2}, .pads = {2, 2}}},
+        ConvCase{"cube", {1, 4, 6, 7, 5}, {6, 4, 3, 3, 3}, {.pads = {1, 1, 1, 1, 1, 1}}},
+        ConvCase{"odd", {1, 5, 7, 7}, {7, 5, 3, 3}, {}}),
     [](const auto& test) { return test.param.name; });
 
 TEST(ParityLinear, ConvTranspose) {
     Parity p;
-    const Var x = p.input(DType::F32, {2, 6, 5, 7}), w = p.weight(DType::F32, {6, 4, 3, 3}, Fill::Small), bias = p.weight(DType::F32, {4});
-    p.output(conv_transpose(x, w, bias, {.strides = {2, 2}, .pads = {1, 1, 1, 1}, .output_padding = {1, 1}}), Loses::Product);
+    const Var x = p.input(DType::F32, {2, 6, 5, 7}),
+              w = p.weight(DType::F32, {6, 4, 3, 3}, Fill::Small), bias = p.weight(DType::F32, {4});
+    p.output(conv_transpose(x, w, bias,
+                            {.strides = {2, 2}, .pads = {1, 1, 1, 1}, .output_padding = {1, 1}}),
+             Loses::Product);
     p.output(relu(conv_transpose(x, w)), Loses::Product);
-    p.output(conv_transpose(x, p.weight(DType::F32, {6, 2, 2, 2}, Fill::Small), {}, {.strides = {2, 2}, .groups = 2}), Loses::Product);
+    p.output(conv_transpose(x, p.weight(DType::F32, {6, 2, 2, 2}, Fill::Small), {},
+                            {.strides = {2, 2}, .groups = 2}),
+             Loses::Product);
     p.with(all_policies).check();
 }
 
-// A view with negative strides is no library operand; a pad in front of a bias may not be folded into it.
+// A view with negative strides is no library operand; a pad in front of a bias may not be folded
+// into it.
 TEST(ParityEdge, FlipIntoConvAndFoldingThroughPads) {
     Parity p;
-    const Var x = p.input(DType::F32, {2, 8, 9, 10}), w = p.weight(DType::F32, {8, 8, 3, 3}, Fill::Small);
+    const Var x = p.input(DType::F32, {2, 8, 9, 10}),
+              w = p.weight(DType::F32, {8, 8, 3, 3}, Fill::Small);
     p.output(conv(flip(x, 3), w, {}, {.pads = {1, 1, 1, 1}}), Loses::Product);
     p.output(flip(conv(flip(x, 2), w), 2), Loses::Product);
     p.output(conv(permute(p.input(DType::F32, {2, 10, 9, 8}), {0, 3, 2, 1}), w), Loses::Product);
@@ -98,10 +112,12 @@ TEST(ParityEdge, FlipIntoConvAndFoldingThroughPads) {
 TEST(ParityLinear, Attention) {
     for (const DType dtype : {DType::F32, DType::F16}) {
         Parity p;
-        const Var q = p.input(dtype, {2, 4, 20, 32}), k = p.input(dtype, {2, 4, 28, 32}), v = p.input(dtype, {2, 4, 28, 32}),
-                  shared_k = p.input(dtype, {2, 2, 20, 32}), shared_v = p.input(dtype, {2, 2, 20, 24}), mask = p.input(dtype, {1, 1, 20, 28}),
+        const Var q = p.input(dtype, {2, 4, 20, 32}), k = p.input(dtype, {2, 4, 28, 32}),
+                  v = p.input(dtype, {2, 4, 28, 32}), shared_k = p.input(dtype, {2, 2, 20, 32}),
+                  shared_v = p.input(dtype, {2, 2, 20, 24}), mask = p.input(dtype, {1, 1, 20, 28}),
                   odd = p.input(dtype, {1, 2, 9, 20});
-        const Var keep = less(p.input(DType::F32, {1, 1, 20, 28}), scalar(p.graph, DType::F32, 1.0));
+        const Var keep =
+            less(p.input(DType::F32, {1, 1, 20, 28}), scalar(p.graph, DType::F32, 1.0));
         p.output(attention(q, k, v), Loses::Product);
         p.output(attention(q, k, v, mask), Loses::Product);
         p.output(attention(q, k, v, keep), Loses::Product);
@@ -116,7 +132,9 @@ TEST(ParityLinear, AttentionOutOfProducts) {
     Parity p;
     const Var x = p.input(DType::F32, {2, 24, 64});
     const auto project = [&] {
-        return permute(reshape(matmul(x, p.weight(DType::F32, {64, 64}, Fill::Small)), {2, 24, 4, 16}), {0, 2, 1, 3});
+        return permute(
+            reshape(matmul(x, p.weight(DType::F32, {64, 64}, Fill::Small)), {2, 24, 4, 16}),
+            {0, 2, 1, 3});
     };
     const Var q = project(), k = project(), v = project();
     const Var weights = softmax(matmul(q, transpose(k)) * 0.25, -1);
@@ -129,7 +147,10 @@ TEST(ParityLinear, RecurrentCells) {
     for (const CellKind kind : {CellKind::Lstm, CellKind::Gru, CellKind::Rnn})
         for (const bool reverse : {false, true}) {
             Parity p;
-            const std::int64_t gates = kind == CellKind::Lstm ? 4 : kind == CellKind::Gru ? 3 : 1, hidden = 12;
+            const std::int64_t gates = kind == CellKind::Lstm  ? 4
+                                       : kind == CellKind::Gru ? 3
+                                                               : 1,
+                               hidden = 12;
             op::Recurrent cell{};
             cell.kind = kind;
             cell.x = p.input(DType::F32, {7, 3, 10});
@@ -138,9 +159,11 @@ TEST(ParityLinear, RecurrentCells) {
             cell.bias = p.weight(DType::F32, {2 * gates * hidden}, Fill::Small);
             cell.h0 = p.input(DType::F32, {3, hidden});
             if (kind == CellKind::Lstm) cell.c0 = p.input(DType::F32, {3, hidden});
-            cell.activations = kind == CellKind::Lstm  ? std::vector{CellActivation::Sigmoid, CellActivation::Tanh, CellActivation::Tanh}
-                               : kind == CellKind::Gru ? std::vector{CellActivation::Sigmoid, CellActivation::Tanh}
-                                                       : std::vector{CellActivation::Tanh};
+            cell.activations =
+                kind == CellKind::Lstm  ? std::vector{CellActivation::Sigmoid, CellActivation::Tanh,
+                                                     CellActivation::Tanh}
+                : kind == CellKind::Gru ? std::vector{CellActivation::Sigmoid, CellActivation::Tanh}
+                                        : std::vector{CellActivation::Tanh};
             cell.alphas.assign(cell.activations.size(), 0);
             cell.betas.assign(cell.activations.size(), 0);
             cell.reverse = reverse;

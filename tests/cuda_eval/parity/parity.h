@@ -1,5 +1,5 @@
-// One graph, all devices: built once, run raw and optimised on the CPU and on a GPU (without one, its plan runs in the host shim), each leg judged
-// against the same graph in f64.
+// One graph, all devices: built once, run raw and optimised on the CPU and on a GPU (without one,
+// its plan runs in the host shim), each leg judged against the same graph in f64.
 //
 //     Parity p;
 //     p.output(softmax(p.input(DType::F32, {3, 70}), -1), Loses::Sum);
@@ -20,7 +20,8 @@ namespace kn::test {
 /// What random elements look like.
 enum class Fill { Normal, Positive, Unit, Small, Index };
 
-/// Several elements of the numbers that break things: zeros, infinities, NaN, the largest and smallest.
+/// Several elements of the numbers that break things: zeros, infinities, NaN, the largest and
+/// smallest.
 Tensor special_values(DType dtype, Ints shape);
 
 class Parity {
@@ -45,7 +46,8 @@ class Parity {
         gpu_only_ = true;
         return *this;
     }
-    /// Runs all legs; a leg that differs fails the test and names the output, its expression and, on a GPU, the first wrong step.
+    /// Runs all legs; a leg that differs fails the test and names the output, its expression and,
+    /// on a GPU, the first wrong step.
     void check();
 
     const std::vector<Tensor>& inputs() const { return inputs_; }

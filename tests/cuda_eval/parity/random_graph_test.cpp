@@ -1,4 +1,5 @@
-// Random graphs on all legs. A failing one is cut down to the fewest operations that still fail, and printed. KN_PARITY_SEEDS=FROM:TO picks the seeds.
+// Random graphs on all legs. A failing one is cut down to the fewest operations that still fail,
+// and printed. KN_PARITY_SEEDS=FROM:TO picks the seeds.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -19,10 +20,12 @@ namespace {
 
 constexpr std::size_t max_elements = 4000;
 
-std::int64_t pick(Random& random, std::int64_t below) { return static_cast<std::int64_t>(random.uniform() * static_cast<double>(below)); }
+std::int64_t pick(Random& random, std::int64_t below) {
+    return static_cast<std::int64_t>(random.uniform() * static_cast<double>(below));
+}
 
-// A graph as one number for each operation. What the number means depends on the values that are there, so that any numbers make a graph: leaving some
-// out gives a smaller one.
+// A graph as one number for each operation. What the number means depends on the values that are
+// there, so that any numbers make a graph: leaving some out gives a smaller one.
 struct Recipe {
     DType dtype = DType::F32;
     std::vector<std::uint64_t> steps;
@@ -37,19 +40,23 @@ class Builder {
   public:
     Builder(const Recipe& recipe, Built& built) : dtype_(recipe.dtype), built_(built) {
         Random random(7);
-        for (const Ints& shape : {Ints{2, 6, 8}, Ints{3, 4, 5, 5}, Ints{7, 16}}) input(shape, random);
+        for (const Ints& shape : {Ints{2, 6, 8}, Ints{3, 4, 5, 5}, Ints{7, 16}})
+            input(shape, random);
         for (const std::uint64_t seed : recipe.steps) {
             Random own(seed);
             add(own);
         }
         const std::size_t count = values_.size();
-        for (std::size_t i = 0; i < 3; i++) built_.graph.output("y" + std::to_string(i), values_[count - 1 - std::min(2 * i, count - 1)]);
+        for (std::size_t i = 0; i < 3; i++)
+            built_.graph.output("y" + std::to_string(i),
+                                values_[count - 1 - std::min(2 * i, count - 1)]);
     }
 
   private:
     void input(const Ints& shape, Random& random) {
         built_.inputs.push_back(random_tensor(DType::F32, shape, random).cast(dtype_));
-        values_.push_back(built_.graph.input("x" + std::to_string(built_.inputs.size() - 1), dtype_, Shape::of(shape)));
+        values_.push_back(built_.graph.input("x" + std::to_string(built_.inputs.size() - 1), dtype_,
+                                             Shape::of(shape)));
     }
 
     Var weight(const Ints& shape, Random& random) {
@@ -66,7 +73,8 @@ class Builder {
     void keep(Var v) {
         std::int64_t size = 1;
         for (const std::int64_t n : v.shape().to_ints()) size *= n;
-        if (size > 0 && size <= static_cast<std::int64_t>(max_elements) && v.rank() <= 6) values_.push_back(v);
+        if (size > 0 && size <= static_cast<std::int64_t>(max_elements) && v.rank() <= 6)
+            values_.push_back(v);
     }
 
     void add(Random& random) {
@@ -78,11 +86,14 @@ class Builder {
         switch (rank == 0 ? pick(random, 2) : pick(random, 20)) {
             case 0: return keep(one_operand(x, random));
             case 1: return keep(tanh(x) * 1.5 - 0.25);
-            case 2: case 3: return keep(two_operands(x, random));
+            case 2:
+            case 3: return keep(two_operands(x, random));
             case 4: {
                 Ints perm;
                 for (std::int64_t i = 0; i < rank; i++) perm.push_back(i);
-                for (std::int64_t i = rank - 1; i > 0; i--) std::swap(perm[static_cast<std::size_t>(i)], perm[static_cast<std::size_t>(pick(random, i + 1))]);
+                for (std::int64_t i = rank - 1; i > 0; i--)
+                    std::swap(perm[static_cast<std::size_t>(i)],
+                              perm[static_cast<std::size_t>(pick(random, i + 1))]);
                 return keep(permute(x, perm));
             }
             case 5: return keep(flip(x, axis));
@@ -95,24 +106,39 @@ class Builder {
                 std::vector<Dim> before(shape.size(), 0), after(shape.size(), 0);
                 before[static_cast<std::size_t>(axis)] = pick(random, 3);
                 after[static_cast<std::size_t>(axis)] = pick(random, 2);
-                return keep(random.uniform() < 0.5 ? pad(x, before, after, 0.5) : pad(x, before, after, PadMode::Edge));
+                return keep(random.uniform() < 0.5 ? pad(x, before, after, 0.5)
+                                                   : pad(x, before, after, PadMode::Edge));
             }
-            case 9: return keep(rank >= 2 ? flatten(x, 1 + pick(random, rank - 1)) : unsqueeze(x, {0}));
+            case 9:
+                return keep(rank >= 2 ? flatten(x, 1 + pick(random, rank - 1)) : unsqueeze(x, {0}));
             case 10: return keep(softmax(x, axis));
-            case 11: return keep(normalize(random.uniform() < 0.5 ? NormKind::MeanVariance : NormKind::MeanSquare, x, {axis}, 1e-2));
+            case 11:
+                return keep(normalize(
+                    random.uniform() < 0.5 ? NormKind::MeanVariance : NormKind::MeanSquare, x,
+                    {axis}, 1e-2));
             case 12: return keep(mean(x, {axis}, random.uniform() < 0.7));
-            case 13: return keep(reduce(random.uniform() < 0.5 ? ReduceOp::Max : ReduceOp::Min, x, {axis}, random.uniform() < 0.7));
-            case 14: case 15: return keep(tanh(linear(x, weight({shape.back(), 8}, random), weight({8}, random))));
-            case 16: case 17:
-                if (rank == 4) return keep(relu(conv(x, weight({4, at(1), 3, 3}, random), weight({4}, random), {.pads = {1, 1, 1, 1}})));
-                if (rank == 3) return keep(conv(x, weight({6, at(1), 3}, random), {}, {.pads = {1, 1}}));
+            case 13:
+                return keep(reduce(random.uniform() < 0.5 ? ReduceOp::Max : ReduceOp::Min, x,
+                                   {axis}, random.uniform() < 0.7));
+            case 14:
+            case 15:
+                return keep(
+                    tanh(linear(x, weight({shape.back(), 8}, random), weight({8}, random))));
+            case 16:
+            case 17:
+                if (rank == 4)
+                    return keep(relu(conv(x, weight({4, at(1), 3, 3}, random), weight({4}, random),
+                                          {.pads = {1, 1, 1, 1}})));
+                if (rank == 3)
+                    return keep(conv(x, weight({6, at(1), 3}, random), {}, {.pads = {1, 1}}));
                 return keep(sigmoid(x) * x);
             case 18: {
                 const Ints indices = {pick(random, at(axis)), 0, at(axis) - 1};
                 return keep(gather(x, vector_i64(built_.graph, indices), axis));
             }
             default:
-                if (rank >= 3 && at(rank - 1) >= 3) return keep(average_pool(x, {3}, {.strides = {2}}));
+                if (rank >= 3 && at(rank - 1) >= 3)
+                    return keep(average_pool(x, {3}, {.strides = {2}}));
                 return keep(rank >= 2 ? matmul(x, transpose(x)) * 0.1 : x * 0.5);
         }
     }
@@ -164,7 +190,8 @@ double peak(const Tensor& tensor) {
     return out;
 }
 
-// Why the recipe fails; empty if it does not. A leg may err eight times as much as the CPU's plain run does, and a few units.
+// Why the recipe fails; empty if it does not. A leg may err eight times as much as the CPU's plain
+// run does, and a few units.
 std::string failure(const Recipe& recipe) {
     Built built;
     const Builder builder(recipe, built);
@@ -172,7 +199,9 @@ std::string failure(const Recipe& recipe) {
     const auto plain = cpu::run(built.graph, built.inputs);
     const auto lowered = [&](Precision precision) {
         if (precision == Precision::F32) return plain;
-        return cpu::run(to_precision(optimize(built.graph), precision == Precision::F16 ? DType::F16 : DType::BF16), built.inputs);
+        return cpu::run(to_precision(optimize(built.graph),
+                                     precision == Precision::F16 ? DType::F16 : DType::BF16),
+                        built.inputs);
     };
     std::vector<Precision> policies;
     if (recipe.dtype == DType::F32 && !small_only()) policies = {Precision::F16, Precision::BF16};
@@ -183,10 +212,13 @@ std::string failure(const Recipe& recipe) {
             const auto alike = lowered(leg.precision);
             const auto got = leg.run(built.graph, built.inputs);
             for (std::size_t i = 0; i < got.size(); i++) {
-                if (peak(exact[i]) < 1e-3) continue;  // what cancelled has no digits left to compare
+                if (peak(exact[i]) < 1e-3)
+                    continue;  // what cancelled has no digits left to compare
                 const double allowed = 8 * worst(alike, exact, i) + units;
-                const auto difference = testing::compare(got[i], exact[i].cast(got[i].dtype()), {0, allowed});
-                if (!difference.equal) return leg.name + ", output " + std::to_string(i) + ": " + difference.message;
+                const auto difference =
+                    testing::compare(got[i], exact[i].cast(got[i].dtype()), {0, allowed});
+                if (!difference.equal)
+                    return leg.name + ", output " + std::to_string(i) + ": " + difference.message;
             }
         } catch (const std::exception& error) {
             return leg.name + ": " + error.what();
@@ -214,7 +246,8 @@ class ParityRandom : public ::testing::TestWithParam<DType> {};
 constexpr int parts = 6;
 class ParityRandomPart : public ::testing::TestWithParam<std::tuple<DType, int>> {};
 
-// Nearly all the time goes into compiling kernels that no other graph has: in parts, which may run in processes of their own.
+// Nearly all the time goes into compiling kernels that no other graph has: in parts, which may run
+// in processes of their own.
 TEST_P(ParityRandomPart, Graphs) {
     const auto [dtype, part] = GetParam();
     std::uint64_t from = 0, to = cuda::device_count() > 0 && !small_only() ? 150 : parts;
@@ -232,12 +265,14 @@ TEST_P(ParityRandomPart, Graphs) {
         recipe = shrunk(recipe);
         Built built;
         const Builder builder(recipe, built);
-        ADD_FAILURE() << "KN_PARITY_SEEDS=" << seed << ":" << seed + 1 << ", cut down to " << recipe.steps.size()
-                      << " operations: " << failure(recipe) << "\n" << built.graph.to_string();
+        ADD_FAILURE() << "KN_PARITY_SEEDS=" << seed << ":" << seed + 1 << ", cut down to "
+                      << recipe.steps.size() << " operations: " << failure(recipe) << "\n"
+                      << built.graph.to_string();
     }
 }
 
-// What the host's compiler takes need not be what NVRTC takes: graphs whose kernels it once refused.
+// What the host's compiler takes need not be what NVRTC takes: graphs whose kernels it once
+// refused.
 TEST_P(ParityRandom, KernelsCompile) {
     for (const std::uint64_t seed : {9, 82, 130}) {
         Recipe recipe{GetParam(), {}};
@@ -246,13 +281,18 @@ TEST_P(ParityRandom, KernelsCompile) {
         Built built;
         const Builder builder(recipe, built);
         const cuda::Plan plan = cuda::plan(built.graph, h200());
-        EXPECT_NO_THROW(cuda::compile_kernels(plan.kernels, {.arch = "sm_90", .prelude = cuda::kernel_prelude()})) << "seed " << seed;
+        EXPECT_NO_THROW(cuda::compile_kernels(plan.kernels,
+                                              {.arch = "sm_90", .prelude = cuda::kernel_prelude()}))
+            << "seed " << seed;
     }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, ParityRandomPart,
-                         ::testing::Combine(::testing::Values(DType::F32, DType::F16), ::testing::Range(0, parts)), [](const auto& test) {
-                             return std::string(name_of(std::get<0>(test.param))) + "_" + std::to_string(std::get<1>(test.param));
+                         ::testing::Combine(::testing::Values(DType::F32, DType::F16),
+                                            ::testing::Range(0, parts)),
+                         [](const auto& test) {
+                             return std::string(name_of(std::get<0>(test.param))) + "_" +
+                                    std::to_string(std::get<1>(test.param));
                          });
 INSTANTIATE_TEST_SUITE_P(Types, ParityRandom, ::testing::Values(DType::F32, DType::F16),
                          [](const auto& test) { return std::string(name_of(test.param)); });

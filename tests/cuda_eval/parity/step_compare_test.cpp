@@ -1,4 +1,5 @@
-// The step that is wrong is named, and only that one, although the steps behind it give wrong numbers too.
+// The step that is wrong is named, and only that one, although the steps behind it give wrong
+// numbers too.
 #include "kn/step_compare.h"
 
 #include "cuda_eval/host_shim/host_shim.h"
@@ -24,7 +25,9 @@ Parity network() {
     Parity p;
     const Var x = p.input(DType::F32, {4, 24});
     Var y = x;
-    for (int i = 0; i < 3; i++) y = gelu(linear(y, p.weight(DType::F32, {24, 24}, Fill::Small), p.weight(DType::F32, {24})));
+    for (int i = 0; i < 3; i++)
+        y = gelu(
+            linear(y, p.weight(DType::F32, {24, 24}, Fill::Small), p.weight(DType::F32, {24})));
     p.output(softmax(y, -1), Loses::Product);
     return p;
 }
@@ -35,7 +38,8 @@ TEST(StepCompare, AllStepsOfARightRunFit) {
         const cuda::Plan plan = cuda::plan(optimize(p.graph), h200(), {.precision = precision});
         const auto errors = tool::compare_steps(plan, p.inputs(), run_stored(plan, p.inputs()));
         EXPECT_GE(errors.size(), plan.steps.size());
-        for (const auto& error : errors) EXPECT_TRUE(error.fits) << "step " << error.step << ": " << error.message;
+        for (const auto& error : errors)
+            EXPECT_TRUE(error.fits) << "step " << error.step << ": " << error.message;
     }
 }
 
@@ -56,7 +60,8 @@ TEST(StepCompare, NamesTheStepThatWentWrong) {
         if (!error.fits) wrong.push_back(error.step);
     ASSERT_FALSE(wrong.empty());
     const auto& produces = plan.steps[wrong[0]].produces;
-    EXPECT_TRUE(std::find(produces.begin(), produces.end(), stored[1].first) != produces.end()) << plan.to_string();
+    EXPECT_TRUE(std::find(produces.begin(), produces.end(), stored[1].first) != produces.end())
+        << plan.to_string();
 }
 
 TEST(StepCompare, SecondResultsAreComputedByTheirOperation) {
@@ -67,7 +72,8 @@ TEST(StepCompare, SecondResultsAreComputedByTheirOperation) {
     const cuda::Plan plan = cuda::plan(p.graph, h200());
     const auto errors = tool::compare_steps(plan, p.inputs(), run_stored(plan, p.inputs()));
     EXPECT_GE(errors.size(), 3u);
-    for (const auto& error : errors) EXPECT_TRUE(error.fits) << "step " << error.step << ": " << error.message;
+    for (const auto& error : errors)
+        EXPECT_TRUE(error.fits) << "step " << error.step << ": " << error.message;
 }
 
 // 2.5 may become 2 or 3, where rounding in front of it decides; 1.2 may not become 2.

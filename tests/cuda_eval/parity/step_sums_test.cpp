@@ -6,7 +6,8 @@
 namespace kn::tool {
 namespace {
 
-// A language model on an H200 whose layers were measured alone, in data that was still in the cache, and the whole run.
+// A language model on an H200 whose layers were measured alone, in data that was still in the
+// cache, and the whole run.
 TEST(StepSums, GapsAreWhatTheRunTakesMore) {
     const StepSums sums = add_up({2007.0, 410.2}, 2604.5);
     EXPECT_NEAR(sums.steps_us, 2417.2, 1e-9);
@@ -14,7 +15,8 @@ TEST(StepSums, GapsAreWhatTheRunTakesMore) {
     EXPECT_EQ(sums.overlap_us, 0);
     EXPECT_TRUE(sums.fits());
     EXPECT_EQ(to_text(sums),
-              "steps measured alone: 2417.2 us\n+ gaps between steps: 187.3 us\n- overlap of steps:   0.0 us\n"
+              "steps measured alone: 2417.2 us\n+ gaps between steps: 187.3 us\n- overlap of "
+              "steps:   0.0 us\n"
               "= whole run:          2604.5 us, of which the steps are 93 %\n");
 }
 
@@ -23,7 +25,8 @@ TEST(StepSums, OverlapIsWhatTheRunTakesLess) {
     EXPECT_EQ(sums.gaps_us, 0);
     EXPECT_EQ(sums.overlap_us, 12);
     EXPECT_FALSE(sums.fits());
-    EXPECT_NE(to_text(sums).find("48.0 us, of which the steps are 125 %: more than 15 % off"), std::string::npos);
+    EXPECT_NE(to_text(sums).find("48.0 us, of which the steps are 125 %: more than 15 % off"),
+              std::string::npos);
 }
 
 TEST(StepSums, NothingIsNothing) {

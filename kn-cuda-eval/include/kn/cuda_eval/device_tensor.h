@@ -1,6 +1,6 @@
 // Strided tensors in device memory that somebody else owns: views of inputs and outputs.
 //
-//     DeviceTensor batch = DeviceTensor::dense(pixels, kn::DType::F32, {64, 224, 224, 3});
+//     auto batch = kn::cuda::DeviceTensor::dense(pixels, kn::DType::F32, {64, 224, 224, 3});
 //     executor.run(stream, {batch.permuted({0, 3, 1, 2}).slice(0, 0, 32)}, {result});
 #pragma once
 

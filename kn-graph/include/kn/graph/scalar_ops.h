@@ -55,7 +55,7 @@ enum class Gives : std::uint8_t { Same, Bool };
     X(Erf,        "erf",        Float,   Same, erf(x))           \
     X(Sigmoid,    "sigmoid",    Float,   Same, kn_sigmoid(x))    /* 1 / (1 + exp(-x)) */ \
     X(Silu,       "silu",       Float,   Same, kn_silu(x))       /* x * sigmoid(x) */ \
-    X(Softplus,   "softplus",   Float,   Same, kn_softplus(x))   /* log(1 + exp(x)), no overflow */ \
+    X(Softplus,   "softplus",   Float,   Same, kn_softplus(x))   /* log(1 + exp(x)), finite */ \
     X(Softsign,   "softsign",   Float,   Same, kn_softsign(x))   /* x / (1 + |x|) */ \
     X(Mish,       "mish",       Float,   Same, kn_mish(x))       /* x * tanh(softplus(x)) */ \
     X(Gelu,       "gelu",       Float,   Same, kn_gelu(x))       /* x/2 (1 + erf(x / sqrt 2)) */ \
