@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs the main job on real input: a tiny Stable Diffusion model draws four
-# prompts (the last line printed is the picture's path), and a trained network reads the line of text in a picture.
+# Installs what is missing, builds, and runs the main job on real input: a tiny Stable Diffusion
+# model draws four prompts (the last line printed is the picture's path), and a trained network
+# reads the line of text in a picture.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 third_party/install.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and passes all tests: units, ONNX's own cases, the zoo, hostile files, the
-# installed package, and the core suites under sanitizers.
+# Installs what is missing, builds, and passes all tests: units, ONNX's own cases, the zoo, hostile
+# files, the installed package, and the core suites under sanitizers.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 third_party/install.sh

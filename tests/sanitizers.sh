@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs unit tests, the zoo and hostile files with the programs of the dev preset, which report bad memory use
-# and undefined behaviour.
+# Runs unit tests, the zoo and hostile files with the programs of the dev preset, which report bad
+# memory use and undefined behaviour.
 #     sanitizers.sh BUILD_DIR
 set -euo pipefail
 build=$1

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what building and testing kn needs on Debian 12 or Ubuntu 24.04: distribution packages, the pinned
-# wheels (ONNX schema, cudnn-frontend headers, a trained model) and a Python environment for the test suite's
-# generator. What is there already is left alone; once all is there, no network is used.
+# Installs what building and testing kn needs on Debian 12 or Ubuntu 24.04: distribution packages,
+# the pinned wheels (ONNX schema, cudnn-frontend headers, a trained model) and a Python environment
+# for the test suite's generator. What is there already is left alone; once all is there, no network
+# is used.
 #     third_party/install.sh             everything
 #     third_party/install.sh --wheels    the wheels only
 # KN_CACHE names the folder for wheels and environment (default: .cache in the repository).

@@ -114,7 +114,8 @@ class LlamaLayer(nn.Module):
         y = self.norm1(x)
         q, k = rotate(split(self.q(y), self.heads)), rotate(split(self.k(y), self.kv_heads))
         k, v = repeat(k), repeat(split(self.v(y), self.kv_heads))
-        # The exporter writes is_causal as a float32 mask, which would turn half the layer to float32.
+        # The exporter writes is_causal as a float32 mask, which would turn half the layer to
+        # float32.
         if torch.onnx.is_in_onnx_export():
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         else:
@@ -296,7 +297,8 @@ def ids(batch, length, vocabulary):
     return torch.randint(0, vocabulary, (batch, length))
 
 
-# By name: the module at full size and its inputs for a batch, and the same at a size that a CPU takes in a second.
+# By name: the module at full size and its inputs for a batch, and the same at a size that a CPU
+# takes in a second.
 NETWORKS = {
     "resnet50": (lambda: ResNet50(), lambda n: [torch.randn(n, 3, 224, 224)],
                  lambda: ResNet50(8, (1, 1, 1, 1)), lambda n: [torch.randn(n, 3, 32, 32)]),

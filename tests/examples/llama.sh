@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# llama.sh PROGRAM: exports the model where that has not been done, asks two questions, and compares the answers. Status 77: no model, and
-# none can be made here.
+# llama.sh PROGRAM: exports the model where that has not been done, asks two questions, and compares
+# the answers. Status 77: no model, and none can be made here.
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 model=${KN_CACHE:?}/llama

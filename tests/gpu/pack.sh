@@ -1,6 +1,7 @@
 #!/bin/bash
-# pack.sh BUILD [OUT]: stripped copies of what run.sh needs, from the build folder BUILD, as OUT.tar.xz (.gpu/bin.tar.xz in the repository, which git
-# ignores), so that they travel to a machine with a GPU together with the sources.
+# pack.sh BUILD [OUT]: stripped copies of what run.sh needs, from the build folder BUILD, as
+# OUT.tar.xz (.gpu/bin.tar.xz in the repository, which git ignores), so that they travel to a
+# machine with a GPU together with the sources.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$(realpath "$1"); out=${2:-$root/.gpu/bin}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Public headers include the standard library (<name>) and kn (kn/...), nothing else; those of the CUDA parts
-# also the runtime's types.
+# Public headers include the standard library (<name>) and kn (kn/...), nothing else; those of the
+# CUDA parts also the runtime's types.
 #     headers.sh INCLUDE_DIR...
 set -euo pipefail
 foreign=$(grep -rnE '^[[:space:]]*#[[:space:]]*include' --include='*.h' "$@" |

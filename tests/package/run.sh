@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs a build of kn into a temporary prefix and builds and runs the consumer project against it.
+# Installs a build of kn into a temporary prefix and builds and runs the consumer project against
+# it.
 #     run.sh BUILD_DIR graph|kn|pkg-config|shared|source
 set -euo pipefail
 build=$1

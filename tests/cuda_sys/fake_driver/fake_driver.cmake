@@ -1,11 +1,11 @@
-# kn_fake_driver: libcuda.so.1 without a device, so that cuDNN plans and builds run-time fusions on machines without a
-# driver. Only tests load it, through LD_LIBRARY_PATH; nothing links it.
+# kn_fake_driver: libcuda.so.1 without a device, so that cuDNN plans and builds run-time fusions on
+# machines without a driver. Only tests load it, through LD_LIBRARY_PATH; nothing links it.
 get_target_property(cudart CUDA::cudart IMPORTED_LOCATION)
 cmake_path(GET cudart PARENT_PATH cuda_lib)
 find_library(KN_CUDA_STUB cuda NO_DEFAULT_PATH
              PATHS ${cuda_lib}/stubs ${cuda_lib}/../lib64/stubs ${cuda_lib}/../lib/stubs)
 if(NOT KN_CUDA_STUB)
-    message(STATUS "kn: the toolkit has no stub of libcuda, run-time fusions are tested with a driver only")
+    message(STATUS "kn: no stub of libcuda, run-time fusions are tested with a driver only")
     return()
 endif()
 set(source ${CMAKE_CURRENT_BINARY_DIR}/fake_driver.cpp)

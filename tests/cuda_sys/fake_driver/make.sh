@@ -1,6 +1,7 @@
 #!/bin/sh
-# make.sh STUB OUTPUT: C source of a libcuda without a device, with every symbol of the toolkit's stub. Loading code
-# succeeds and everything else fails, which is what cuDNN needs to plan and build run-time fusions.
+# make.sh STUB OUTPUT: C source of a libcuda without a device, with every symbol of the toolkit's
+# stub. Loading code succeeds and everything else fails, which is what cuDNN needs to plan and build
+# run-time fusions.
 set -e
 nm -D --defined-only "$1" | awk '
     $2 == "T" { name = $3; sub(/@.*/, "", name); if (!seen[name]++) names[++n] = name }
