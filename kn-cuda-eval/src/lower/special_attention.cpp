@@ -26,106 +26,143 @@ Split split_keys(std::int64_t tiles, std::int64_t length, std::int64_t sms) {
     return {ceil_div(length, span), span};
 }
 
-}  // namespace
+/// One Attention; its arithmetic is in double where `wide`, else in float.
+struct Problem {
+    Placement& placement;
+    const op::Attention& op;
+    TensorRef q, k, v;
+    bool wide = false;
 
-void lower_direct_attention(Placement& placement, const Group& group) {
-    const Graph& graph = placement.graph();
-    const auto& op = *graph.get_if<op::Attention>(group.anchor);
-    const TensorRef q = operand_of(placement, op.q);
-    const TensorRef k = operand_of(placement, op.k);
-    const TensorRef v = operand_of(placement, op.v);
-    const TensorRef& y = placement.stored(group.anchor);
-    const bool wide = q.dtype == DType::F64;
-    const std::int64_t queries = q.shape[2];
-    const std::int64_t length = k.shape[2];
-    const std::int64_t value_width = v.shape[3];
+    std::int64_t heads() const { return q.shape[0] * q.shape[1]; }
+    std::int64_t queries() const { return q.shape[2]; }
+    std::int64_t keys() const { return k.shape[2]; }
+    std::int64_t value_width() const { return v.shape[3]; }
+    std::string type() const { return wide ? "double" : "float"; }
+};
 
-    // The result's row of a thread is in registers, so only so wide.
-    constexpr std::int64_t kWidest = 512;
-    if (value_width > kWidest)
-        throw GraphError(fmt::format("attention with values {} wide: the kernel takes at most {}",
-                                     value_width, kWidest));
-    const std::int64_t rows = queries <= 16 ? 1 : wide || value_width > 256 ? 2 : 4;
-    const std::int64_t cols = wide ? 2 : 4;
-    const std::int64_t vector = value_width >= 64 ? 4 : 1;
-    const std::int64_t out = ceil_div(value_width, 16 * vector) * vector;
-    std::int64_t value_rows = 16 * cols;
-    const std::int64_t stage = 32 * (16 * rows + 16 * cols + 8);
-    while (value_rows > 1 && value_rows * 16 * out > stage) value_rows /= 2;
-    const std::int64_t tiles = ceil_div(queries, 16 * rows);
-    const std::int64_t heads = q.shape[0] * q.shape[1];
-    const Split split = split_keys(tiles * heads, length, placement.plan().device.sm_count);
+/// A block's queries and keys are 16 `rows` and 16 `cols`, and a thread has `out` elements of each
+/// row of the result.
+struct Tiles {
+    std::int64_t rows, cols, vector, out, value_rows;
+};
 
-    HandKernel kernel(placement, "attention_rows");
-    const std::string type = wide ? "double" : "float";
-    kernel.type("acc_t", type);
+Tiles tiles_of(const Problem& problem) {
+    const std::int64_t width = problem.value_width();
+    Tiles tiles;
+    tiles.rows = problem.queries() <= 16 ? 1 : problem.wide || width > 256 ? 2 : 4;
+    tiles.cols = problem.wide ? 2 : 4;
+    tiles.vector = width >= 64 ? 4 : 1;
+    tiles.out = ceil_div(width, 16 * tiles.vector) * tiles.vector;
+    tiles.value_rows = 16 * tiles.cols;
+    const std::int64_t stage = 32 * (16 * tiles.rows + 16 * tiles.cols + 8);
+    while (tiles.value_rows > 1 && tiles.value_rows * 16 * tiles.out > stage) tiles.value_rows /= 2;
+    return tiles;
+}
+
+void declare_type(HandKernel& kernel, const Problem& problem) {
+    kernel.type("acc_t", problem.type());
     kernel.line("const acc_t infinity = kn_inf(acc_t(0));");
-    kernel.constant("kRows", rows);
-    kernel.constant("kCols", cols);
-    kernel.constant("kOut", out);
-    kernel.constant("kOutVector", vector);
-    kernel.constant("kValueRows", value_rows);
-    kernel.constant("kValueWidth", value_width);
-    kernel.constant("kWidth", q.shape[3]);
-    kernel.constant("kQueries", queries);
-    kernel.constant("kTiles", tiles);
-    kernel.constant("kHeads", q.shape[1]);
-    kernel.constant("kGroups", k.shape[1]);
-    kernel.read("q", q);
-    kernel.read("k", k);
-    kernel.read("v", v);
-    kernel.constant("kSplits", split.count);
-    kernel.constant("kSpan", split.span);
-    const DType sums = wide ? DType::F64 : DType::F32;
-    TensorRef parts, limits;
-    if (split.count > 1) {
-        parts = placement.scratch(sums, {q.shape[0], q.shape[1], queries, value_width, split.count},
-                                  "parts of attention", {0, 1, 2, 4, 3});
-        limits = placement.scratch(sums, {q.shape[0], q.shape[1], queries, split.count, 2},
-                                   "limits of attention");
-        kernel.write("store", parts);
-        kernel.write("limits", limits);
-    } else {
-        kernel.write("store", y, {{0}, {1}, {2}, {3}, {}});
-        kernel.line("const auto limits = [](Int, Int, Int, int, int, acc_t) {};");
-    }
-    const std::string length_text = std::to_string(length);
+}
+
+/// How many keys a query sees, and its score for one of them.
+void declare_scores(HandKernel& kernel, const Problem& problem) {
+    const op::Attention& op = problem.op;
+    const std::int64_t length = problem.keys();
     if (op.causal == kn::CausalMask::None) {
-        kernel.function("visible", "int", length_text);
+        kernel.function("visible", "int", std::to_string(length));
     } else {
-        const std::int64_t shift = op.causal == kn::CausalMask::TopLeft ? 1 : 1 + length - queries;
+        const bool top_left = op.causal == kn::CausalMask::TopLeft;
+        const std::int64_t shift = top_left ? 1 : 1 + length - problem.queries();
         kernel.line(
             fmt::format("const auto visible = [](int s) {{ const int n = s + ({}); return "
                         "n < 0 ? 0 : n > {} ? {} : n; }};",
                         shift, length, length));
     }
-    std::string score = fmt::format("product * ({}){:.17g}", type, op.scale);
+    std::string score = fmt::format("product * ({}){:.17g}", problem.type(), op.scale);
     if (op.mask) {
-        TensorRef mask = operand_of(placement, *op.mask);
+        TensorRef mask = operand_of(problem.placement, *op.mask);
         for (std::size_t a = 0; a < 4; ++a)
             if (mask.shape[a] == 1) mask.strides[a] = 0;
-        const Ints full = {q.shape[0], q.shape[1], queries, length};
-        mask.shape = full;
+        mask.shape = {problem.q.shape[0], problem.q.shape[1], problem.queries(), length};
         kernel.read("mask", mask);
         score = mask.dtype == DType::Bool ? "mask(b, h, s, t) ? " + score + " : -infinity"
                                           : score + " + mask(b, h, s, t)";
     }
     kernel.function("score_of", "Int b, Int h, Int s, Int t, acc_t product", score);
-    kernel.add_step(group, "attention", tiles * split.count * heads, 256, split.count == 1);
-    if (split.count == 1) return;
+}
 
-    HandKernel merge(placement, "attention_merge");
-    merge.type("acc_t", type);
-    merge.line("const acc_t infinity = kn_inf(acc_t(0));");
-    merge.constant("kBatch", q.shape[0]);
-    merge.constant("kHeads", q.shape[1]);
-    merge.constant("kQueries", queries);
-    merge.constant("kValueWidth", value_width);
+/// What blocks computed of the same queries, put together.
+void add_merge(const Problem& problem, const Group& group, const Split& split,
+               const TensorRef& parts, const TensorRef& limits) {
+    HandKernel merge(problem.placement, "attention_merge");
+    declare_type(merge, problem);
+    merge.constant("kBatch", problem.q.shape[0]);
+    merge.constant("kHeads", problem.q.shape[1]);
+    merge.constant("kQueries", problem.queries());
+    merge.constant("kValueWidth", problem.value_width());
     merge.constant("kSplits", split.count);
     merge.read("part", parts);
     merge.read("limits", limits);
-    merge.write("store", y);
-    merge.add_step(group, "attention_merge", ceil_div(heads * queries * value_width, 128), 128);
+    merge.write("store", problem.placement.stored(group.anchor));
+    const std::int64_t elements = problem.heads() * problem.queries() * problem.value_width();
+    merge.add_step(group, "attention_merge", ceil_div(elements, 128), 128);
+}
+
+}  // namespace
+
+void lower_direct_attention(Placement& placement, const Group& group) {
+    const auto& op = *placement.graph().get_if<op::Attention>(group.anchor);
+    Problem problem{placement, op, operand_of(placement, op.q), operand_of(placement, op.k),
+                    operand_of(placement, op.v)};
+    const TensorRef &q = problem.q, &k = problem.k;
+    problem.wide = q.dtype == DType::F64;
+    // The result's row of a thread is in registers, so only so wide.
+    constexpr std::int64_t kWidest = 512;
+    if (problem.value_width() > kWidest)
+        throw GraphError(fmt::format("attention with values {} wide: the kernel takes at most {}",
+                                     problem.value_width(), kWidest));
+    const Tiles tiles = tiles_of(problem);
+    const std::int64_t blocks = ceil_div(problem.queries(), 16 * tiles.rows);
+    const Split split =
+        split_keys(blocks * problem.heads(), problem.keys(), placement.plan().device.sm_count);
+
+    HandKernel kernel(placement, "attention_rows");
+    declare_type(kernel, problem);
+    kernel.constant("kRows", tiles.rows);
+    kernel.constant("kCols", tiles.cols);
+    kernel.constant("kOut", tiles.out);
+    kernel.constant("kOutVector", tiles.vector);
+    kernel.constant("kValueRows", tiles.value_rows);
+    kernel.constant("kValueWidth", problem.value_width());
+    kernel.constant("kWidth", q.shape[3]);
+    kernel.constant("kQueries", problem.queries());
+    kernel.constant("kTiles", blocks);
+    kernel.constant("kHeads", q.shape[1]);
+    kernel.constant("kGroups", k.shape[1]);
+    kernel.read("q", q);
+    kernel.read("k", k);
+    kernel.read("v", problem.v);
+    kernel.constant("kSplits", split.count);
+    kernel.constant("kSpan", split.span);
+    TensorRef parts, limits;
+    if (split.count > 1) {
+        const DType sums = problem.wide ? DType::F64 : DType::F32;
+        parts = placement.scratch(
+            sums, {q.shape[0], q.shape[1], problem.queries(), problem.value_width(), split.count},
+            "parts of attention", {0, 1, 2, 4, 3});
+        limits =
+            placement.scratch(sums, {q.shape[0], q.shape[1], problem.queries(), split.count, 2},
+                              "limits of attention");
+        kernel.write("store", parts);
+        kernel.write("limits", limits);
+    } else {
+        kernel.write("store", placement.stored(group.anchor), {{0}, {1}, {2}, {3}, {}});
+        kernel.line("const auto limits = [](Int, Int, Int, int, int, acc_t) {};");
+    }
+    declare_scores(kernel, problem);
+    kernel.add_step(group, "attention", blocks * split.count * problem.heads(), 256,
+                    split.count == 1);
+    if (split.count > 1) add_merge(problem, group, split, parts, limits);
 }
 
 }  // namespace kn::cuda

@@ -4,8 +4,7 @@
 
 #include <fmt/core.h>
 
-#include <kn/cuda_sys/data_type.h>
-
+#include "lower/library.h"
 #include "lower/lower.h"
 #include "lower/special.h"
 
@@ -18,14 +17,10 @@ struct Sizes {
     std::int64_t width() const { return gates * hidden; }
 };
 
-DataType library_type(DType dtype) {
-    switch (dtype) {
-        case DType::F16: return DataType::F16;
-        case DType::BF16: return DataType::BF16;
-        case DType::F64: return DataType::F64;
-        default: return DataType::F32;
-    }
-}
+struct Operands {
+    TensorRef x, w, r;
+    std::optional<TensorRef> projected;  // x w^T for all steps
+};
 
 /// x w^T for all steps, [steps, batch, width], as a cuBLASLt step; none where x or w do not lie as
 /// it wants them.
@@ -43,8 +38,8 @@ std::optional<TensorRef> project(Placement& placement, const Group& group, const
     desc.n = s.width();
     desc.k = s.input;
     desc.transpose_b = true;
-    desc.a_type = desc.b_type = library_type(x.dtype);
-    desc.d_type = library_type(d.dtype);
+    desc.a_type = desc.b_type = data_type(x.dtype).value();
+    desc.d_type = data_type(d.dtype).value();
     const bool tf32 = placement.plan().options.precision == Precision::TF32;
     desc.compute = wide                            ? MatmulCompute::F64
                    : x.dtype == DType::F32 && tf32 ? MatmulCompute::Tf32
@@ -116,49 +111,20 @@ void declare_functions(HandKernel& kernel, const op::Recurrent& op) {
     }
 }
 
-}  // namespace
-
-void lower_recurrent(Placement& placement, const Group& group) {
-    const Graph& graph = placement.graph();
-    const auto& op = *graph.get_if<op::Recurrent>(group.anchor);
-    const TensorRef x = operand_of(placement, op.x);
-    const TensorRef w = operand_of(placement, op.w);
-    // Threads take neighbouring rows of r, so these are best innermost.
-    const TensorRef r = graph.get_if<op::Constant>(op.r)
-                            ? placement.constant(op.r, graph.dtype(op.r), {1, 0})
-                            : operand_of(placement, op.r);
-    Sizes s{x.shape[0], x.shape[1], x.shape[2], r.shape[1], 0};
-    s.gates = op.kind == CellKind::Lstm ? 4 : op.kind == CellKind::Gru ? 3 : 1;
-    const auto projected = project(placement, group, x, w, s);
-
-    HandKernel kernel(placement, "recurrent");
-    const bool wide = x.dtype == DType::F64;
-    const std::string type = wide ? "double" : "float";
-    const std::int64_t sms = std::max(placement.plan().device.sm_count, 1);
-    const std::int64_t tile = s.batch <= sms ? 1 : s.batch <= 2 * sms ? 2 : 4;
-    const std::int64_t state = (op.kind == CellKind::Lstm ? 2 : 1) * s.hidden + s.width();
-    const std::int64_t blocks = ceil_div(s.batch, tile);
-    kernel.type("acc_t", type);
-    kernel.constant("kSteps", s.steps);
-    kernel.constant("kBatch", s.batch);
-    kernel.constant("kHidden", s.hidden);
-    kernel.constant("kGates", s.gates);
-    kernel.constant("kTile", tile);
-    kernel.constant("kReverse", op.reverse ? 1 : 0);
-    kernel.constant("kApart", op.kind == CellKind::Gru && op.linear_before_reset ? 1 : 0);
-    kernel.constant("kInputForget", op.input_forget ? 1 : 0);
-    kernel.constant("kPeephole", op.peephole ? 1 : 0);
-    if (projected) {
-        kernel.read("input", *projected);
+/// What the cell's functions are made of: the product with x, r, and what may be left out.
+void declare_operands(HandKernel& kernel, Placement& placement, const op::Recurrent& op,
+                      const Operands& operands, const Sizes& s) {
+    if (operands.projected) {
+        kernel.read("input", *operands.projected);
     } else {
-        kernel.read("x", x);
-        kernel.read("w", w);
+        kernel.read("x", operands.x);
+        kernel.read("w", operands.w);
         kernel.line(fmt::format(
             "const auto input = [&](Int t, Int b, Int j) {{ acc_t sum = 0; for (int i = 0; i < {}; "
             "++i) sum += x(t, b, i) * w(j, i); return sum; }};",
             s.input));
     }
-    kernel.read("r", r);
+    kernel.read("r", operands.r);
     const auto optional = [&](const std::string& name, const std::optional<Value>& value,
                               const std::string& parameters, const std::string& otherwise) {
         if (value)
@@ -171,6 +137,9 @@ void lower_recurrent(Placement& placement, const Group& group) {
     optional("h0", op.h0, "Int, Int", "acc_t(0)");
     optional("c0", op.c0, "Int, Int", "acc_t(0)");
     optional("peephole", op.peephole, "Int", "acc_t(0)");
+}
+
+void declare_results(HandKernel& kernel, const Placement& placement, const Group& group) {
     kernel.write("all", placement.stored(group.anchor));
     const char* const names[] = {"last_h", "last_c"};
     for (std::size_t i = 0; i < 2; ++i) {
@@ -179,17 +148,59 @@ void lower_recurrent(Placement& placement, const Group& group) {
         else
             kernel.line(std::string("const auto ") + names[i] + " = [](Int, Int, acc_t) {};");
     }
-    declare_functions(kernel, op);
+}
+
+/// A block's cells: in shared memory where they fit.
+void declare_state(HandKernel& kernel, Placement& placement, std::int64_t blocks,
+                   std::int64_t numbers, bool wide) {
     constexpr std::int64_t kShared = 48 << 10;
-    if (tile * state * (wide ? 8 : 4) <= kShared) {
-        kernel.line(fmt::format("KN_SHARED acc_t state[{}];", tile * state));
-    } else {
-        const TensorRef room =
-            placement.scratch(wide ? DType::F64 : DType::F32, {blocks, tile * state}, "states");
-        kernel.pointer("states", room, Access::Scratch);
-        kernel.line(
-            fmt::format("acc_t* const state = states + (long long)blockIdx.x * {};", tile * state));
+    if (numbers * (wide ? 8 : 4) <= kShared) {
+        kernel.line(fmt::format("KN_SHARED acc_t state[{}];", numbers));
+        return;
     }
+    const TensorRef room =
+        placement.scratch(wide ? DType::F64 : DType::F32, {blocks, numbers}, "states");
+    kernel.pointer("states", room, Access::Scratch);
+    kernel.line(fmt::format("acc_t* const state = states + (long long)blockIdx.x * {};", numbers));
+}
+
+}  // namespace
+
+void lower_recurrent(Placement& placement, const Group& group) {
+    const Graph& graph = placement.graph();
+    const auto& op = *graph.get_if<op::Recurrent>(group.anchor);
+    Operands operands;
+    operands.x = operand_of(placement, op.x);
+    operands.w = operand_of(placement, op.w);
+    // Threads take neighbouring rows of r, so these are best innermost.
+    operands.r = graph.get_if<op::Constant>(op.r)
+                     ? placement.constant(op.r, graph.dtype(op.r), {1, 0})
+                     : operand_of(placement, op.r);
+    const Ints& shape = operands.x.shape;
+    Sizes s{shape[0], shape[1], shape[2], operands.r.shape[1], 0};
+    s.gates = op.kind == CellKind::Lstm ? 4 : op.kind == CellKind::Gru ? 3 : 1;
+    operands.projected = project(placement, group, operands.x, operands.w, s);
+
+    HandKernel kernel(placement, "recurrent");
+    const bool wide = operands.x.dtype == DType::F64;
+    const std::int64_t sms = std::max(placement.plan().device.sm_count, 1);
+    const std::int64_t tile = s.batch <= sms ? 1 : s.batch <= 2 * sms ? 2 : 4;
+    const std::int64_t state = (op.kind == CellKind::Lstm ? 2 : 1) * s.hidden + s.width();
+    const std::int64_t blocks = ceil_div(s.batch, tile);
+    kernel.type("acc_t", wide ? "double" : "float");
+    kernel.constant("kSteps", s.steps);
+    kernel.constant("kBatch", s.batch);
+    kernel.constant("kHidden", s.hidden);
+    kernel.constant("kGates", s.gates);
+    kernel.constant("kTile", tile);
+    kernel.constant("kReverse", op.reverse ? 1 : 0);
+    kernel.constant("kApart", op.kind == CellKind::Gru && op.linear_before_reset ? 1 : 0);
+    kernel.constant("kInputForget", op.input_forget ? 1 : 0);
+    kernel.constant("kPeephole", op.peephole ? 1 : 0);
+    declare_operands(kernel, placement, op, operands, s);
+    declare_results(kernel, placement, group);
+    declare_functions(kernel, op);
+    declare_state(kernel, placement, blocks, tile * state, wide);
     const auto threads =
         static_cast<unsigned>(std::clamp<std::int64_t>(ceil_div(s.width(), 32) * 32, 32, 1024));
     kernel.add_step(group, "recurrent", blocks, threads);

@@ -55,26 +55,37 @@ void declare_items(HandKernel& kernel, DType dtype, bool largest) {
     kernel.line("const auto last_item = [&] { return make_item(~key_t(0), ~0u); };");
 }
 
+/// A sort of lanes in chunks that fit in a block; what is kept of each is a run.
+struct Chunks {
+    std::int64_t lanes, length, size, count, kept;
+};
+
+Chunks chunks_of(const TensorRef& x, std::int64_t axis, std::int64_t top) {
+    Chunks chunks;
+    chunks.length = x.shape[static_cast<std::size_t>(axis)];
+    chunks.lanes = elements_of(x) / std::max<std::int64_t>(chunks.length, 1);
+    const std::int64_t most = size_of(x.dtype) == 8 ? 2048 : 4096;
+    chunks.size = 2;
+    while (chunks.size < chunks.length && chunks.size < most) chunks.size *= 2;
+    chunks.count = ceil_div(chunks.length, chunks.size);
+    chunks.kept = std::min(top, chunks.size);
+    return chunks;
+}
+
+void declare_runs(HandKernel& kernel, const TensorRef& runs, Access access) {
+    kernel.pointer("run_words", runs, access);
+    kernel.line("item_t* const run_items = (item_t*)run_words;");
+}
+
 }  // namespace
 
 void lower_top_k(Placement& placement, const Group& group) {
-    const Graph& graph = placement.graph();
-    const auto& op = *graph.get_if<op::TopK>(group.anchor);
+    const auto& op = *placement.graph().get_if<op::TopK>(group.anchor);
     const TensorRef x = operand_of(placement, op.x);
     const auto values = result_of(placement, group, 0);
     const auto indices = result_of(placement, group, 1);
     const AxisGroups axes = lanes_along(x.shape.size(), op.axis);
-    const std::int64_t length = x.shape[static_cast<std::size_t>(op.axis)];
-    const std::int64_t lanes = elements_of(x) / std::max<std::int64_t>(length, 1);
-    const std::int64_t top = op.k.value();
-    const bool wide = size_of(x.dtype) == 8;
-
-    const std::int64_t most = wide ? 2048 : 4096;
-    std::int64_t size = 2;
-    while (size < length && size < most) size *= 2;
-    const std::int64_t chunks = ceil_div(length, size);
-    const std::int64_t kept = std::min(top, size);
-    const std::int64_t rows_per_block = std::max<std::int64_t>(1, 512 / size);
+    const Chunks chunks = chunks_of(x, op.axis, op.k.value());
 
     // The k-th item of a lane goes where the results lie.
     const auto declare_results = [&](HandKernel& kernel) {
@@ -85,28 +96,26 @@ void lower_top_k(Placement& placement, const Group& group) {
                     (values ? "values(lane, rank, x(lane, (Int)index_of(item))); " : "") +
                     (indices ? "indices(lane, rank, (long long)index_of(item)); " : "") + "};");
     };
-    const auto declare_runs = [&](HandKernel& kernel, const TensorRef& runs, Access access) {
-        kernel.pointer("run_words", runs, access);
-        kernel.line("item_t* const run_items = (item_t*)run_words;");
-    };
 
     HandKernel sort(placement, "sort_rows");
+    const std::int64_t rows_per_block = std::max<std::int64_t>(1, 512 / chunks.size);
     declare_items(sort, x.dtype, op.largest);
-    sort.constant("kLanes", lanes);
-    sort.constant("kLength", length);
-    sort.constant("kSize", size);
-    sort.constant("kChunks", chunks);
-    sort.constant("kKept", kept);
+    sort.constant("kLanes", chunks.lanes);
+    sort.constant("kLength", chunks.length);
+    sort.constant("kSize", chunks.size);
+    sort.constant("kChunks", chunks.count);
+    sort.constant("kKept", chunks.kept);
     sort.constant("kRowsPerBlock", rows_per_block);
-    const std::int64_t blocks = ceil_div(lanes * chunks, rows_per_block);
+    const std::int64_t blocks = ceil_div(chunks.lanes * chunks.count, rows_per_block);
     const auto threads =
-        static_cast<unsigned>(std::min<std::int64_t>(1024, rows_per_block * size / 2));
-    if (chunks == 1) {
+        static_cast<unsigned>(std::min<std::int64_t>(1024, rows_per_block * chunks.size / 2));
+    if (chunks.count == 1) {
         declare_results(sort);
         return sort.add_step(group, "sort", blocks, std::max(threads, 32u));
     }
-    const TensorRef runs =
-        placement.scratch(DType::U64, {lanes, chunks, kept, wide ? 2 : 1}, "sorted chunks");
+    const std::int64_t words = size_of(x.dtype) == 8 ? 2 : 1;  // of an item
+    const TensorRef runs = placement.scratch(
+        DType::U64, {chunks.lanes, chunks.count, chunks.kept, words}, "sorted chunks");
     sort.read("x", x, axes);
     declare_runs(sort, runs, Access::Write);
     sort.line(
@@ -116,14 +125,15 @@ void lower_top_k(Placement& placement, const Group& group) {
 
     HandKernel merge(placement, "sort_merge");
     declare_items(merge, x.dtype, op.largest);
-    merge.constant("kLanes", lanes);
-    merge.constant("kChunks", chunks);
-    merge.constant("kKept", kept);
-    merge.constant("kTop", top);
+    merge.constant("kLanes", chunks.lanes);
+    merge.constant("kChunks", chunks.count);
+    merge.constant("kKept", chunks.kept);
+    merge.constant("kTop", op.k.value());
     declare_runs(merge, runs, Access::Read);
     merge.function("run", "Int row, int i", "run_items[row * kKept + i]");
     declare_results(merge);
-    merge.add_step(group, "sort_merge", ceil_div(lanes * chunks * kept, 256), 256);
+    merge.add_step(group, "sort_merge", ceil_div(chunks.lanes * chunks.count * chunks.kept, 256),
+                   256);
 }
 
 }  // namespace kn::cuda
