@@ -45,7 +45,7 @@ int compare(const CompareArgs& args) {
     const StaticModel model =
         static_model(args.path, args.model, args.inputs, args.data_set, args.seed);
     const auto plan = make_plan(model, args.model, gpu.properties());
-    cuda::Executor executor(plan, gpu, {.tune = parse_tune(args.tune)});
+    cuda::Executor executor(plan, gpu, {.tuning = parse_tuning(args.tune)});
     const auto errors = compare_steps(*plan, model.inputs, executor.run_stored(model.inputs),
                                       {args.rtol, args.atol});
     if (!args.json.empty()) write_json(args.json, *plan, errors);

@@ -18,10 +18,10 @@ cuda::Device require_gpu(const Device& device) {
     return cuda::Device(device.index());
 }
 
-cuda::Tune parse_tune(const std::string& text) {
-    if (text == "none") return cuda::Tune::None;
-    if (text == "fast") return cuda::Tune::Fast;
-    if (text == "full") return cuda::Tune::Full;
+Tuning parse_tuning(const std::string& text) {
+    if (text == "none") return Tuning::None;
+    if (text == "fast") return Tuning::Fast;
+    if (text == "full") return Tuning::Full;
     throw UsageError("--tune " + printable(text) + ": expected none, fast or full");
 }
 

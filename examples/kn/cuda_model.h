@@ -13,7 +13,7 @@ namespace kn::tool {
 cuda::Device require_gpu(const Device& device);
 
 /// "none", "fast", "full"; throws UsageError.
-cuda::Tune parse_tune(const std::string& text);
+Tuning parse_tuning(const std::string& text);
 
 /// --properties: "h200", or a file that dump_device wrote. Throws UsageError.
 cuda::DeviceProperties read_properties(const std::string& name);

@@ -21,7 +21,7 @@ struct Timing {
 
 Timing measure(const std::shared_ptr<const cuda::Plan>& plan, cuda::Device gpu,
                const StaticModel& model, const ExplainArgs& args) {
-    cuda::Executor executor(plan, gpu, {.tune = parse_tune(args.tune)});
+    cuda::Executor executor(plan, gpu, {.tuning = parse_tuning(args.tune)});
     executor.run(model.inputs);
     Timing out;
     out.step_us.resize(plan->steps.size());

@@ -16,7 +16,7 @@ class CudaExecutable : public Executable {
     CudaExecutable(const Graph& graph, Device device, const BackendOptions& options)
         : executor_(std::make_shared<const Plan>(
                         plan(graph, device.properties(), {.precision = options.precision})),
-                    device, {.tune = options.tuning}) {}
+                    device, {.tuning = options.tuning}) {}
     std::vector<Tensor> run(const std::vector<Tensor>& inputs) override {
         return executor_.run(inputs);
     }

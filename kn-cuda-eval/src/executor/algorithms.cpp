@@ -16,26 +16,28 @@ namespace {
 
 constexpr const char* choice_kinds[] = {"choice-none", "choice-fast", "choice-full"};
 
-int matmul_candidates(Tune tune) { return tune == Tune::None ? 1 : tune == Tune::Fast ? 8 : 32; }
+int matmul_candidates(Tuning tuning) {
+    return tuning == Tuning::None ? 1 : tuning == Tuning::Fast ? 8 : 32;
+}
 // Those that have to be compiled take 0.2 to 2 s each.
-std::size_t cudnn_candidates(Tune tune, bool runtime_compiled) {
-    if (tune == Tune::None) return 1;
-    if (tune == Tune::Fast) return runtime_compiled ? 4 : 8;
+std::size_t cudnn_candidates(Tuning tuning, bool runtime_compiled) {
+    if (tuning == Tuning::None) return 1;
+    if (tuning == Tuning::Fast) return runtime_compiled ? 4 : 8;
     return runtime_compiled ? 16 : 32;
 }
-int repeats_for(Tune tune) { return tune == Tune::Full ? 15 : 5; }
+int repeats_for(Tuning tuning) { return tuning == Tuning::Full ? 15 : 5; }
 
 // A choice made with more care than asked for will do.
 std::optional<std::string> stored_choice(const TuneSetup& setup, const std::string& key) {
     if (!setup.cache) return std::nullopt;
-    for (int level = 2; level >= static_cast<int>(setup.tune) && level > 0; level--)
+    for (int level = 2; level >= static_cast<int>(setup.tuning) && level > 0; level--)
         if (auto found = setup.cache->get(choice_kinds[level], key)) return found;
     return std::nullopt;
 }
 
 void store_choice(const TuneSetup& setup, const std::string& key, const std::string& choice) {
-    if (setup.cache && setup.tune != Tune::None)
-        setup.cache->put(choice_kinds[static_cast<int>(setup.tune)], key, choice);
+    if (setup.cache && setup.tuning != Tuning::None)
+        setup.cache->put(choice_kinds[static_cast<int>(setup.tuning)], key, choice);
 }
 
 [[noreturn]] void no_algorithm(ErrorSource library, const std::string& what,
@@ -47,12 +49,12 @@ void store_choice(const TuneSetup& setup, const std::string& key, const std::str
 // All that cuDNN offers for a step; but those kernels that it would have to compile only where
 // there are no others, or where time does not matter.
 std::vector<CudnnCandidate> candidates_of(const Step& step, const DeviceProperties& device,
-                                          Tune tune) {
+                                          Tuning tuning) {
     const auto& work = std::get<CudnnWork>(step.work);
     CudnnLimits limits;
     limits.max_workspace = workspace_bytes(step);
     limits.tensor_cores = work.tensor_cores;
-    if (tune != Tune::Full) {
+    if (tuning != Tuning::Full) {
         limits.runtime_compiled = false;
         try {
             return list_candidates(work.problem, device, limits);
@@ -128,7 +130,7 @@ class Chooser {
         const Launch& launch = launches_[step];
         try {
             return timer_->us([&] { queue(launch, stream_, cudnn_, setup_.bases); },
-                              repeats_for(setup_.tune));
+                              repeats_for(setup_.tuning));
         } catch (const ContextLost&) {
             throw;
         } catch (const Error&) {
@@ -155,7 +157,7 @@ class Chooser {
                 return use(algo);
             }
         }
-        const auto algos = matmul->candidates(matmul_candidates(setup_.tune), workspace);
+        const auto algos = matmul->candidates(matmul_candidates(setup_.tuning), workspace);
         if (algos.empty())
             no_algorithm(ErrorSource::CublasLt, to_text(work.desc, slots.c >= 0), "");
         std::size_t best = 0;
@@ -197,12 +199,12 @@ class Chooser {
             if (problem.stored) return;
             problem.names = {*name};
         }
-        const auto candidates = candidates_of(step, device_, setup_.tune);
+        const auto candidates = candidates_of(step, device_, setup_.tuning);
         if (problem.names.empty() && !candidates.empty())
-            problem.wanted = cudnn_candidates(setup_.tune, candidates[0].runtime_compiled);
+            problem.wanted = cudnn_candidates(setup_.tuning, candidates[0].runtime_compiled);
         append_names(problem.names, candidates, true);
         append_names(problem.names, candidates, false);
-        if (setup_.tune == Tune::None && setup_.cache && !problem.names.empty())
+        if (setup_.tuning == Tuning::None && setup_.cache && !problem.names.empty())
             problem.stored = load(key, work.problem, problem.names[0]);
     }
 

@@ -22,7 +22,7 @@ std::string to_text(const MatmulDesc& desc, bool with_c);
 std::string choice_key(const Step& step, const DeviceProperties& device);
 
 struct TuneSetup {
-    Tune tune = Tune::Fast;
+    Tuning tuning = Tuning::Fast;
     DiskCache* cache = nullptr;
     /// Of the plan's buffers, whose contents are overwritten; known once ready() has been called.
     const std::vector<std::byte*>& bases;

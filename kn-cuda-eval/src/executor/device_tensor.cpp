@@ -5,6 +5,8 @@
 #include <kn/graph/error.h>
 #include <kn/graph/tensor.h>
 
+#include "executor/strided.h"
+
 namespace kn::cuda {
 
 namespace {
@@ -18,8 +20,7 @@ void check_axis(const DeviceTensor& tensor, std::size_t axis) {
 }  // namespace
 
 DeviceTensor DeviceTensor::dense(void* address, DType dtype, Ints shape) {
-    Ints strides(shape.size(), 1);
-    for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+    Ints strides = row_major_strides(shape);
     return {address, dtype, std::move(shape), std::move(strides)};
 }
 

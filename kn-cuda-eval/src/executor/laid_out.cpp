@@ -9,12 +9,6 @@ namespace kn::cuda {
 
 namespace {
 
-Ints dense_strides(const Ints& shape) {
-    Ints strides(shape.size(), 1);
-    for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
-    return strides;
-}
-
 Ints in_order(const Ints& values, const Ints& order) {
     Ints out;
     for (const std::int64_t axis : order) out.push_back(values[static_cast<std::size_t>(axis)]);
@@ -48,7 +42,7 @@ LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype) {
             order.push_back(static_cast<std::int64_t>(i));
     check_order(order, shape.size(), constant.parts.at(0)->name);
     shape_ = in_order(shape, order);
-    strides_ = dense_strides(shape_);
+    strides_ = row_major_strides(shape_);
     joined_ = static_cast<std::size_t>(std::ranges::find(order, constant.axis) - order.begin());
 
     // Elements that are rounded to another type on the way are taken after that.
@@ -64,7 +58,7 @@ LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype) {
         Part part;
         part.from = alike ? source(*data) : data->tensor.cast(to_);
         part.shape = in_order(part.from.shape(), order);
-        part.strides = in_order(dense_strides(part.from.shape()), order);
+        part.strides = in_order(row_major_strides(part.from.shape()), order);
         part.offset = offset;
         if (joined_ < order.size()) offset += part.shape[joined_];
         parts_.push_back(std::move(part));

@@ -72,6 +72,12 @@ void copy(const T* source, T* target, CopyAxes axes) {
 
 }  // namespace
 
+Ints row_major_strides(const Ints& shape) {
+    Ints strides(shape.size(), 1);
+    for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+    return strides;
+}
+
 CopyAxes merge_axes(const Ints& shape, const Ints& from, const Ints& to) {
     CopyAxes axes;
     for (std::size_t i = 0; i < shape.size(); i++) {
@@ -109,9 +115,7 @@ void copy_elements(const std::byte* source, const Ints& from, std::byte* target,
 
 void gather_strided(const std::byte* source, std::byte* target, std::size_t element_bytes,
                     const Ints& shape, const Ints& strides) {
-    Ints dense(shape.size(), 1);
-    for (std::size_t i = shape.size(); i-- > 1;) dense[i - 1] = dense[i] * shape[i];
-    copy_elements(source, strides, target, dense, element_bytes, shape);
+    copy_elements(source, strides, target, row_major_strides(shape), element_bytes, shape);
 }
 
 }  // namespace kn::cuda

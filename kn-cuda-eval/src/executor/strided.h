@@ -7,6 +7,9 @@
 
 namespace kn::cuda {
 
+/// Strides of a dense tensor whose last axis is innermost.
+Ints row_major_strides(const Ints& shape);
+
 /// Axes of a copy, those that lie behind one another in both tensors made one.
 struct CopyAxes {
     Ints shape, from, to;

@@ -91,7 +91,7 @@ TEST(GpuHuge, IndicesBeyond31Bits) {
     data[data.size() - 2] = 99;
     const cuda::Device device(0);
     cuda::Executor executor(std::make_shared<cuda::Plan>(cuda::plan(g, device.properties())),
-                            device, {.tune = cuda::Tune::None});
+                            device, {.tuning = Tuning::None});
     const auto got = executor.run({input});
     EXPECT_EQ(got[0].int_at(0), 100);
     const std::int64_t last_row = (rows - 1) % 50 + 1;
@@ -124,10 +124,10 @@ TEST(GpuPeak, IsWhatThePlanStates) {
         return std::make_shared<const cuda::Plan>(cuda::plan(g, device.properties()));
     };
     const cuda::Executor first(make(0.5f), device,
-                               {.tune = cuda::Tune::None});  // loads libraries and kernels
+                               {.tuning = Tuning::None});  // loads libraries and kernels
     const auto plan = make(0.25f);
     const std::size_t free = device.memory().free;
-    const cuda::Executor executor(plan, device, {.tune = cuda::Tune::None});
+    const cuda::Executor executor(plan, device, {.tuning = Tuning::None});
     const std::size_t taken = free - device.memory().free, unit = std::size_t{2} << 20;
     std::size_t stated = plan->arena_bytes + plan->constant_bytes;
     for (const auto& ports : {plan->inputs, plan->outputs})

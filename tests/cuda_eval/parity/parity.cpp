@@ -27,7 +27,7 @@ std::vector<Tensor> run_on_gpu(const Graph& graph, const std::vector<Tensor>& in
     const cuda::Device device(0);
     const auto plan = std::make_shared<const cuda::Plan>(
         cuda::plan(graph, device.properties(), {.precision = precision}));
-    cuda::Executor executor(plan, device, {.tune = cuda::Tune::None});
+    cuda::Executor executor(plan, device, {.tuning = Tuning::None});
     return executor.run(inputs);
 }
 
@@ -42,7 +42,7 @@ std::string blame(const Graph& graph, const std::vector<Tensor>& inputs, Precisi
     const cuda::Device device(0);
     const auto plan = std::make_shared<const cuda::Plan>(
         cuda::plan(graph, device.properties(), {.precision = precision}));
-    cuda::Executor executor(plan, device, {.tune = cuda::Tune::None});
+    cuda::Executor executor(plan, device, {.tuning = Tuning::None});
     for (const tool::StepError& error :
          tool::compare_steps(*plan, inputs, executor.run_stored(inputs)))
         if (!error.fits)
