@@ -8,6 +8,34 @@
 
 namespace kn::tool {
 
+namespace {
+
+/// Milliseconds of each of `count` runs, inputs and outputs on the device.
+std::vector<double> time_runs(cuda::Executor& executor, const cuda::Device& gpu,
+                              const std::vector<Tensor>& given, int count) {
+    const cuda::Stream stream(gpu);
+    const DeviceTensors inputs(stream, given);
+    const DeviceTensors outputs(gpu, executor.plan().outputs);
+    const std::vector<void*> in = inputs.addresses(), out = outputs.addresses();
+    const std::vector<const void*> in_const(in.begin(), in.end());
+    for (int i = 0; i < warm_ups; i++) executor.run(stream, in_const, out);
+    stream.synchronize();
+    std::vector<cuda::Event> events;
+    for (int i = 0; i <= count; i++) events.emplace_back(gpu);
+    events[0].record(stream);
+    for (std::size_t i = 1; i < events.size(); i++) {
+        executor.run(stream, in_const, out);
+        events[i].record(stream);
+    }
+    stream.synchronize();
+    std::vector<double> times_ms;
+    for (std::size_t i = 1; i < events.size(); i++)
+        times_ms.push_back(cuda::elapsed_ms(events[i - 1], events[i]));
+    return times_ms;
+}
+
+}  // namespace
+
 int bench_cuda(const BenchArgs& args, const Device& device) {
     BenchResult result;
     const auto note = [&](const char* name, std::chrono::steady_clock::time_point begin) {
@@ -39,7 +67,7 @@ int bench_cuda(const BenchArgs& args, const Device& device) {
     note("plan", start);
     add(plan->phases);
     start = std::chrono::steady_clock::now();
-    cuda::Executor executor(plan, gpu, {.tune = parse_tune(args.tune)});
+    cuda::Executor executor(plan, gpu, {.tuning = parse_tuning(args.tune)});
     note("executor", start);
     const auto first = std::chrono::steady_clock::now();
     executor.run(model.inputs);
@@ -55,24 +83,7 @@ int bench_cuda(const BenchArgs& args, const Device& device) {
                       {"plans_built", count(setup.plans_built)},
                       {"problems_tuned", count(setup.problems_tuned)},
                       {"problems_from_cache", count(setup.problems_from_cache)}};
-
-    const cuda::Stream stream(gpu);
-    const DeviceTensors inputs(stream, model.inputs);
-    const DeviceTensors outputs(gpu, plan->outputs);
-    const std::vector<void*> in = inputs.addresses(), out = outputs.addresses();
-    const std::vector<const void*> in_const(in.begin(), in.end());
-    for (int i = 0; i < warm_ups; i++) executor.run(stream, in_const, out);
-    stream.synchronize();
-    std::vector<cuda::Event> events;
-    for (int i = 0; i <= args.runs; i++) events.emplace_back(gpu);
-    events[0].record(stream);
-    for (std::size_t i = 1; i < events.size(); i++) {
-        executor.run(stream, in_const, out);
-        events[i].record(stream);
-    }
-    stream.synchronize();
-    for (std::size_t i = 1; i < events.size(); i++)
-        result.times_ms.push_back(cuda::elapsed_ms(events[i - 1], events[i]));
+    result.times_ms = time_runs(executor, gpu, model.inputs, args.runs);
     result.peak_bytes = executor.device_bytes();
     result.device = device.to_string() + " " + gpu.properties().name;
     print_bench(args, result);
