@@ -16,6 +16,13 @@ namespace kn::testing_rules {
 using Build = std::function<void(Graph&)>;
 using Names = std::vector<std::string>;
 
+const Dim batch = Dim::symbol("batch");
+const Dim seq = Dim::symbol("seq");
+
+inline Var input(Graph& g, Shape shape, const char* name = "x", DType dtype = DType::F32) {
+    return g.input(name, dtype, std::move(shape));
+}
+
 /// Names of the live operations, sorted, without inputs and constants.
 inline Names operations(const Graph& graph) {
     Names names;

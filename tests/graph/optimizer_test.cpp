@@ -8,13 +8,6 @@ namespace {
 
 using namespace testing_rules;
 
-const Dim batch = Dim::symbol("batch");
-const Dim seq = Dim::symbol("seq");
-
-Var input(Graph& g, Shape shape, const char* name = "x", DType dtype = DType::F32) {
-    return g.input(name, dtype, std::move(shape));
-}
-
 // ---- the driver ----
 
 TEST(Optimizer, KeepsInputsOutputsAndMapsValues) {

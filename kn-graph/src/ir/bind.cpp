@@ -3,7 +3,7 @@
 
 #include <kn/graph/graph.h>
 
-#include "rewrite.h"
+#include "ir/rewrite.h"
 
 namespace kn {
 

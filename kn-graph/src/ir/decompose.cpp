@@ -1,6 +1,6 @@
 #include <kn/graph/decompose.h>
 
-#include "decompose_parts.h"
+#include "ir/decompose_parts.h"
 
 namespace kn {
 

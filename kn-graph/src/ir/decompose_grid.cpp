@@ -1,5 +1,5 @@
 // GridSample as gathers: one for each neighbour of a grid point.
-#include "decompose_parts.h"
+#include "ir/decompose_parts.h"
 
 namespace kn::decomposition {
 

@@ -1,7 +1,7 @@
 // Softmax, Norm and Attention as reductions and elementwise operations.
 #include <limits>
 
-#include "decompose_parts.h"
+#include "ir/decompose_parts.h"
 
 namespace kn::decomposition {
 

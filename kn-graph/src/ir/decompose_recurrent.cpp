@@ -1,5 +1,5 @@
 // Recurrent as a Loop over the steps.
-#include "decompose_parts.h"
+#include "ir/decompose_parts.h"
 
 namespace kn::decomposition {
 
@@ -85,6 +85,30 @@ class Body {
     std::vector<Value> captures_;
 };
 
+/// What the gates get from the inputs of all steps, and the bias that is added later: of the state's
+/// part of a GRU's last gate, before it is reset.
+struct Projection {
+    Var sums;
+    std::optional<Var> late_bias;
+};
+
+Projection project(const op::Recurrent& op, Graph& graph, Var x, const Dim& hidden,
+                   std::int64_t gates) {
+    Projection out{linear(x, transpose(widened(graph, op.w))), {}};
+    if (!op.bias) return out;
+    const Var bias = widened(graph, *op.bias);
+    out.sums = out.sums + slice(bias, 0, 0, gates * hidden);
+    Var recurrent = slice(bias, 0, gates * hidden, 2 * gates * hidden);
+    if (op.linear_before_reset) {
+        out.late_bias = part(recurrent, 2, hidden);
+        recurrent = concat({part(recurrent, 0, hidden), part(recurrent, 1, hidden),
+                            full(graph, x.dtype(), {hidden}, 0)},
+                           0);
+    }
+    out.sums = out.sums + recurrent;
+    return out;
+}
+
 }  // namespace
 
 Vars parts(const op::Recurrent& op, Graph& graph) {
@@ -94,24 +118,7 @@ Vars parts(const op::Recurrent& op, Graph& graph) {
     const bool gru = op.kind == CellKind::Gru;
     const std::int64_t gates = lstm ? 4 : gru ? 3 : 1;
     const Dim steps = x.shape()[0], batch = x.shape()[1], hidden = r.shape()[1];
-    const auto optional = [&](const std::optional<Value>& value) -> std::optional<Var> {
-        if (!value) return std::nullopt;
-        return widened(graph, *value);
-    };
-
-    Var projected = linear(x, transpose(widened(graph, op.w)));
-    std::optional<Var> late_bias;
-    if (const auto bias = optional(op.bias)) {
-        projected = projected + slice(*bias, 0, 0, gates * hidden);
-        Var recurrent = slice(*bias, 0, gates * hidden, 2 * gates * hidden);
-        if (op.linear_before_reset) {
-            late_bias = part(recurrent, 2, hidden);
-            recurrent = concat({part(recurrent, 0, hidden), part(recurrent, 1, hidden),
-                                full(graph, x.dtype(), {hidden}, 0)},
-                               0);
-        }
-        projected = projected + recurrent;
-    }
+    const Projection projection = project(op, graph, x, hidden, gates);
     const auto initial = [&](const std::optional<Value>& value) {
         return value ? widened(graph, *value) : full(graph, x.dtype(), {batch, hidden}, 0);
     };
@@ -124,10 +131,11 @@ Vars parts(const op::Recurrent& op, Graph& graph) {
     const Var go = inner.input("go", DType::Bool, {});
     State old{inner.input("h", x.dtype(), {batch, hidden}), std::nullopt};
     if (lstm) old.c = inner.input("c", x.dtype(), {batch, hidden});
-    const Var all_gates = body.capture(projected);
+    const Var all_gates = body.capture(projection.sums);
     const Var recurrent_weights = body.capture(r);
-    const auto peephole = body.capture(optional(op.peephole));
-    const auto bias = body.capture(late_bias);
+    const auto peephole =
+        body.capture(op.peephole ? std::optional(widened(graph, *op.peephole)) : std::nullopt);
+    const auto bias = body.capture(projection.late_bias);
     const auto lengths =
         op.lengths ? std::optional(body.capture(graph.var(*op.lengths))) : std::nullopt;
 

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "decompose_parts.h"
-#include "resize_taps.h"
-#include "unit_root.h"
+#include "ir/decompose_parts.h"
+#include "ir/resize_taps.h"
+#include "ir/unit_root.h"
 
 namespace kn::decomposition {
 

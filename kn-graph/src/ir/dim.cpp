@@ -5,7 +5,8 @@
 
 #include <kn/graph/error.h>
 
-#include "dim_poly.h"
+#include "ir/dim_poly.h"
+#include "ir/hash_mix.h"
 
 namespace kn {
 
@@ -21,10 +22,6 @@ Monomial multiply(const Monomial& a, const Monomial& b) {
     std::merge(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(out),
                [](const AtomPtr& x, const AtomPtr& y) { return compare(*x, *y) < 0; });
     return out;
-}
-
-std::size_t mix(std::size_t seed, std::size_t value) {
-    return seed ^ (value + 0x9e3779b97f4a7c15ull + (seed << 6) + (seed >> 2));
 }
 
 }  // namespace
@@ -260,13 +257,13 @@ std::size_t Dim::hash() const {
     if (!poly_) return std::hash<std::int64_t>()(value_);
     std::size_t seed = 17;
     for (const Term& term : poly_->terms) {
-        seed = mix(seed, std::hash<std::int64_t>()(term.coefficient));
+        seed = detail::hash_mix(seed, std::hash<std::int64_t>()(term.coefficient));
         for (const AtomPtr& atom : term.monomial) {
-            seed = mix(seed, static_cast<std::size_t>(atom->kind));
+            seed = detail::hash_mix(seed, static_cast<std::size_t>(atom->kind));
             if (atom->kind == Atom::Kind::Symbol) {
-                seed = mix(seed, std::hash<std::string>()(atom->name));
+                seed = detail::hash_mix(seed, std::hash<std::string>()(atom->name));
             } else {
-                seed = mix(mix(seed, atom->a.hash()), atom->b.hash());
+                seed = detail::hash_mix(detail::hash_mix(seed, atom->a.hash()), atom->b.hash());
             }
         }
     }

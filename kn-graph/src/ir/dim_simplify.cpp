@@ -5,7 +5,7 @@
 #include <kn/graph/dim.h>
 #include <kn/graph/error.h>
 
-#include "dim_poly.h"
+#include "ir/dim_poly.h"
 
 namespace kn {
 

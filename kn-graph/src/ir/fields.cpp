@@ -1,4 +1,4 @@
-#include "fields.h"
+#include "ir/fields.h"
 
 #include <array>
 #include <cstdio>

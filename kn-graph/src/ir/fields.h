@@ -6,15 +6,13 @@
 
 #include <kn/graph/graph.h>
 
+#include "ir/hash_mix.h"
+
 namespace kn::detail {
 
 /// Whether two constants are interchangeable: small ones by their bytes, large ones by their
 /// storage.
 bool same_elements(const Tensor& a, const Tensor& b);
-
-inline std::size_t hash_mix(std::size_t seed, std::size_t value) {
-    return seed ^ (value + 0x9e3779b97f4a7c15ull + (seed << 6) + (seed >> 2));
-}
 
 inline std::size_t hash_of(const Value& x) { return x.index; }
 inline std::size_t hash_of(const std::string& x) { return std::hash<std::string>()(x); }

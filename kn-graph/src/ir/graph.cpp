@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <atomic>
 
-#include "fields.h"
-#include "infer.h"
+#include "ir/fields.h"
+#include "ir/infer.h"
 
 namespace kn {
 

@@ -1,6 +1,6 @@
 #include <kn/graph/ops.h>
 
-#include "fields.h"
+#include "ir/fields.h"
 
 namespace kn {
 

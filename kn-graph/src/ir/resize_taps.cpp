@@ -3,7 +3,7 @@
 
 #include <kn/graph/error.h>
 
-#include "resize_taps.h"
+#include "ir/resize_taps.h"
 
 namespace kn {
 

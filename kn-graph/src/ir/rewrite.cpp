@@ -1,4 +1,4 @@
-#include "rewrite.h"
+#include "ir/rewrite.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "symbolic.h"
+#include "ir/symbolic.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 // Graphs for people: one line a node, and Graphviz.
 #include <kn/graph/graph.h>
 
-#include "fields.h"
+#include "ir/fields.h"
 
 namespace kn {
 

@@ -1,4 +1,4 @@
-#include "cpu_backend.h"
+#include "network/cpu_backend.h"
 
 #include <kn/graph/cpu.h>
 

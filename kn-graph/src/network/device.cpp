@@ -5,7 +5,7 @@
 
 #include <kn/graph/backend.h>
 
-#include "cpu_backend.h"
+#include "network/cpu_backend.h"
 
 namespace kn {
 

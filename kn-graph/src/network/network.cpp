@@ -6,7 +6,7 @@
 #include <optional>
 #include <set>
 
-#include "variant.h"
+#include "network/variant.h"
 
 namespace kn {
 

@@ -1,4 +1,4 @@
-#include "variant.h"
+#include "network/variant.h"
 
 #include <algorithm>
 

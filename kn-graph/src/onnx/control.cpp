@@ -57,6 +57,31 @@ std::optional<std::vector<Slot>> Loader::import_body(Scope& scope, const pb::Gra
 
 // ---- If ----
 
+namespace {
+
+using Bodies = std::array<std::shared_ptr<Graph>, 2>;
+
+/// The type of result `i` of an If: sizes in which the branches differ, or that one of them decides
+/// at run time, are new symbols of `graph`.
+Type joined_type(Graph& graph, const Bodies& bodies, const std::array<Slot, 2>& outputs,
+                 std::size_t i) {
+    const Type a = bodies[0]->type(outputs[0].value), b = bodies[1]->type(outputs[1].value);
+    if (a.dtype != b.dtype)
+        fail_broken(fmt::format("output {} is {} in one branch and {} in the other", i,
+                                name_of(a.dtype), name_of(b.dtype)));
+    if (a.shape.rank() != b.shape.rank() || outputs[0].narrow_bits != outputs[1].narrow_bits)
+        fail_unsupported(fmt::format("output {} has shape {} in one branch and {} in the other", i,
+                                     a.shape.to_string(), b.shape.to_string()));
+    Type result = a;
+    for (std::size_t axis = 0; axis < a.shape.rank(); ++axis)
+        if (!(a.shape[axis] == b.shape[axis]) || is_local(*bodies[0], a.shape[axis]) ||
+            is_local(*bodies[1], a.shape[axis]))
+            result.shape[axis] = Dim::symbol(graph.fresh_symbol("branch"));
+    return result;
+}
+
+}  // namespace
+
 std::vector<Slot> Loader::import_if(NodeReader& node) {
     Graph& graph = node.graph();
     const Value condition = node.input(0);
@@ -78,7 +103,7 @@ std::vector<Slot> Loader::import_if(NodeReader& node) {
         return outputs ? *outputs : poisoned(node);
     }
 
-    std::array<std::shared_ptr<Graph>, 2> bodies;
+    Bodies bodies;
     std::array<std::vector<Slot>, 2> outputs;
     std::vector<Value> captures;
     for (std::size_t b = 0; b < 2; ++b) {
@@ -99,21 +124,7 @@ std::vector<Slot> Loader::import_if(NodeReader& node) {
     op::If operation{condition, captures, bodies[0], bodies[1], {}};
     std::vector<int> narrow;
     for (std::size_t i = 0; i < node.output_count(); ++i) {
-        const Type a = bodies[0]->type(outputs[0][i].value),
-                   b = bodies[1]->type(outputs[1][i].value);
-        if (a.dtype != b.dtype)
-            fail_broken(fmt::format("output {} is {} in one branch and {} in the other", i,
-                                    name_of(a.dtype), name_of(b.dtype)));
-        if (a.shape.rank() != b.shape.rank() ||
-            outputs[0][i].narrow_bits != outputs[1][i].narrow_bits)
-            fail_unsupported(fmt::format("output {} has shape {} in one branch and {} in the other",
-                                         i, a.shape.to_string(), b.shape.to_string()));
-        Type result = a;
-        for (std::size_t axis = 0; axis < a.shape.rank(); ++axis)
-            if (!(a.shape[axis] == b.shape[axis]) || is_local(*bodies[0], a.shape[axis]) ||
-                is_local(*bodies[1], a.shape[axis]))
-                result.shape[axis] = Dim::symbol(graph.fresh_symbol("branch"));
-        operation.results.push_back(std::move(result));
+        operation.results.push_back(joined_type(graph, bodies, {outputs[0][i], outputs[1][i]}, i));
         narrow.push_back(outputs[0][i].narrow_bits);
         for (std::size_t k = 0; k < 2; ++k)
             bodies[k]->output(fmt::format("output {}", i), outputs[k][i].value);
@@ -208,6 +219,23 @@ Type LoopImporter::stacked(const LoopBody& body, const Slot& output, const Dim& 
     return {type.dtype, Shape(dims)};
 }
 
+namespace {
+
+void check_loop_body(const pb::GraphProto& body, std::size_t carried, std::size_t wanted) {
+    if (static_cast<std::size_t>(body.input_size()) != 2 + carried)
+        fail_broken(
+            fmt::format("the body has {} inputs, {} are passed", body.input_size(), 2 + carried));
+    if (static_cast<std::size_t>(body.output_size()) < 1 + std::max(carried, wanted))
+        fail_broken(fmt::format("the body has {} outputs, {} are needed", body.output_size(),
+                                1 + std::max(carried, wanted)));
+    for (const auto& input : body.input())
+        if (input.has_type() && input.type().value_case() != pb::TypeProto::kTensorType &&
+            input.type().value_case() != 0)
+            fail_unsupported("carried values that are no tensors");
+}
+
+}  // namespace
+
 std::vector<Slot> Loader::import_loop(NodeReader& node) {
     Graph& graph = node.graph();
     const pb::GraphProto& proto = node.attr_graph("body");
@@ -217,16 +245,7 @@ std::vector<Slot> Loader::import_loop(NodeReader& node) {
     std::vector<Value> carried;
     for (std::size_t i = 2; i < node.input_count(); ++i) carried.push_back(node.input(i));
     const std::size_t count = carried.size();
-    if (static_cast<std::size_t>(proto.input_size()) != 2 + count)
-        fail_broken(
-            fmt::format("the body has {} inputs, {} are passed", proto.input_size(), 2 + count));
-    if (static_cast<std::size_t>(proto.output_size()) < 1 + std::max(count, node.output_count()))
-        fail_broken(fmt::format("the body has {} outputs, {} are needed", proto.output_size(),
-                                1 + std::max(count, node.output_count())));
-    for (const auto& input : proto.input())
-        if (input.has_type() && input.type().value_case() != pb::TypeProto::kTensorType &&
-            input.type().value_case() != 0)
-            fail_unsupported("carried values that are no tensors");
+    check_loop_body(proto, count, node.output_count());
 
     LoopImporter importer(
         *this, node, proto, 1,

@@ -40,8 +40,36 @@ Var lengthen_mask(Node& node, Var mask, const Dim& keys, bool may_be_short) {
     return pad(mask, before, after, mask.dtype() == DType::Bool ? 0 : -INFINITY);
 }
 
-std::vector<Var> import_attention(Node& node) {
+/// Which keys a query may see by their positions; query i stands at position i + offset among the
+/// keys. `past`: how many keys come from earlier calls; `lengths`: how many are valid, by batch.
+void limit_positions(Node& node, AttentionCall& call, const Dim& queries, const Dim& keys,
+                     const std::optional<Dim>& past, const std::optional<Var>& lengths) {
     Graph& g = node.graph();
+    const bool causal = node.attr_int("is_causal", 0) != 0;
+    const auto left = node.opset() >= 25 ? node.attr_int("left_window_size", -1) : -1;
+    const auto right = node.opset() >= 25 ? node.attr_int("right_window_size", -1) : -1;
+    if (left < -1 || right < -1) node.broken("a window size is below -1");
+    Var position = query_positions(g, queries);
+    const Var key = key_positions(g, keys);
+    if (lengths) {
+        const Var valid = reshape(cast(*lengths, DType::I64), {lengths->shape().size(), 1, 1, 1});
+        call.allowed = both(call.allowed, less(key, valid));
+        position = position + (valid - scalar_dim(g, queries));
+    } else if (past) {
+        position = position + scalar_dim(g, *past);
+    }
+    if (causal && !lengths && (!past || keys - *past == queries))
+        call.causal = past ? CausalMask::BottomRight : CausalMask::TopLeft;
+    else if (causal)
+        call.allowed = both(call.allowed, less_equal(key, position));
+    const auto at_most = [&](Var distance, std::int64_t most) {
+        return less_equal(distance, scalar(g, DType::I64, static_cast<double>(most)));
+    };
+    if (left >= 0) call.allowed = both(call.allowed, at_most(position - key, left));
+    if (right >= 0) call.allowed = both(call.allowed, at_most(key - position, right));
+}
+
+std::vector<Var> import_attention(Node& node) {
     Var q = node.input(0);
     Var k = node.input(1);
     Var v = node.input(2);
@@ -60,8 +88,6 @@ std::vector<Var> import_attention(Node& node) {
         node.ignore_attr("kv_num_heads");
     }
 
-    const Dim queries = q.shape()[2];
-    const Dim added = k.shape()[2];
     const auto past_key = node.optional_input(4);
     const auto past_value = node.optional_input(5);
     if (past_key.has_value() != past_value.has_value())
@@ -70,7 +96,9 @@ std::vector<Var> import_attention(Node& node) {
         k = concat({*past_key, k}, 2);
         v = concat({*past_value, v}, 2);
     }
-    const Dim past = past_key ? past_key->shape()[2] : Dim(0);
+    std::optional<Dim> past;
+    if (past_key) past = past_key->shape()[2];
+    const Dim queries = q.shape()[2];
     const Dim keys = k.shape()[2];
     const auto lengths = node.opset() >= 24 ? node.optional_input(6) : std::nullopt;
     if (lengths && past_key) node.broken("nonpad_kv_seqlen and past_key exclude each other");
@@ -89,33 +117,7 @@ std::vector<Var> import_attention(Node& node) {
         else
             call.bias = cast(*mask, common);
     }
-
-    // Query i stands at position i + offset among the keys.
-    const bool causal = node.attr_int("is_causal", 0) != 0;
-    const auto left = node.opset() >= 25 ? node.attr_int("left_window_size", -1) : -1;
-    const auto right = node.opset() >= 25 ? node.attr_int("right_window_size", -1) : -1;
-    if (left < -1 || right < -1) node.broken("a window size is below -1");
-    Var position = query_positions(g, queries);
-    Var key = key_positions(g, keys);
-    if (lengths) {
-        Var valid = reshape(cast(*lengths, DType::I64), {lengths->shape().size(), 1, 1, 1});
-        call.allowed = both(call.allowed, less(key, valid));
-        position = position + (valid - scalar_dim(g, queries));
-    } else if (past_key) {
-        position = position + scalar_dim(g, past);
-    }
-    if (causal && !lengths && (!past_key || queries == added))
-        call.causal = past_key ? CausalMask::BottomRight : CausalMask::TopLeft;
-    else if (causal)
-        call.allowed = both(call.allowed, less_equal(key, position));
-    if (left >= 0)
-        call.allowed =
-            both(call.allowed,
-                 less_equal(position - key, scalar(g, DType::I64, static_cast<double>(left))));
-    if (right >= 0)
-        call.allowed =
-            both(call.allowed,
-                 less_equal(key - position, scalar(g, DType::I64, static_cast<double>(right))));
+    limit_positions(node, call, queries, keys, past, lengths);
 
     const AttentionOutput result = build_attention(call);
     outputs[0] = cast(rows ? merge_heads(result.y) : result.y, dtype);
