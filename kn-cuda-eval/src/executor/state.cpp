@@ -265,8 +265,8 @@ void Executor::State::prepare(const std::function<void()>& take_weights) {
     // length out of range.
     fill_bytes_async(stream, arena.data(), 0, arena.bytes());
     fill_bytes_async(stream, ports_memory.data(), 0, ports_memory.bytes());
-    choose_algorithms(*plan, lt, cudnn.get(), stream, {options.tuning, cache(), bases, take_weights},
-                      launches, setup, log);
+    choose_algorithms(*plan, lt, cudnn.get(), stream,
+                      {options.tuning, cache(), bases, take_weights}, launches, setup, log);
     log.measure("waiting for weights", take_weights);
     take_kernels();
     // Loads all code, and shows what is wrong with a step before it is hidden in a graph.
