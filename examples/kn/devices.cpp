@@ -20,8 +20,9 @@ void print_cuda() {
         const cuda::Device device(i);
         const cuda::DeviceProperties& p = device.properties();
         const cuda::MemoryInfo memory = device.memory();
-        fmt::print("cuda:{}: {}, compute {}.{}, {} SMs, {:.1f} of {:.1f} GB free\n", i, p.name, p.compute_major, p.compute_minor,
-                   p.sm_count, static_cast<double>(memory.free) / 1e9, static_cast<double>(memory.total) / 1e9);
+        fmt::print("cuda:{}: {}, compute {}.{}, {} SMs, {:.1f} of {:.1f} GB free\n", i, p.name,
+                   p.compute_major, p.compute_minor, p.sm_count,
+                   static_cast<double>(memory.free) / 1e9, static_cast<double>(memory.total) / 1e9);
     }
     fmt::print("{}", cuda::to_string(cuda::versions()));
     for (const std::string& why : cuda::missing_libraries()) fmt::print("{}\n", why);

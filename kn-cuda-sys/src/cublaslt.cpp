@@ -17,15 +17,11 @@ cublasLtHandle_t to_lt(void* handle) { return static_cast<cublasLtHandle_t>(hand
 
 cudaDataType_t scale_type(const MatmulDesc& d) {
     switch (d.compute) {
-        case MatmulCompute::F16:
-            return CUDA_R_16F;
-        case MatmulCompute::F64:
-            return CUDA_R_64F;
-        case MatmulCompute::I32:
-            return d.d_type == DataType::I32 ? CUDA_R_32I : CUDA_R_32F;
+        case MatmulCompute::F16: return CUDA_R_16F;
+        case MatmulCompute::F64: return CUDA_R_64F;
+        case MatmulCompute::I32: return d.d_type == DataType::I32 ? CUDA_R_32I : CUDA_R_32F;
         case MatmulCompute::F32:
-        case MatmulCompute::Tf32:
-            break;
+        case MatmulCompute::Tf32: break;
     }
     return CUDA_R_32F;
 }

@@ -1,6 +1,8 @@
 // The only file that includes cudnn_frontend, which takes as long to compile as all the rest.
 #define CUDNN_FRONTEND_SKIP_JSON_LIB
+// First: cuDNN's functions by way of kn's own, for what cudnn_frontend calls too.
 #include "cudnn_calls.h"
+
 #include <cudnn_frontend.h>
 
 #include <algorithm>
@@ -35,24 +37,15 @@ void check_frontend(fe::error_t error, const char* call, int line) {
 
 fe::DataType_t to_fe(DataType type) {
     switch (type) {
-        case DataType::F16:
-            return fe::DataType_t::HALF;
-        case DataType::BF16:
-            return fe::DataType_t::BFLOAT16;
-        case DataType::F32:
-            return fe::DataType_t::FLOAT;
-        case DataType::F64:
-            return fe::DataType_t::DOUBLE;
-        case DataType::I8:
-            return fe::DataType_t::INT8;
-        case DataType::U8:
-            return fe::DataType_t::UINT8;
-        case DataType::I32:
-            return fe::DataType_t::INT32;
-        case DataType::I64:
-            return fe::DataType_t::INT64;
-        case DataType::Bool:
-            return fe::DataType_t::BOOLEAN;
+        case DataType::F16: return fe::DataType_t::HALF;
+        case DataType::BF16: return fe::DataType_t::BFLOAT16;
+        case DataType::F32: return fe::DataType_t::FLOAT;
+        case DataType::F64: return fe::DataType_t::DOUBLE;
+        case DataType::I8: return fe::DataType_t::INT8;
+        case DataType::U8: return fe::DataType_t::UINT8;
+        case DataType::I32: return fe::DataType_t::INT32;
+        case DataType::I64: return fe::DataType_t::INT64;
+        case DataType::Bool: return fe::DataType_t::BOOLEAN;
     }
     return fe::DataType_t::NOT_SET;
 }
@@ -106,28 +99,22 @@ fe::graph::Pointwise_attributes pointwise(fe::PointwiseMode_t mode) {
 Tensor add_activation(OpenGraph& graph, const Tensor& x, const Epilogue& e) {
     using Mode = fe::PointwiseMode_t;
     switch (e.activation) {
-        case Activation::None:
-            return x;
-        case Activation::Relu:
-            return graph.pointwise(x, pointwise(Mode::RELU_FWD));
+        case Activation::None: return x;
+        case Activation::Relu: return graph.pointwise(x, pointwise(Mode::RELU_FWD));
         case Activation::LeakyRelu:
             return graph.pointwise(x, pointwise(Mode::RELU_FWD).set_relu_lower_clip_slope(e.slope));
         case Activation::Clip:
             return graph.pointwise(
                 x,
                 pointwise(Mode::RELU_FWD).set_relu_lower_clip(e.low).set_relu_upper_clip(e.high));
-        case Activation::Sigmoid:
-            return graph.pointwise(x, pointwise(Mode::SIGMOID_FWD));
-        case Activation::Tanh:
-            return graph.pointwise(x, pointwise(Mode::TANH_FWD));
+        case Activation::Sigmoid: return graph.pointwise(x, pointwise(Mode::SIGMOID_FWD));
+        case Activation::Tanh: return graph.pointwise(x, pointwise(Mode::TANH_FWD));
         case Activation::Elu:
             return graph.pointwise(x, pointwise(Mode::ELU_FWD).set_elu_alpha(e.slope));
         case Activation::Swish:
             return graph.pointwise(x, pointwise(Mode::SWISH_FWD).set_swish_beta(1.0f));
-        case Activation::Gelu:
-            return graph.pointwise(x, pointwise(Mode::GELU_FWD));
-        case Activation::GeluTanh:
-            return graph.pointwise(x, pointwise(Mode::GELU_APPROX_TANH_FWD));
+        case Activation::Gelu: return graph.pointwise(x, pointwise(Mode::GELU_FWD));
+        case Activation::GeluTanh: return graph.pointwise(x, pointwise(Mode::GELU_APPROX_TANH_FWD));
     }
     return x;
 }

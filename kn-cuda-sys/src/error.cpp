@@ -7,18 +7,12 @@ namespace kn::cuda {
 
 const char* to_string(ErrorSource library) noexcept {
     switch (library) {
-        case ErrorSource::Cudart:
-            return "cudart";
-        case ErrorSource::Nvrtc:
-            return "nvrtc";
-        case ErrorSource::CublasLt:
-            return "cublasLt";
-        case ErrorSource::Cublas:
-            return "cublas";
-        case ErrorSource::Cudnn:
-            return "cudnn";
-        case ErrorSource::Kn:
-            return "kn";
+        case ErrorSource::Cudart: return "cudart";
+        case ErrorSource::Nvrtc: return "nvrtc";
+        case ErrorSource::CublasLt: return "cublasLt";
+        case ErrorSource::Cublas: return "cublas";
+        case ErrorSource::Cudnn: return "cudnn";
+        case ErrorSource::Kn: return "kn";
     }
     return "";
 }
@@ -54,10 +48,8 @@ bool kills_context(cudaError_t status) {
         case cudaErrorMisalignedAddress:
         case cudaErrorInvalidAddressSpace:
         case cudaErrorInvalidPc:
-        case cudaErrorLaunchFailure:
-            return true;
-        default:
-            return false;
+        case cudaErrorLaunchFailure: return true;
+        default: return false;
     }
 }
 

@@ -16,12 +16,9 @@ std::int64_t bytes_of(DataType type) { return static_cast<std::int64_t>(size_of(
 
 CUtensorMapDataType type_of(DataType type) {
     switch (type) {
-        case DataType::F16:
-            return CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
-        case DataType::BF16:
-            return CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-        default:
-            return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+        case DataType::F16: return CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+        case DataType::BF16: return CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+        default: return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
     }
 }
 

@@ -106,18 +106,10 @@ std::vector<std::byte*> buffer_addresses(
             return list[buffer.index];
         };
         switch (buffer.kind) {
-            case Buffer::Kind::Input:
-                addresses.push_back(in(inputs));
-                break;
-            case Buffer::Kind::Output:
-                addresses.push_back(in(outputs));
-                break;
-            case Buffer::Kind::Constant:
-                addresses.push_back(in(constants)->address);
-                break;
-            case Buffer::Kind::Arena:
-                addresses.push_back(arena + buffer.offset);
-                break;
+            case Buffer::Kind::Input: addresses.push_back(in(inputs)); break;
+            case Buffer::Kind::Output: addresses.push_back(in(outputs)); break;
+            case Buffer::Kind::Constant: addresses.push_back(in(constants)->address); break;
+            case Buffer::Kind::Arena: addresses.push_back(arena + buffer.offset); break;
         }
     }
     return addresses;

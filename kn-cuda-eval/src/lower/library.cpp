@@ -12,16 +12,11 @@ namespace kn::cuda {
 
 std::optional<DataType> data_type(DType dtype) {
     switch (dtype) {
-        case DType::F16:
-            return DataType::F16;
-        case DType::BF16:
-            return DataType::BF16;
-        case DType::F32:
-            return DataType::F32;
-        case DType::F64:
-            return DataType::F64;
-        default:
-            return std::nullopt;
+        case DType::F16: return DataType::F16;
+        case DType::BF16: return DataType::BF16;
+        case DType::F32: return DataType::F32;
+        case DType::F64: return DataType::F64;
+        default: return std::nullopt;
     }
 }
 
