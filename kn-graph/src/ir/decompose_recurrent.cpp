@@ -85,8 +85,8 @@ class Body {
     std::vector<Value> captures_;
 };
 
-/// What the gates get from the inputs of all steps, and the bias that is added later: of the state's
-/// part of a GRU's last gate, before it is reset.
+/// What the gates get from the inputs of all steps, and the bias that is added later: of the
+/// state's part of a GRU's last gate, before it is reset.
 struct Projection {
     Var sums;
     std::optional<Var> late_bias;
