@@ -7,6 +7,7 @@
 
 #include <fmt/core.h>
 
+#include "codegen/defines.h"
 #include "codegen/kernel_text.h"
 #include "codegen/wgmma.h"
 
@@ -138,22 +139,18 @@ double TensorAttention::cost(int sm_count) const {
 }
 
 std::string tensor_attention_helpers(const TensorAttention& a) {
-    std::string text = "\n";
-    text += kernel_text("hopper");
-    const auto define = [&](const char* name, std::int64_t value) {
-        text += fmt::format("#define {} {}\n", name, value);
-    };
-    define("KN_GROUPS", a.groups);
     const Registers each = registers(a.groups, a.blocks);
     const bool exchange = each.consumer > each.launched;
-    define("KN_PRODUCER_REGISTERS", exchange ? each.producer : 0);
-    define("KN_CONSUMER_REGISTERS", exchange ? each.consumer : 0);
-    define("KN_KEYS", a.tile_keys);
-    define("KN_STAGES", a.stages);
-    define("KN_WIDTH", a.width);
-    define("KN_VALUE_WIDTH", a.value_width);
-    define("KN_CAUSAL", a.causal_shift ? 1 : 0);
-    define("KN_BF16", a.dtype == DType::BF16 ? 1 : 0);
+    const Defines constants{{"KN_GROUPS", a.groups},
+                            {"KN_PRODUCER_REGISTERS", exchange ? each.producer : 0},
+                            {"KN_CONSUMER_REGISTERS", exchange ? each.consumer : 0},
+                            {"KN_KEYS", a.tile_keys},
+                            {"KN_STAGES", a.stages},
+                            {"KN_WIDTH", a.width},
+                            {"KN_VALUE_WIDTH", a.value_width},
+                            {"KN_CAUSAL", a.causal_shift.has_value()},
+                            {"KN_BF16", a.dtype == DType::BF16}};
+    std::string text(kernel_text("hopper"));
     const auto constant = [&](const std::string& name, std::int64_t value) {
         const bool wide = value > 0x7fffffff || value < -0x7fffffff;
         text += fmt::format("constexpr {} {} = {};\n", wide ? "long long" : "int", name, value);
@@ -174,7 +171,9 @@ std::string tensor_attention_helpers(const TensorAttention& a) {
         constant(fmt::format("kn_{}_row", name), (*strides)[2]);
     }
     text += fmt::format("constexpr float kn_factor = {:.9e}f;\n", a.scale * std::numbers::log2e);
-    return text + wgmma_functions(a) + std::string(kernel_text("attention_tensor"));
+    text += wgmma_functions(a);
+    text += kernel_text("attention_tensor");
+    return constants.around(text);
 }
 
 }  // namespace kn::cuda

@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include "codegen/defines.h"
 #include "codegen/kernel_text.h"
 #include "codegen/wgmma.h"
 
@@ -47,28 +48,25 @@ std::optional<std::string> SplitProduct::why_not() const {
 }
 
 std::string split_product_helpers(const SplitProduct& product) {
-    std::string text = "\n";
-    text += kernel_text("hopper");
-    const auto define = [&](const char* name, std::int64_t value) {
-        text += fmt::format("#define {} {}\n", name, value);
-    };
-    define("KN_BM", product.tile_rows);
-    define("KN_BN", product.tile_columns);
-    define("KN_STAGES", product.stages);
-    define("KN_M", product.m);
-    define("KN_N", product.n);
-    define("KN_K", product.k);
-    define("KN_PITCH", pitch(product));
-    define("KN_LANES", product.lanes);
-    define("KN_WINDOWS", product.windows ? 1 : 0);
+    const Defines constants{{"KN_BM", product.tile_rows},
+                            {"KN_BN", product.tile_columns},
+                            {"KN_STAGES", product.stages},
+                            {"KN_M", product.m},
+                            {"KN_N", product.n},
+                            {"KN_K", product.k},
+                            {"KN_PITCH", pitch(product)},
+                            {"KN_LANES", product.lanes},
+                            {"KN_WINDOWS", product.windows.has_value()}};
+    std::string text(kernel_text("hopper"));
     if (product.windows)
         text += window_constants(*product.windows);
     else
         text += fmt::format("constexpr long long kn_row_stride = {};\n", product.row_stride);
     text += fmt::format("constexpr long long kn_column_stride = {};\n", product.column_stride);
-    const Wgmma wgmma{
-        .type = DataType::F32, .columns = product.tile_columns, .rows_in_registers = true};
-    return text + wgmma_function(wgmma) + std::string(kernel_text("split_product"));
+    text += wgmma_function(
+        {.type = DataType::F32, .columns = product.tile_columns, .rows_in_registers = true});
+    text += kernel_text("split_product");
+    return constants.around(text);
 }
 
 }  // namespace kn::cuda

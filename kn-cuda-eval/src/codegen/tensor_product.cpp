@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include "codegen/defines.h"
 #include "codegen/kernel_text.h"
 #include "codegen/wgmma.h"
 
@@ -42,7 +43,9 @@ std::size_t TensorProduct::shared_bytes() const {
     if (tiles.splits > 1)
         return static_cast<std::size_t>(std::max(ring, tiles.rows * (tiles.columns + 4) * 4) +
                                         barriers);
-    return static_cast<std::size_t>(ring + tiles.groups * 4 * 16 * tiles.chunk * 4 + barriers);
+    // What the epilogue has for each warp, which takes 16 rows at a time.
+    const int own = tiles.staged ? 2 * (16 * tiles.columns * 2 + 8) : 16 * tiles.chunk * 4;
+    return static_cast<std::size_t>(ring + barriers + tiles.groups * 4 * own);
 }
 
 Dim3 TensorProduct::grid(int sm_count) const {
@@ -87,6 +90,15 @@ TensorMapLayout TensorProduct::map_w() const {
     return map;
 }
 
+TensorMapLayout TensorProduct::map_y(DataType y, std::int64_t stride) const {
+    TensorMapLayout map;
+    map.type = y;
+    map.sizes = {n, m};
+    map.strides = {stride * 2};
+    map.box = {64, 16};
+    return map;
+}
+
 std::optional<std::string> TensorProduct::why_not() const {
     if (m < 1 || n < 1 || k < 1) return "there is nothing to multiply";
     if (windows) {
@@ -102,30 +114,33 @@ std::optional<std::string> TensorProduct::why_not() const {
 }
 
 std::string tensor_product_helpers(const TensorProduct& product) {
-    std::string text = "\n";
-    text += kernel_text("hopper");
-    const auto define = [&](const char* name, std::int64_t value) {
-        text += fmt::format("#define {} {}\n", name, value);
-    };
     const ProductTiles& tiles = product.tiles;
-    define("KN_BM", tiles.rows);
-    define("KN_BN", tiles.columns);
-    define("KN_GROUPS", tiles.groups);
-    define("KN_STAGES", tiles.stages);
-    define("KN_M", product.m);
-    define("KN_N", product.n);
-    define("KN_SLABS", product.slabs());
-    define("KN_CHANNEL_SLABS", channel_slabs(product));
-    define("KN_SLAB", product.slab());
-    define("KN_SHARED_W", tiles.share_w);
-    define("KN_SPLITS", tiles.splits);
-    define("KN_MANY_SUMS", product.many_sums() ? 1 : 0);
-    define("KN_CHUNK", tiles.chunk);
-    define("KN_LANES", product.lanes);
-    define("KN_WINDOWS", product.windows ? 1 : 0);
+    const Defines constants{{"KN_BM", tiles.rows},
+                            {"KN_BN", tiles.columns},
+                            {"KN_GROUPS", tiles.groups},
+                            {"KN_STAGES", tiles.stages},
+                            {"KN_M", product.m},
+                            {"KN_N", product.n},
+                            {"KN_SLABS", product.slabs()},
+                            {"KN_CHANNEL_SLABS", channel_slabs(product)},
+                            {"KN_SLAB", product.slab()},
+                            {"KN_SHARED_W", tiles.share_w},
+                            {"KN_SPLITS", tiles.splits},
+                            {"KN_MANY_SUMS", product.many_sums()},
+                            {"KN_CHUNK", tiles.chunk},
+                            {"KN_LANES", product.lanes},
+                            {"KN_BEFORE", product.before},
+                            {"KN_WINDOWS", product.windows.has_value()}};
+    const char* const epilogue = tiles.splits > 1 ? "epilogue_cluster"
+                                 : tiles.staged   ? "epilogue_staged"
+                                                  : "epilogue_direct";
+    std::string text(kernel_text("hopper"));
     if (product.windows) text += window_constants(*product.windows);
-    return text + wgmma_function({.type = product.type, .columns = tiles.columns}) +
-           std::string(kernel_text("tensor_product"));
+    text += wgmma_function({.type = product.type, .columns = tiles.columns});
+    text += kernel_text("tensor_product");
+    text += "\n";
+    text += kernel_text(epilogue);
+    return constants.around(text);
 }
 
 }  // namespace kn::cuda

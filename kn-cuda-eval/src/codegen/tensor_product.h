@@ -27,6 +27,9 @@ struct ProductTiles {
     int share_w = 1;    ///< blocks, one below the other, that share what they read of w: 1, 2, 4
     int splits = 1;     ///< blocks that share the k of a tile: 1, 2, 4, 8
     int chunk = 32;     ///< columns that a warp hands out at once: 16, 32, 64
+    /// Instead of chunks: y, and what is added to it, go through shared memory by the copy engine;
+    /// for y of a half type, columns a multiple of 64, no splits.
+    bool staged = false;
     bool operator==(const ProductTiles&) const = default;
 };
 
@@ -35,7 +38,8 @@ struct TensorProduct {
     std::int64_t m = 0, n = 0, k = 0;
     std::int64_t row_stride = 0;  ///< of x, in elements, where there are no windows
     std::optional<ProductWindows> windows;
-    int lanes = 1;  ///< neighbouring columns that the epilogue takes at once
+    int lanes = 1;        ///< neighbouring columns that the epilogue takes at once; staged: 2
+    bool before = false;  ///< staged: the epilogue wants elements of another tensor like y
     ProductTiles tiles;
 
     /// Elements of k that are copied at once: 128 bytes.
@@ -51,6 +55,8 @@ struct TensorProduct {
     /// The kernel's maps of x and of w, which is dense [n, taps, channels].
     TensorMapLayout map_x() const;
     TensorMapLayout map_w() const;
+    /// And, where y is staged, of it and of what is added: rows `stride` elements apart.
+    TensorMapLayout map_y(DataType y, std::int64_t stride) const;
 
     /// Why the kernel cannot do this; addresses are 16-byte aligned.
     std::optional<std::string> why_not() const;
@@ -58,7 +64,9 @@ struct TensorProduct {
 
 /// The text in front of a kernel that calls kn_product(map_x, map_w, touch, store) with maps of
 /// type kn_tensor_map; store(row, column / lanes, product) is called for each `lanes` neighbours of
-/// y, touch(row, column / lanes) a while before for what may be fetched into L2. Needs the target
+/// y, touch(row, column / lanes) a while before for what may be fetched into L2. Staged:
+/// kn_product(map_x, map_w, map_y, map_before, finish), where finish(row, column / 2, product,
+/// pair) gives two elements of y as one number; `pair` are those of map_before. Needs the target
 /// sm_90a, threads() threads a block, blocks in clusters of cluster(), and shared_bytes() of
 /// dynamic shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);

@@ -287,13 +287,3 @@ KN_DEVICE void kn_attention(const unsigned short* q, const unsigned short* k, co
                    memory + group * kn_group_bytes, ring, full, empty, first + group * 64, tiles);
     }
 }
-
-#undef KN_GROUPS
-#undef KN_PRODUCER_REGISTERS
-#undef KN_CONSUMER_REGISTERS
-#undef KN_KEYS
-#undef KN_STAGES
-#undef KN_WIDTH
-#undef KN_VALUE_WIDTH
-#undef KN_CAUSAL
-#undef KN_BF16

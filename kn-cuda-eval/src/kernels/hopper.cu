@@ -44,17 +44,21 @@ KN_DEVICE void kn_fetch(const void* address) {
 /// What nobody writes meanwhile: such loads may overtake stores, so that those of several vectors are under way together.
 template <class Vector>
 KN_DEVICE Vector kn_read(const Vector* from) {
-    if constexpr (sizeof(Vector) != 16) {
-        return *from;
-    } else {
+    Vector vector;
+    if constexpr (sizeof(Vector) == 16) {
         kn_words words;
         asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
             : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
             : "l"(from));
-        Vector vector;
         memcpy(&vector, &words, 16);
-        return vector;
+    } else if constexpr (sizeof(Vector) == 4) {
+        unsigned word;
+        asm("ld.global.nc.u32 %0, [%1];" : "=r"(word) : "l"(from));
+        memcpy(&vector, &word, 4);
+    } else {
+        vector = *from;
     }
+    return vector;
 }
 
 /// 2^x to about 2^-22, very small results as 0.
@@ -186,6 +190,18 @@ KN_DEVICE void kn_copy_weights_to_all(unsigned target, const kn_tensor_map& map,
         "[%1, {%3, %4, %5}], [%2], %6;" ::"r"(target),
         "l"(&map), "r"(barrier), "r"(channel), "r"(tap), "r"(column), "h"(static_cast<short>((1 << blocks) - 1))
         : "memory");
+}
+
+/// From shared memory to the map's tensor, by one thread, whose groups of such copies end when their sources have been read.
+KN_DEVICE void kn_store_rows(const kn_tensor_map& map, unsigned source, int k, int row) {
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&map), "r"(k), "r"(row),
+                 "r"(source)
+                 : "memory");
+}
+KN_DEVICE void kn_commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+template <int open>
+KN_DEVICE void kn_wait_stores_read() {
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(open) : "memory");
 }
 
 /// Products (kn_wgmma, written by the generator) go on by themselves: before the first one, behind a group of them, and

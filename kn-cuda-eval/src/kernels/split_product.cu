@@ -216,13 +216,3 @@ KN_DEVICE void kn_product(const float* kn_x, const float* kn_w, Store store) {
         store(y_row, y_column, product);
     }
 }
-
-#undef KN_BM
-#undef KN_BN
-#undef KN_STAGES
-#undef KN_M
-#undef KN_N
-#undef KN_K
-#undef KN_PITCH
-#undef KN_WINDOWS
-#undef KN_LANES

@@ -2,8 +2,8 @@
 // over (kernel row, kernel column, channel), channels innermost.
 //
 // One warp has the copy engine fill KN_STAGES slabs of shared memory (bulk tensor copies, mbarriers); groups of 128 threads
-// multiply them and hand the sums out through a piece of shared memory that is each warp's own, so that the copies for the
-// next tile go on meanwhile. Blocks take tile after tile.
+// multiply them and give the sums to an epilogue (epilogue_*.cu), while the copies for the next tile go on. Blocks take tile
+// after tile.
 //
 // What the generator defines in front of this text:
 //   KN_BM, KN_BN      rows and columns of a tile
@@ -16,7 +16,6 @@
 //   KN_SPLITS         blocks of a cluster that share the slabs of a tile out among them; 1: none
 //   KN_WINDOWS        1: rows are windows, with the kn_window_* constants below
 //   KN_MANY_SUMS      1: the copying warp is one of four, which give their registers to the others
-//   KN_CHUNK          columns that a warp hands out at once
 //   KN_LANES          neighbouring columns that the epilogue takes at once
 //   kn_wgmma(acc, a, b, first)   one k step of 64 rows
 
@@ -32,7 +31,6 @@ constexpr int kn_tiles = kn_row_tiles * kn_column_tiles;
 constexpr int kn_cluster = KN_SHARED_W * KN_SPLITS;
 // No tile reaches beyond y.
 constexpr bool kn_whole = KN_M % (KN_BM * KN_SHARED_W) == 0 && KN_N % KN_BN == 0;
-constexpr int kn_hand_bytes = KN_SPLITS > 1 ? 0 : 16 * KN_CHUNK * 4;  // a warp's
 
 // Place in the ring of stages, and how often it went round.
 struct kn_ring {
@@ -50,6 +48,7 @@ struct kn_barriers {
     unsigned base;
     KN_DEVICE unsigned full(int stage) const { return base + stage * 8; }
     KN_DEVICE unsigned empty(int stage) const { return base + (KN_STAGES + stage) * 8; }
+    KN_DEVICE unsigned own(int i) const { return base + (2 * KN_STAGES + i) * 8; }
 };
 
 // The slabs of a tile that this block multiplies.
@@ -147,127 +146,18 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, uns
     kn_release(barriers, before);
 }
 
-#if KN_SPLITS == 1
-// Rows of KN_CHUNK floats, their groups of four exchanged by the row's number against bank conflicts.
-KN_DEVICE int kn_hand_place(int row, int four) { return row * KN_CHUNK + ((four ^ (row & (KN_CHUNK / 4 - 1) & 7)) << 2); }
-
-// Has what the epilogue will read of a warp's 16 rows fetched into L2, a line of 128 bytes or so a call.
-template <class Touch>
-KN_DEVICE void kn_touch_rows(long long row0, int column0, Touch touch) {
-    constexpr int line = KN_LANES * 8, width = (KN_BN + line - 1) / line;
-    for (int i = threadIdx.x % 32; i < 16 * width; i += 32) {
-        const long long row = row0 + i / width;
-        const int column = column0 + i % width * line;
-        if (row < KN_M && column < KN_N) touch(row, column / KN_LANES);
-    }
-}
-
-// A warp's 16 rows of one piece, chunk by chunk.
-template <class Store>
-KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, long long row0, int column0, Store store) {
-    const int lane = threadIdx.x % 32;
-    constexpr int kept = KN_CHUNK / 2;  // sums of a chunk
-    constexpr int width = KN_CHUNK / KN_LANES;
-#pragma unroll 1
-    for (int chunk = 0; chunk < KN_BN / KN_CHUNK; chunk++) {
-#pragma unroll
-        for (int j = 0; j < KN_CHUNK / 8; j++) {
-            const int four = 2 * j + lane % 4 / 2, rest = lane % 2 * 2;
-            *reinterpret_cast<float2*>(hand + kn_hand_place(lane / 4, four) + rest) =
-                make_float2(sums[4 * j], sums[4 * j + 1]);
-            *reinterpret_cast<float2*>(hand + kn_hand_place(lane / 4 + 8, four) + rest) =
-                make_float2(sums[4 * j + 2], sums[4 * j + 3]);
-        }
-        // The next chunk's sums move up: registers cannot be chosen at run time.
-#pragma unroll
-        for (int i = 0; i + kept < kn_sums; i++) sums[i] = sums[i + kept];
-        kn_sync_warp();
-        // Several at once, so that what the epilogue reads is under way together.
-#pragma unroll 4
-        for (int i = lane; i < 16 * width; i += 32) {
-            const int in_row = i % width * KN_LANES;
-            const long long row = row0 + i / width;
-            const int column = (column0 + chunk * KN_CHUNK) / KN_LANES + i % width;
-            if (!kn_whole && (row >= KN_M || column >= KN_N / KN_LANES)) continue;
-            __align__(16) float product[KN_LANES];
-#if KN_LANES % 4 == 0
-#pragma unroll
-            for (int j = 0; j < KN_LANES; j += 4)
-                *reinterpret_cast<float4*>(product + j) =
-                    *reinterpret_cast<const float4*>(hand + kn_hand_place(i / width, (in_row + j) / 4));
-#else
-#pragma unroll
-            for (int j = 0; j < KN_LANES; j++) product[j] = hand[kn_hand_place(i / width, (in_row + j) / 4) + (in_row + j) % 4];
-#endif
-            store(row, column, product);
-        }
-        kn_sync_warp();
-    }
-}
-#else
-constexpr int kn_pitch = KN_BN + 4;
-
-// The blocks of a cluster leave their sums in shared memory, and each adds up and hands out its part of the rows.
-KN_DEVICE void kn_leave(const float (&sums)[kn_pieces][kn_sums], float* tile) {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int piece = 0; piece < kn_pieces; piece++) {
-        float* const row = tile + (threadIdx.x / 128 * kn_pieces * 64 + piece * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4) * kn_pitch;
-#pragma unroll
-        for (int j = 0; j < KN_BN / 8; j++) {
-            float* const at = row + j * 8 + lane % 4 * 2;
-            *reinterpret_cast<float2*>(at) = make_float2(sums[piece][4 * j], sums[piece][4 * j + 1]);
-            *reinterpret_cast<float2*>(at + 8 * kn_pitch) = make_float2(sums[piece][4 * j + 2], sums[piece][4 * j + 3]);
-        }
-    }
-}
-
-template <class Store>
-KN_DEVICE void kn_add_up(unsigned tile, long long row0, int column0, Store store) {
-    constexpr int width = KN_BN / KN_LANES, rows = KN_BM / KN_SPLITS;
-    const int first = kn_block_in_cluster() * rows;
-    for (int i = threadIdx.x; i < rows * width; i += kn_consumers * 32) {
-        const int in_tile = first + i / width;
-        const long long row = row0 + in_tile;
-        const int column = column0 / KN_LANES + i % width;
-        if (row >= KN_M || column >= KN_N / KN_LANES) continue;
-        float parts[KN_SPLITS][KN_LANES];
-#pragma unroll
-        for (int block = 0; block < KN_SPLITS; block++) {
-            const unsigned from = kn_in_block(tile + (in_tile * kn_pitch + i % width * KN_LANES) * 4, block);
-#if KN_LANES % 4 == 0
-#pragma unroll
-            for (int j = 0; j < KN_LANES; j += 4)
-                kn_load_four_there(from + 4 * j, parts[block] + j);
-#else
-#pragma unroll
-            for (int j = 0; j < KN_LANES; j++) parts[block][j] = kn_load_there(from + 4 * j);
-#endif
-        }
-        float product[KN_LANES];
-#pragma unroll
-        for (int j = 0; j < KN_LANES; j++) {
-            product[j] = parts[0][j];
-#pragma unroll
-            for (int block = 1; block < KN_SPLITS; block++) product[j] += parts[block][j];
-        }
-        store(row, column, product);
-    }
-}
-#endif
-
-// Calls store(row, column / KN_LANES, product) for each KN_LANES neighbours of y, once; a tile earlier, touch(row,
-// column / KN_LANES) for some of them.
-template <class Touch, class Store>
-KN_DEVICE void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Touch touch, Store store) {
+// All that a block does. Epilogue::bytes of shared memory and Epilogue::barriers are each warp's own.
+template <class Epilogue>
+KN_DEVICE void kn_run(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Epilogue epilogue) {
     KN_SWIZZLED_SHARED(kn_memory);
     const unsigned stages = kn_shared_address(kn_memory);
-    const kn_barriers barriers{stages + KN_STAGES * kn_stage_bytes + kn_consumers * kn_hand_bytes};
+    const kn_barriers barriers{stages + KN_STAGES * kn_stage_bytes + kn_consumers * Epilogue::bytes};
     if (threadIdx.x == 0) {
         for (int stage = 0; stage < KN_STAGES; stage++) {
             kn_init_barrier(barriers.full(stage), 1);
             kn_init_barrier(barriers.empty(stage), kn_consumers * KN_SHARED_W);
         }
+        for (int i = 0; i < kn_consumers * Epilogue::barriers; i++) kn_init_barrier(barriers.own(i), 1);
         kn_publish_barriers();
     }
     if (kn_cluster > 1)
@@ -296,42 +186,22 @@ KN_DEVICE void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w
         kn_multiply(sums, ring, stages, barriers);
         // No warp still multiplies from what the sums go into.
         kn_sync_some(1, kn_consumers * 32);
-        kn_leave(sums, reinterpret_cast<float*>(kn_memory));
+        epilogue.leave(sums, reinterpret_cast<float*>(kn_memory));
         kn_sync_cluster();
-        kn_add_up(stages, tile.row, tile.column, store);
+        epilogue.add_up(stages, tile.row, tile.column);
 #else
-        float* const hand = reinterpret_cast<float*>(kn_memory + KN_STAGES * kn_stage_bytes + warp * kn_hand_bytes);
         const int rows = warp / 4 * kn_pieces * 64 + warp % 4 * 16, stride = gridDim.x / kn_cluster;
-        const auto touch_tile = [&](const kn_tile& tile) {
-            for (int piece = 0; piece < kn_pieces; piece++) kn_touch_rows(tile.row + rows + piece * 64, tile.column, touch);
-        };
-        touch_tile(kn_tile(blockIdx.x / kn_cluster));
+        epilogue.start(kn_memory + KN_STAGES * kn_stage_bytes + warp * Epilogue::bytes, barriers.own(warp * Epilogue::barriers), rows);
+        epilogue.first(kn_tile(blockIdx.x / kn_cluster));
         for (int i = blockIdx.x / kn_cluster; i < kn_tiles; i += stride) {
             const kn_tile tile(i);
-            if (i + stride < kn_tiles) touch_tile(kn_tile(i + stride));
+            if (i + stride < kn_tiles) epilogue.ahead(kn_tile(i + stride));
             kn_multiply(sums, ring, stages, barriers);
-#pragma unroll
-            for (int piece = 0; piece < kn_pieces; piece++)
-                kn_hand_out(sums[piece], hand, tile.row + rows + piece * 64, tile.column, store);
+            epilogue.give(sums, tile, i + stride);
         }
+        epilogue.finish();
 #endif
     }
     // A block stays while others may reach into its shared memory.
     if (kn_cluster > 1) kn_sync_cluster();
 }
-
-#undef KN_BM
-#undef KN_BN
-#undef KN_GROUPS
-#undef KN_STAGES
-#undef KN_M
-#undef KN_N
-#undef KN_SLABS
-#undef KN_CHANNEL_SLABS
-#undef KN_SLAB
-#undef KN_SHARED_W
-#undef KN_SPLITS
-#undef KN_WINDOWS
-#undef KN_CHUNK
-#undef KN_MANY_SUMS
-#undef KN_LANES

@@ -241,7 +241,15 @@ class Lowering {
         product.row_stride = row_stride_;
         product.windows = windows_;
         product.lanes = lanes_;
-        product.tiles = tiles_ = choose_tiles(product, device);
+        product.tiles = choose_tiles(product, device);
+        const bool staged = product.tiles.staged && can_be_staged();
+        product.tiles.staged = staged;
+        if (staged) {
+            product.lanes = lanes_ = 2;
+            find_before();
+            product.before = before_.has_value();
+        }
+        tiles_ = product.tiles;
         if (const auto why = product.why_not()) throw GraphError("tensor core product: " + *why);
         draft.helpers = tensor_product_helpers(product);
         draft.grid = product.grid(device.sm_count);
@@ -249,8 +257,87 @@ class Lowering {
         draft.block = {static_cast<unsigned>(product.threads())};
         draft.blocks_per_sm = product.tiles.blocks;
         draft.shared_bytes = product.shared_bytes();
-        const std::string x = draft.operands.map(px, product.map_x());
-        write_body(draft, x + ", " + draft.operands.map(pw, product.map_w()), true);
+        const std::string factors = draft.operands.map(px, product.map_x()) + ", " +
+                                    draft.operands.map(pw, product.map_w());
+        if (staged)
+            write_staged_body(draft, factors, product);
+        else
+            write_body(draft, factors, true);
+    }
+
+    // Whether the tensor is rows of y's columns, one behind the other; gives their distance.
+    std::optional<std::int64_t> row_stride_of(const TensorRef& t) const {
+        const Ints& s = t.strides;
+        if (t.shape != graph_.shape(group_.anchor).to_ints() || !is_half(t.dtype) || !aligned(t))
+            return std::nullopt;
+        const std::int64_t stride = conv_ ? s[3] : s[0];
+        const bool rows = conv_ ? s[1] == 1 && is_dense(t) : s[1] == 1;
+        if (!rows || stride < sizes_.n || stride % 8 != 0) return std::nullopt;
+        return stride;
+    }
+
+    bool can_be_staged() const {
+        return placement_.is_stored(end_) && row_stride_of(placement_.stored(end_));
+    }
+
+    // Of what the epilogue reads, a tensor like y.
+    void find_before() {
+        std::vector<Value> tail = group_.swallowed;
+        tail.push_back(end_);
+        std::erase(tail, group_.anchor);
+        for (const Value& value : tail)
+            for (const Value& operand : inputs_of(graph_[value].operation)) {
+                if (operand == group_.anchor || std::ranges::count(tail, operand) > 0) continue;
+                const auto view = placement_.view(operand);
+                if (!view || !row_stride_of(*view)) continue;
+                before_ = operand;
+                return;
+            }
+    }
+
+    // Two neighbours of the product become two of y, in the place of those of `before`.
+    void write_staged_body(KernelDraft& draft, std::string factors, const TensorProduct& product) {
+        const auto map = [&](const TensorRef& tensor, Access access) {
+            const std::string pointer =
+                draft.operands.pointer(tensor, access, access == Access::Write ? "y" : "x");
+            return draft.operands.map(pointer,
+                                      product.map_y(data_type(tensor.dtype).value(),
+                                                    row_stride_of(tensor).value()));
+        };
+        const TensorRef y = placement_.stored(end_);
+        const std::string map_y = map(y, Access::Write);
+        factors += ", " + map_y + ", ";
+        factors += before_ ? map(*placement_.view(*before_), Access::Read) : map_y;
+
+        Code code;
+        Emitter emitter(placement_, code, draft.operands);
+        emitter.set_lanes(lanes_);
+        emitter.computes(group_.outputs);
+        emitter.set_reader("kn_read");
+        code.open(fmt::format("const auto finish = [&](const {} row, const int column, "
+                              "const float (&products)[2], const unsigned pair)",
+                              emitter.math().type()));
+        emitter.provide(group_.anchor, [](const Index&) -> std::string { return "products[j]"; });
+        const Index index = index_of(emitter);
+        if (before_) {
+            const std::string type = c_type(graph_.dtype(*before_));
+            code.line(fmt::format(
+                "const kn_vector<{0}, 2> before = kn_bit_cast<kn_vector<{0}, 2>>(pair);", type));
+            emitter.provide(*before_, [&](const Index& at) -> std::string {
+                return at == index ? "kn_widen(before.lane[j])"
+                                   : emitter.compute_inline(*before_, at);
+            });
+        }
+        const std::string value = emitter.value(end_, index);
+        const std::string type = c_type(y.dtype);
+        code.line(fmt::format("kn_vector<{}, 2> result;", type));
+        code.line(fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = "
+                              "kn_cast<{}>({});",
+                              type, value));
+        code.line("return kn_bit_cast<unsigned>(result);");
+        code.close("};");
+        code.line(fmt::format("kn_product({}, finish);", factors));
+        draft.body = code.text();
     }
 
     // What becomes of each `lanes` neighbours of the product; and where `touches`, what of it can
@@ -328,6 +415,7 @@ class Lowering {
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;
     ProductTiles tiles_;
+    std::optional<Value> before_;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <stdexcept>
 #include <utility>
 
 #include <fmt/core.h>
@@ -44,6 +45,27 @@ float bits_to_float(unsigned bits) {
     float x;
     std::memcpy(&x, &bits, 4);
     return x;
+}
+
+using Index = std::vector<std::int64_t>;
+
+/// The rows of 128 bytes of a box that begins at `first`.
+template <class Do>
+void for_each_row(const TensorMapLayout& layout, const Index& first, const Do& work) {
+    if (static_cast<std::size_t>(layout.box[0]) * size_of(layout.type) != 128)
+        Fibers::fail("a box is not 128 bytes wide");
+    std::size_t count = 1;
+    for (std::size_t i = 1; i < first.size(); ++i) count *= static_cast<std::size_t>(layout.box[i]);
+    for (std::size_t number = 0; number < count; ++number) {
+        Index row = first;
+        std::size_t rest = number;
+        for (std::size_t i = 1; i < first.size(); ++i) {
+            const auto extent = static_cast<std::size_t>(layout.box[i]);
+            row[i] += static_cast<std::int64_t>(rest % extent);
+            rest /= extent;
+        }
+        work(number, row);
+    }
 }
 
 /// An element of 32 or 16 bits as the tensor cores see it.
@@ -112,6 +134,12 @@ bool Hopper::go_on() {
     return true;
 }
 
+void Hopper::end() const {
+    for (const Thread& thread : states_)
+        if (!thread.stores.open.empty() || !thread.stores.committed.empty())
+            throw std::runtime_error("a block ends while its memory is still to be stored");
+}
+
 std::byte* Hopper::at(unsigned address, std::size_t bytes) {
     const std::size_t offset = address - first_;
     if (address < first_ || offset / window >= static_cast<std::size_t>(blocks_) ||
@@ -141,7 +169,7 @@ void Hopper::copy(unsigned target, const HostMap& map, const std::vector<int>& p
     const std::size_t size = size_of(layout.type), axes = layout.sizes.size();
     const std::size_t row = 128 / size;
     // Copies the row of 128 bytes from `index` on.
-    const auto copy_row = [&](std::size_t number, std::vector<std::int64_t> index) {
+    const auto copy_row = [&](std::size_t number, const Index& index) {
         bool inside = true;
         const std::byte* from = map.data;
         for (std::size_t i = 1; i < axes; ++i) {
@@ -159,7 +187,7 @@ void Hopper::copy(unsigned target, const HostMap& map, const std::vector<int>& p
                 std::memset(at(swizzled(to), size), 0, size);
         }
     };
-    std::vector<std::int64_t> index(place.begin(), place.end());
+    Index index(place.begin(), place.end());
     if (layout.windows) {
         const TensorMapLayout::Windows& w = *layout.windows;
         for (int n = 0; n < w.positions; ++n) {
@@ -174,19 +202,27 @@ void Hopper::copy(unsigned target, const HostMap& map, const std::vector<int>& p
         }
         return;
     }
-    if (static_cast<std::size_t>(layout.box[0]) != row) Fibers::fail("a box is not 128 bytes wide");
-    std::size_t count = 1;
-    for (std::size_t i = 1; i < axes; ++i) count *= static_cast<std::size_t>(layout.box[i]);
-    for (std::size_t number = 0; number < count; ++number) {
-        auto inner = index;
-        std::size_t rest = number;
-        for (std::size_t i = 1; i < axes; ++i) {
-            const auto extent = static_cast<std::size_t>(layout.box[i]);
-            inner[i] += static_cast<std::int64_t>(rest % extent);
-            rest /= extent;
+    for_each_row(layout, index, [&](std::size_t number, const Index& at) { copy_row(number, at); });
+}
+
+void Hopper::store(const Store& store) {
+    const TensorMapLayout& layout = store.map->layout;
+    const std::size_t size = size_of(layout.type);
+    const Index index(store.place.begin(), store.place.end());
+    for_each_row(layout, index, [&](std::size_t number, const Index& row) {
+        std::byte* to = store.map->data;
+        for (std::size_t i = 1; i < row.size(); ++i) {
+            if (row[i] < 0 || row[i] >= layout.sizes[i]) return;
+            to += row[i] * layout.strides[i - 1];
         }
-        copy_row(number, inner);
-    }
+        for (std::size_t i = 0; i < 128 / size; ++i) {
+            const std::int64_t column = row[0] + static_cast<std::int64_t>(i);
+            if (column < 0 || column >= layout.sizes[0]) continue;
+            const auto from = static_cast<unsigned>(store.source + number * 128 + i * size);
+            std::memcpy(to + column * static_cast<std::int64_t>(size), at(swizzled(from), size),
+                        size);
+        }
+    });
 }
 
 float Hopper::element(char type, unsigned address) {
@@ -323,6 +359,21 @@ const KnHopperCalls Hopper::calls = {
                 else
                     work();
             }
+        },
+    .store_tensor =
+        [](const void* map, unsigned source, const int* place) {
+            if (source % 128 != 0) Fibers::fail("a tensor copy's source is not aligned");
+            const auto* host_map = static_cast<const HostMap*>(map);
+            hopper->states_[static_cast<std::size_t>(Fibers::current())].stores.open.push_back(
+                {host_map, source, {place, place + host_map->layout.sizes.size()}});
+        },
+    .commit_stores =
+        [] { commit(hopper->states_[static_cast<std::size_t>(Fibers::current())].stores); },
+    .wait_stores_read =
+        [](int open) {
+            finish(hopper->states_[static_cast<std::size_t>(Fibers::current())].stores,
+                   static_cast<std::size_t>(open),
+                   [](const Store& store) { hopper->store(store); });
         },
     .multiply =
         [](char type, int columns, float* sums, const unsigned* registers, unsigned long long rows,

@@ -17,7 +17,7 @@ namespace kn::cuda {
 /// What a kernel has for a kn_tensor_map.
 struct HostMap {
     TensorMapLayout layout;
-    const std::byte* data;
+    std::byte* data;
 };
 
 /// A cluster at a time; one object at a time.
@@ -35,6 +35,8 @@ class Hopper {
     std::byte* shared(int block) const;
     /// Does a copy that is under way; false if there is none.
     bool go_on();
+    /// Throws where a block went while its memory was still to be read.
+    void end() const;
 
   private:
     struct Meeting {
@@ -53,6 +55,11 @@ class Hopper {
         unsigned target;
         const void* source;  // null: zeros
     };
+    struct Store {
+        const HostMap* map;
+        unsigned source;
+        std::vector<int> place;
+    };
     template <class Work>
     struct Groups {
         std::vector<Work> open;
@@ -61,6 +68,7 @@ class Hopper {
     struct Thread {
         Groups<Product> products;
         Groups<Chunk> chunks;
+        Groups<Store> stores;
         unsigned registers[4];
         unsigned address;
     };
@@ -71,6 +79,7 @@ class Hopper {
     void meet(Meeting& meeting, int threads);
     void copy(unsigned target, const HostMap& map, const std::vector<int>& place,
               const std::vector<int>& offsets);
+    void store(const Store& store);
     void multiply(const Product& product);
     float element(char type, unsigned address);
 

@@ -19,6 +19,9 @@ struct KnHopperCalls {
     // of the cluster.
     void (*copy_tensor)(unsigned target, const void* map, unsigned barrier, const int* place,
                         const int* offsets, int blocks);
+    void (*store_tensor)(const void* map, unsigned source, const int* place);
+    void (*commit_stores)();
+    void (*wait_stores_read)(int open);
 
     void (*multiply)(char type, int columns, float* sums, const unsigned* rows_in_registers,
                      unsigned long long rows, unsigned long long b, bool columns_dense, bool first);

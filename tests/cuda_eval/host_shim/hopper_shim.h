@@ -114,6 +114,16 @@ static inline void kn_copy_weights(unsigned target, const kn_tensor_map& map, un
     kn_copy_weights_to_all(target, map, barrier, channel, tap, column, 0);
 }
 
+static inline void kn_store_rows(const kn_tensor_map& map, unsigned source, int k, int row) {
+    const int place[] = {k, row};
+    KN_CALL store_tensor(map.map, source, place);
+}
+static inline void kn_commit_stores() { KN_CALL commit_stores(); }
+template <int open>
+static inline void kn_wait_stores_read() {
+    KN_CALL wait_stores_read(open);
+}
+
 static inline const unsigned* kn_shim_registers(const unsigned (&a)[4]) { return a; }
 static inline const unsigned* kn_shim_registers(unsigned long long) { return nullptr; }
 static inline unsigned long long kn_shim_matrix(const unsigned (&)[4]) { return 0; }

@@ -136,6 +136,7 @@ class HostKernels {
                         reinterpret_cast<unsigned char*>(hopper.shared(in_cluster));
                 },
                 [&](int) { entry(arguments.data()); }, [&] { return hopper.go_on(); });
+            hopper.end();
         }
     }
 

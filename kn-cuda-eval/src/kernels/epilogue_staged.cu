@@ -1,0 +1,100 @@
+// Of half types: a warp's 16 rows of a tile of y lie in a strip of shared memory, which the copy engine fills with what is
+// added to the product while the tensor cores are busy, and writes away while the next strip is worked on. A strip is panels
+// of 64 columns, 128 bytes a row, in the 128-byte swizzle: threads touch it where their sums belong, without conflicts.
+//
+// What the generator defines in front of this text:
+//   KN_BEFORE         1: strips begin as what map_before shows
+
+constexpr int kn_panels = KN_BN / 64, kn_panel_bytes = 16 * 128, kn_strip_bytes = kn_panels * kn_panel_bytes;
+
+// Two strips a warp, in turn; pieces of 64 rows come one after the other.
+template <class Finish>
+struct kn_staged {
+    static constexpr int bytes = 2 * kn_strip_bytes, barriers = 2;
+    const kn_tensor_map& map_y;
+    const kn_tensor_map& map_before;
+    Finish finish_pair;
+    unsigned char* strips;
+    unsigned arrivals;
+    int rows;  // of the tile's, this warp's first
+    int strip;
+    unsigned phase;
+
+    KN_DEVICE void start(unsigned char* memory, unsigned barrier, int first_row) {
+        strips = memory;
+        arrivals = barrier;
+        rows = first_row;
+        strip = 0;
+        phase = 0;
+    }
+    // One thread: has a strip filled that the copy engine has read.
+    KN_DEVICE void request(int which, long long row, int column) {
+        kn_wait_stores_read<0>();
+        kn_expect(arrivals + which * 8, kn_strip_bytes);
+#pragma unroll
+        for (int panel = 0; panel < kn_panels; panel++)
+            kn_copy_rows(kn_shared_address(strips + which * kn_strip_bytes + panel * kn_panel_bytes), map_before,
+                         arrivals + which * 8, column + panel * 64, row);
+    }
+    KN_DEVICE void first(const kn_tile& tile) {
+        if (KN_BEFORE && threadIdx.x % 32 == 0) request(0, tile.row + rows, tile.column);
+    }
+    KN_DEVICE void ahead(const kn_tile&) {}
+    KN_DEVICE void give(float (&sums)[kn_pieces][kn_sums], const kn_tile& tile, int next) {
+#pragma unroll
+        for (int piece = 0; piece < kn_pieces; piece++) {
+            const bool one = threadIdx.x % 32 == 0;
+            if (KN_BEFORE) {
+                if (one && piece + 1 < kn_pieces) request(strip ^ 1, tile.row + rows + (piece + 1) * 64, tile.column);
+                if (one && piece + 1 == kn_pieces && next < kn_tiles) {
+                    const kn_tile after(next);
+                    request(strip ^ 1, after.row + rows, after.column);
+                }
+                kn_wait(arrivals + strip * 8, phase);
+            } else {
+                if (one) kn_wait_stores_read<1>();
+                kn_sync_warp();
+            }
+            work(sums[piece], tile.row + rows + piece * 64, tile.column);
+            kn_publish();
+            kn_sync_warp();
+            if (one) {
+#pragma unroll
+                for (int panel = 0; panel < kn_panels; panel++)
+                    kn_store_rows(map_y, kn_shared_address(strips + strip * kn_strip_bytes + panel * kn_panel_bytes),
+                                  tile.column + panel * 64, tile.row + rows + piece * 64);
+                kn_commit_stores();
+            }
+            strip ^= 1;
+            if (strip == 0) phase ^= 1;
+        }
+    }
+    KN_DEVICE void work(const float (&sums)[kn_sums], long long row0, int column0) {
+        const int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const long long row = row0 + lane / 4 + 8 * r;
+            // Chunks of 16 bytes are exchanged by the row's number, and rows are eight apart.
+            unsigned char* const line = strips + strip * kn_strip_bytes + (lane / 4 + 8 * r) * 128 + lane % 4 * 4;
+#pragma unroll
+            for (int j = 0; j < KN_BN / 8; j++) {
+                const int column = column0 + j * 8 + lane % 4 * 2;
+                if (!kn_whole && (row >= KN_M || column >= KN_N)) continue;
+                unsigned* const pair = reinterpret_cast<unsigned*>(line + j / 8 * kn_panel_bytes + ((j % 8 ^ lane / 4) << 4));
+                const float product[2] = {sums[4 * j + 2 * r], sums[4 * j + 2 * r + 1]};
+                *pair = finish_pair(row, column / 2, product, *pair);
+            }
+        }
+    }
+    KN_DEVICE void finish() {
+        if (threadIdx.x % 32 == 0) kn_wait_stores_read<0>();
+    }
+};
+
+// Calls finish(row, column / 2, product, pair) for each two neighbours of y, once: two elements of map_before or anything, as
+// one number, become two of y.
+template <class Finish>
+KN_DEVICE void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w, const kn_tensor_map& map_y,
+                          const kn_tensor_map& map_before, Finish finish) {
+    kn_run(map_x, map_w, kn_staged<Finish>{map_y, map_before, finish, nullptr, 0, 0, 0, 0});
+}
