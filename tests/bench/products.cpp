@@ -1,10 +1,11 @@
 // Times single convolutions and products on a GPU: our tensor core kernel, in the tiles that its
-// model chooses and in the N best by it, beside what the libraries do; with the error of samples
-// against sums in double.
+// model chooses and in the N best by it, each with both epilogues, beside what the libraries do;
+// with the error of samples against sums in double.
 //
-//     bench_products [--tiles N] [--precision f16] "conv 256 256 8 8 256 3 1" "matmul 1024 3072
-//     768" conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k. A +
-//     behind it adds a residual, and relu.
+//     bench_products [--tiles N] [--precision f16] "conv 256 256 8 8 256 3 1 +" "matmul 64 128 96"
+//
+// conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k. A + behind it
+// adds a residual, and relu.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -183,9 +184,10 @@ void measure(const std::string& label, const Problem& problem, const Samples& sa
 }
 
 // The first few by the model.
-std::vector<cuda::ProductTiles> best_tiles(const cuda::TensorProduct& product, std::size_t most) {
+std::vector<cuda::ProductTiles> best_tiles(const cuda::TensorProduct& product, std::size_t most,
+                                           bool staged) {
     const cuda::DeviceProperties device = cuda::Device(0).properties();
-    std::vector<cuda::ProductTiles> tiles = cuda::sensible_tiles(product, device);
+    std::vector<cuda::ProductTiles> tiles = cuda::sensible_tiles(product, device, staged);
     std::ranges::sort(tiles, {}, [&](const cuda::ProductTiles& t) {
         return cuda::clocks_of(product, t, device);
     });
@@ -225,9 +227,13 @@ int main(int argc, char** argv) {
         options.disabled_rules = {"tensor core product"};
         measure("  libraries", problem, samples, options);
         options.disabled_rules = {};
-        for (const cuda::ProductTiles& tiles : best_tiles(problem_of(c, dtype), most_tiles)) {
-            cuda::forced_tiles() = tiles;
-            measure("  " + cuda::to_string(tiles), problem, samples, options);
+        for (const bool staged : {false, true}) {
+            if (staged && !is_half(dtype)) continue;
+            for (const cuda::ProductTiles& tiles :
+                 best_tiles(problem_of(c, dtype), most_tiles, staged)) {
+                cuda::forced_tiles() = tiles;
+                measure("  " + cuda::to_string(tiles), problem, samples, options);
+            }
         }
         cuda::forced_tiles().reset();
     }

@@ -74,15 +74,28 @@ struct kn_staged {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             const long long row = row0 + lane / 4 + 8 * r;
-            // Chunks of 16 bytes are exchanged by the row's number, and rows are eight apart.
             unsigned char* const line = strips + strip * kn_strip_bytes + (lane / 4 + 8 * r) * 128 + lane % 4 * 4;
 #pragma unroll
-            for (int j = 0; j < KN_BN / 8; j++) {
-                const int column = column0 + j * 8 + lane % 4 * 2;
-                if (!kn_whole && (row >= KN_M || column >= KN_N)) continue;
-                unsigned* const pair = reinterpret_cast<unsigned*>(line + j / 8 * kn_panel_bytes + ((j % 8 ^ lane / 4) << 4));
-                const float product[2] = {sums[4 * j + 2 * r], sums[4 * j + 2 * r + 1]};
-                *pair = finish_pair(row, column / 2, product, *pair);
+            for (int panel = 0; panel < kn_panels; panel++) {
+                // Chunks of 16 bytes are exchanged by the row's number, and rows are eight apart.
+                const auto pair = [&](int chunk) {
+                    return reinterpret_cast<unsigned*>(line + panel * kn_panel_bytes + ((chunk ^ lane / 4) << 4));
+                };
+                // All reads in front of all writes, so that they are under way together.
+                unsigned pairs[8] = {};
+                if (KN_BEFORE) {
+#pragma unroll
+                    for (int chunk = 0; chunk < 8; chunk++) pairs[chunk] = *pair(chunk);
+                }
+#pragma unroll
+                for (int chunk = 0; chunk < 8; chunk++) {
+                    const int i = (panel * 8 + chunk) * 4 + 2 * r, column = column0 + panel * 64 + chunk * 8 + lane % 4 * 2;
+                    if (!kn_whole && (row >= KN_M || column >= KN_N)) continue;
+                    const float product[2] = {sums[i], sums[i + 1]};
+                    pairs[chunk] = finish_pair(row, column / 2, product, pairs[chunk]);
+                }
+#pragma unroll
+                for (int chunk = 0; chunk < 8; chunk++) *pair(chunk) = pairs[chunk];
             }
         }
     }

@@ -26,7 +26,7 @@ ProductTiles with_stages(const TensorProduct& product, ProductTiles tiles,
     const int enough = product.slabs() == 1 ? 2 : 3;
     const std::size_t room = shared_room(device, tiles.blocks);
     TensorProduct trial = product;
-    for (tiles.chunk = 64; tiles.chunk >= 16; tiles.chunk /= 2) {
+    for (tiles.chunk = 64; tiles.chunk >= (tiles.staged ? 64 : 16); tiles.chunk /= 2) {
         if (tiles.columns % tiles.chunk != 0) continue;
         for (tiles.stages = useful; tiles.stages >= enough; --tiles.stages) {
             trial.tiles = tiles;
@@ -74,10 +74,11 @@ double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
 }
 
 std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
-                                         const DeviceProperties& device) {
+                                         const DeviceProperties& device, bool staged) {
     std::vector<ProductTiles> result;
     const auto consider = [&](ProductTiles tiles) {
-        if (tiles.splits > product.slabs()) return;
+        tiles.staged = staged;
+        if (tiles.splits > (staged ? 1 : product.slabs())) return;
         tiles = with_stages(product, tiles, device);
         if (tiles.stages > 0) result.push_back(tiles);
     };

@@ -19,9 +19,10 @@ ProductTiles choose_tiles(const TensorProduct& product, const DeviceProperties& 
 double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
                  const DeviceProperties& device);
 
-/// All that are worth a try, with as many stages as shared memory holds.
+/// All that are worth a try, with as many stages as shared memory holds. Staged ones, whose clocks
+/// the model does not know yet, are for measurements.
 std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
-                                         const DeviceProperties& device);
+                                         const DeviceProperties& device, bool staged = false);
 
 /// "128x256 in pairs 4 stages".
 std::string to_string(const ProductTiles& tiles);

@@ -257,8 +257,8 @@ class Lowering {
         draft.block = {static_cast<unsigned>(product.threads())};
         draft.blocks_per_sm = product.tiles.blocks;
         draft.shared_bytes = product.shared_bytes();
-        const std::string factors = draft.operands.map(px, product.map_x()) + ", " +
-                                    draft.operands.map(pw, product.map_w());
+        std::string factors = draft.operands.map(px, product.map_x());
+        factors += ", " + draft.operands.map(pw, product.map_w());
         if (staged)
             write_staged_body(draft, factors, product);
         else

@@ -115,8 +115,10 @@ TEST(ProductTiles, FitAMultiprocessor) {
     for (const auto& [m, n, k] :
          {std::array{1, 32, 64}, std::array{196, 256, 2304}, std::array{100000, 1000, 4096}}) {
         TensorProduct product = product_of(m, n, k);
-        const std::vector<ProductTiles> all = sensible_tiles(product, device);
+        auto all = sensible_tiles(product, device);
+        const auto staged = sensible_tiles(product, device, true);
         ASSERT_FALSE(all.empty());
+        all.insert(all.end(), staged.begin(), staged.end());
         for (const ProductTiles& tiles : all) {
             SCOPED_TRACE(to_string(tiles));
             product.tiles = tiles;
@@ -199,25 +201,32 @@ TEST(GpuTensorProduct, ResidualsAndOneByOne) {
     expect_right(graph);
 }
 
-// Every way to cut a convolution up, where nothing divides anything.
+// Every way to cut a convolution up, where nothing divides anything, with both epilogues.
 TEST(GpuTensorProduct, EveryTile) {
     if (device_count() == 0) GTEST_SKIP() << why_unavailable();
     Graph graph;
     const Var x = graph.input("x", DType::F16, Shape::of({3, 72, 23, 21}));
     const Var w = cast(weight(graph, {136, 72, 3, 3}), DType::F16);
-    graph.output("y", silu(conv(x, w, {}, {.strides = {1, 2}, .pads = {1, 1, 0, 1}})));
+    const Var r = graph.input("r", DType::F16, Shape::of({3, 22, 11, 136}));
+    const Var y = conv(x, w, {}, {.strides = {1, 2}, .pads = {1, 1, 0, 1}});
+    graph.output("y", permute(silu(y + permute(r, {0, 3, 1, 2})), {0, 2, 3, 1}));
     const std::vector<Tensor> inputs = random_inputs(graph);
     const auto expected = cpu::run(to_precision(graph, DType::F64), inputs);
     PlanOptions options;
     options.precision = Precision::F16;
     const DeviceProperties device = Device(0).properties();
-    for (const ProductTiles& tiles :
-         sensible_tiles(product_of(3 * 22 * 11, 136, 9 * 128), device)) {
+    const TensorProduct product = product_of(3 * 22 * 11, 136, 9 * 128);
+    auto all = sensible_tiles(product, device);
+    const auto staged = sensible_tiles(product, device, true);
+    all.insert(all.end(), staged.begin(), staged.end());
+    for (const ProductTiles& tiles : all) {
         SCOPED_TRACE(to_string(tiles));
         forced_tiles() = tiles;
         const auto plan = std::make_shared<const Plan>(cuda::plan(graph, device, options));
         forced_tiles().reset();
-        ASSERT_NE(product_step(*plan), nullptr);
+        const Step* step = product_step(*plan);
+        ASSERT_NE(step, nullptr);
+        EXPECT_NE(step->reason.find(to_string(tiles)), std::string::npos) << step->reason;
         const auto got = Executor(plan, Device(0)).run(inputs);
         const auto difference =
             testing::compare(got.at(0).cast(DType::F32), expected.at(0).cast(DType::F32),
