@@ -132,8 +132,9 @@ Samples sample(const Case& c, const Problem& problem) {
     return samples;
 }
 
-cuda::TensorProduct problem_of(const Case& c, DType dtype) {
+cuda::TensorProduct problem_of(const Case& c, DType dtype, bool exact) {
     cuda::TensorProduct product;
+    product.exact = exact;
     product.type = dtype == DType::F16    ? cuda::DataType::F16
                    : dtype == DType::BF16 ? cuda::DataType::BF16
                                           : cuda::DataType::F32;
@@ -230,7 +231,7 @@ int main(int argc, char** argv) {
         for (const bool staged : {false, true}) {
             if (staged && !is_half(dtype)) continue;
             for (const cuda::ProductTiles& tiles :
-                 best_tiles(problem_of(c, dtype), most_tiles, staged)) {
+                 best_tiles(problem_of(c, dtype, precision == Precision::F32), most_tiles, staged)) {
                 cuda::forced_tiles() = tiles;
                 measure("  " + cuda::to_string(tiles), problem, samples, options);
             }

@@ -38,7 +38,7 @@ std::int64_t TensorProduct::slab() const { return 128 / element_bytes(*this); }
 std::int64_t TensorProduct::slabs() const { return taps(*this) * channel_slabs(*this); }
 
 std::size_t TensorProduct::shared_bytes() const {
-    const int ring = tiles.stages * (tiles.rows + tiles.columns) * 128;
+    const int ring = tiles.stages * (tiles.rows + tiles.columns * (exact ? 2 : 1)) * 128;
     const int barriers = 2 * tiles.stages * 8;
     if (tiles.splits > 1)
         return static_cast<std::size_t>(std::max(ring, tiles.rows * (tiles.columns + 4) * 4) +
@@ -101,6 +101,8 @@ TensorMapLayout TensorProduct::map_y(DataType y, std::int64_t stride) const {
 
 std::optional<std::string> TensorProduct::why_not() const {
     if (m < 1 || n < 1 || k < 1) return "there is nothing to multiply";
+    if (exact && (type != DataType::F32 || tiles.rows != 64 * tiles.groups || tiles.staged))
+        return "exact products are of float32, 64 rows a group";
     if (windows) {
         // How far inside a window a copy may begin.
         constexpr std::int64_t farthest = 255;
@@ -126,6 +128,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_SLAB", product.slab()},
                             {"KN_SHARED_W", tiles.share_w},
                             {"KN_SPLITS", tiles.splits},
+                            {"KN_EXACT", product.exact},
                             {"KN_MANY_SUMS", product.many_sums()},
                             {"KN_CHUNK", tiles.chunk},
                             {"KN_LANES", product.lanes},
@@ -136,7 +139,8 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                                                   : "epilogue_direct";
     std::string text(kernel_text("hopper"));
     if (product.windows) text += window_constants(*product.windows);
-    text += wgmma_function({.type = product.type, .columns = tiles.columns});
+    text += wgmma_function(
+        {.type = product.type, .columns = tiles.columns, .rows_in_registers = product.exact});
     text += kernel_text("tensor_product");
     text += "\n";
     text += kernel_text(epilogue);

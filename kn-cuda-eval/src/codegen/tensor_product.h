@@ -35,6 +35,7 @@ struct ProductTiles {
 
 struct TensorProduct {
     DataType type = DataType::F16;  ///< F16, BF16; F32: rounded to TF32
+    bool exact = false;             ///< F32 as exact as by multiply-adds: three products for one
     std::int64_t m = 0, n = 0, k = 0;
     std::int64_t row_stride = 0;  ///< of x, in elements, where there are no windows
     std::optional<ProductWindows> windows;
@@ -46,7 +47,9 @@ struct TensorProduct {
     std::int64_t slab() const;
     std::int64_t slabs() const;
     /// Whether a thread's sums leave little room among the registers it has by rights.
-    bool many_sums() const { return tiles.blocks == 1 && tiles.rows * tiles.columns > 128 * 160; }
+    bool many_sums() const {
+        return tiles.blocks == 1 && tiles.rows * tiles.columns * (exact ? 2 : 1) > 128 * 160;
+    }
     int threads() const { return tiles.groups * 128 + (many_sums() ? 128 : 32); }
     int cluster() const { return tiles.share_w * tiles.splits; }
     std::size_t shared_bytes() const;
@@ -62,10 +65,10 @@ struct TensorProduct {
     std::optional<std::string> why_not() const;
 };
 
-/// The text in front of a kernel that calls kn_product(map_x, map_w, touch, store) with maps of
-/// type kn_tensor_map; store(row, column / lanes, product) is called for each `lanes` neighbours of
+/// The text in front of a kernel that calls kn_product({map_x, map_w, map_w_rest}, touch, store) with
+/// maps of type kn_tensor_map, the last one for exact products (PlanConstant::rest); store(row, column / lanes, product) is called for each `lanes` neighbours of
 /// y, touch(row, column / lanes) a while before for what may be fetched into L2. Staged:
-/// kn_product(map_x, map_w, map_y, map_before, finish), where finish(row, column / 2, product,
+/// kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, product,
 /// pair) gives two elements of y as one number; `pair` are those of map_before. Needs the target
 /// sm_90a, threads() threads a block, blocks in clusters of cluster(), and shared_bytes() of
 /// dynamic shared memory.

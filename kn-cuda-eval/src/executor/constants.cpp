@@ -37,11 +37,12 @@ struct Key {
     std::int64_t axis;
     DType dtype;
     Ints order;
+    bool rest;
     auto operator<=>(const Key&) const = default;
 };
 
 Key key_of(int device, const PlanConstant& constant) {
-    Key key{device, {}, constant.axis, constant.dtype, constant.order};
+    Key key{device, {}, constant.axis, constant.dtype, constant.order, constant.rest};
     for (const auto& part : constant.parts) {
         const Tensor& from = origin(*part);
         key.parts.push_back({from.identity(), from.shape(), from.dtype(), part->tensor.dtype()});

@@ -1,6 +1,8 @@
 #include "executor/laid_out.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <cstring>
 
 #include "executor/strided.h"
@@ -34,7 +36,8 @@ const Tensor& origin(const ConstantData& data) {
     return before.shape() == data.tensor.shape() ? before : data.tensor;
 }
 
-LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype) {
+LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype), rest_(constant.rest) {
+    KN_CHECK(!rest_ || to_ == DType::F32, constant.parts.at(0)->name);
     const Ints shape = constant.shape();
     Ints order = constant.order;
     if (order.empty())
@@ -88,7 +91,25 @@ void LaidOut::gather(std::int64_t begin, std::int64_t end, std::byte* target) co
     }
 }
 
+float tf32_rest(float x) {
+    constexpr std::uint32_t below = 0x1fff;  // the bits that TF32 has not
+    const auto high = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & ~below);
+    const auto rest = std::bit_cast<std::uint32_t>(x - high);
+    return std::bit_cast<float>((rest + (below + 1) / 2) & ~below);
+}
+
 void LaidOut::write(std::int64_t begin, std::int64_t end, std::byte* target) const {
+    convert(begin, end, target);
+    if (!rest_) return;
+    for (std::size_t at = 0; at < static_cast<std::size_t>(end - begin) * row_bytes_; at += 4) {
+        float x = 0;
+        std::memcpy(&x, target + at, 4);
+        x = tf32_rest(x);
+        std::memcpy(target + at, &x, 4);
+    }
+}
+
+void LaidOut::convert(std::int64_t begin, std::int64_t end, std::byte* target) const {
     if (from_ == to_) return gather(begin, end, target);
     // Few enough elements at a time that what is gathered stays in the processor's cache.
     constexpr std::int64_t enough = 1 << 14;

@@ -30,15 +30,21 @@ class LaidOut {
         std::int64_t offset = 0;  // along the joined axis
     };
     void gather(std::int64_t begin, std::int64_t end, std::byte* target) const;
+    void convert(std::int64_t begin, std::int64_t end, std::byte* target) const;
 
     std::vector<Part> parts_;
     DType from_, to_;
+    bool rest_ = false;
     Ints shape_, strides_;    // of the target
     std::size_t joined_ = 0;  // the axis along which parts follow each other
     std::size_t row_axis_ = 0;
     std::int64_t rows_ = 1;
     std::size_t row_bytes_ = 0;
 };
+
+/// What TF32 leaves of x, in TF32: so rounded, halves away from zero, of what is below the 10 bits of
+/// x's mantissa.
+float tf32_rest(float x);
 
 /// The tensor that holds a part's elements as the file has them, where the part is nothing but a
 /// cast of it; else the part itself.

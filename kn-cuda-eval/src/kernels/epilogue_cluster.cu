@@ -57,6 +57,6 @@ struct kn_added {
 
 // Calls store(row, column / KN_LANES, product) for each KN_LANES neighbours of y, once.
 template <class Touch, class Store>
-KN_DEVICE void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Touch, Store store) {
-    kn_run(map_x, map_w, kn_added<Store>{store});
+KN_DEVICE void kn_product(const kn_sources& sources, Touch, Store store) {
+    kn_run(sources, kn_added<Store>{store});
 }

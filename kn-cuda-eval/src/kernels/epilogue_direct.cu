@@ -87,6 +87,6 @@ struct kn_direct {
 // Calls store(row, column / KN_LANES, product) for each KN_LANES neighbours of y, once; a tile earlier, touch(row,
 // column / KN_LANES) for some of them.
 template <class Touch, class Store>
-KN_DEVICE void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Touch touch, Store store) {
-    kn_run(map_x, map_w, kn_direct<Touch, Store>{touch, store, nullptr, 0});
+KN_DEVICE void kn_product(const kn_sources& sources, Touch touch, Store store) {
+    kn_run(sources, kn_direct<Touch, Store>{touch, store, nullptr, 0});
 }

@@ -107,7 +107,7 @@ struct kn_staged {
 // Calls finish(row, column / 2, product, pair) for each two neighbours of y, once: two elements of map_before or anything, as
 // one number, become two of y.
 template <class Finish>
-KN_DEVICE void kn_product(const kn_tensor_map& map_x, const kn_tensor_map& map_w, const kn_tensor_map& map_y,
-                          const kn_tensor_map& map_before, Finish finish) {
-    kn_run(map_x, map_w, kn_staged<Finish>{map_y, map_before, finish, nullptr, 0, 0, 0, 0});
+KN_DEVICE void kn_product(const kn_sources& sources, const kn_tensor_map& map_y, const kn_tensor_map& map_before,
+                          Finish finish) {
+    kn_run(sources, kn_staged<Finish>{map_y, map_before, finish, nullptr, 0, 0, 0, 0});
 }

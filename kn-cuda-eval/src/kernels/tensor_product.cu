@@ -15,14 +15,17 @@
 //   KN_SHARED_W       blocks of a cluster, one below the other, that share the slabs of w: 1, 2, 4
 //   KN_SPLITS         blocks of a cluster that share the slabs of a tile out among them; 1: none
 //   KN_WINDOWS        1: rows are windows, with the kn_window_* constants below
+//   KN_EXACT          1: float32 by three TF32 products, high*high + high*low + low*high; each slab is summed apart and added
+//                     in float32, so that the tensor cores' rounding towards zero does not add up. The low parts of w are
+//                     another tensor, and groups have 64 rows
 //   KN_MANY_SUMS      1: the copying warp is one of four, which give their registers to the others
 //   KN_LANES          neighbouring columns that the epilogue takes at once
-//   kn_wgmma(acc, a, b, first)   one k step of 64 rows
+//   kn_wgmma(acc, a, b, first)   one k step of 64 rows; exact: a in registers
 
 constexpr int kn_consumers = KN_GROUPS * 4;  // warps
 constexpr int kn_pieces = KN_BM / KN_GROUPS / 64;  // of 64 rows, a group's
 constexpr int kn_a_bytes = KN_BM * 128, kn_b_bytes = KN_BN * 128;
-constexpr int kn_stage_bytes = kn_a_bytes + kn_b_bytes;
+constexpr int kn_stage_bytes = kn_a_bytes + kn_b_bytes * (1 + KN_EXACT);
 constexpr int kn_steps = 4;  // of 32 bytes of k
 constexpr int kn_sums = KN_BN / 2;  // accumulators of a thread and piece
 constexpr int kn_row_tiles = (KN_M + KN_BM * KN_SHARED_W - 1) / (KN_BM * KN_SHARED_W);
@@ -31,6 +34,11 @@ constexpr int kn_tiles = kn_row_tiles * kn_column_tiles;
 constexpr int kn_cluster = KN_SHARED_W * KN_SPLITS;
 // No tile reaches beyond y.
 constexpr bool kn_whole = KN_M % (KN_BM * KN_SHARED_W) == 0 && KN_N % KN_BN == 0;
+
+// What slabs are copied from; w_rest: the low parts, where they are wanted.
+struct kn_sources {
+    const kn_tensor_map &x, &w, &w_rest;
+};
 
 // Place in the ring of stages, and how often it went round.
 struct kn_ring {
@@ -72,8 +80,7 @@ struct kn_tile {
 };
 
 // One thread: keeps the stages full.
-KN_DEVICE void kn_produce(const kn_tensor_map& map_x, const kn_tensor_map& map_w, unsigned stages,
-                                           kn_barriers barriers) {
+KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barriers barriers) {
     kn_ring ring;
     for (int i = blockIdx.x / kn_cluster; i < kn_tiles; i += gridDim.x / kn_cluster) {
         const kn_tile tile(i);
@@ -92,17 +99,21 @@ KN_DEVICE void kn_produce(const kn_tensor_map& map_x, const kn_tensor_map& map_w
             kn_wait(barriers.empty(ring.stage), ring.phase ^ 1);
             kn_expect(full, kn_stage_bytes);
 #if KN_WINDOWS
-            kn_copy_windows(a, map_x, full, channel, x, y, image, tap % kn_window_width * kn_window_dilation_x,
+            kn_copy_windows(a, sources.x, full, channel, x, y, image, tap % kn_window_width * kn_window_dilation_x,
                             tap / kn_window_width * kn_window_dilation_y);
 #else
-            kn_copy_rows(a, map_x, full, channel, tile.row);
+            kn_copy_rows(a, sources.x, full, channel, tile.row);
 #endif
+            const auto copy_weights = [&](unsigned target, const kn_tensor_map& map) {
 #if KN_SHARED_W > 1
-            const int part = kn_block_in_cluster() * (KN_BN / KN_SHARED_W);
-            kn_copy_weights_to_all(b + part * 128, map_w, full, channel, tap, tile.column + part, KN_SHARED_W);
+                const int part = kn_block_in_cluster() * (KN_BN / KN_SHARED_W);
+                kn_copy_weights_to_all(target + part * 128, map, full, channel, tap, tile.column + part, KN_SHARED_W);
 #else
-            kn_copy_weights(b, map_w, full, channel, tap, tile.column);
+                kn_copy_weights(target, map, full, channel, tap, tile.column);
 #endif
+            };
+            copy_weights(b, sources.w);
+            if (KN_EXACT) copy_weights(b + kn_b_bytes, sources.w_rest);
             ring.next();
         }
     }
@@ -117,9 +128,58 @@ KN_DEVICE void kn_release(kn_barriers barriers, int stage) {
 #endif
 }
 
+#if KN_EXACT
+KN_DEVICE float kn_high(float x) { return kn_bits_to_float(kn_float_to_bits(x) & 0xffffe000u); }
+
+// A warp's 16 rows of a slab as registers: high and low parts.
+KN_DEVICE void kn_load_rows(unsigned (&high)[kn_steps][4], unsigned (&low)[kn_steps][4], unsigned slab) {
+    const int lane = threadIdx.x % 32, matrix = lane / 8;
+    const int row = threadIdx.x / 32 * 16 + (matrix & 1) * 8 + lane % 8;
+#pragma unroll
+    for (int step = 0; step < kn_steps; step++) {
+        // Chunks of 16 bytes are exchanged by the row's number.
+        kn_load_matrices(high[step], slab + row * 128 + (((2 * step + (matrix >> 1)) ^ (row & 7)) << 4));
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float x = kn_bits_to_float(high[step][i]), cut = kn_high(x);
+            low[step][i] = kn_round_tf32(x - cut);
+            high[step][i] = kn_float_to_bits(cut);
+        }
+    }
+}
+
 // All threads of a group: the sums of a tile.
-KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, unsigned stages,
-                                            kn_barriers barriers) {
+KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, unsigned stages, kn_barriers barriers) {
+    static_assert(kn_pieces == 1);
+#pragma unroll
+    for (int i = 0; i < kn_sums; i++) sums[0][i] = 0;
+#pragma unroll 1
+    for (int slab = kn_first_slab(); slab < kn_last_slab(); slab++) {
+        const unsigned a = stages + ring.stage * kn_stage_bytes, b = a + kn_a_bytes;
+        kn_wait(barriers.full(ring.stage), ring.phase);
+        unsigned high[kn_steps][4], low[kn_steps][4];
+        kn_load_rows(high, low, a);
+        float part[kn_sums];
+        kn_start_products();
+#pragma unroll
+        for (int step = 0; step < kn_steps; step++) {
+            const unsigned long long whole = kn_matrix(b + step * 32), rest = kn_matrix(b + kn_b_bytes + step * 32);
+            kn_wgmma(part, low[step], whole, step == 0);
+            kn_wgmma(part, high[step], rest, false);
+            kn_wgmma(part, high[step], whole, false);
+        }
+        kn_commit_products();
+        kn_wait_products<0>();
+        kn_arrived(part);
+        kn_release(barriers, ring.stage);
+#pragma unroll
+        for (int i = 0; i < kn_sums; i++) sums[0][i] += part[i];
+        ring.next();
+    }
+}
+#else
+// All threads of a group: the sums of a tile.
+KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, unsigned stages, kn_barriers barriers) {
     const unsigned rows = threadIdx.x / 128 * (kn_pieces * 64 * 128);
     const int first = kn_first_slab(), last = kn_last_slab();
     int before = 0;
@@ -145,10 +205,11 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, uns
     for (int piece = 0; piece < kn_pieces; piece++) kn_arrived(sums[piece]);
     kn_release(barriers, before);
 }
+#endif
 
 // All that a block does. Epilogue::bytes of shared memory and Epilogue::barriers are each warp's own.
 template <class Epilogue>
-KN_DEVICE void kn_run(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Epilogue epilogue) {
+KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
     KN_SWIZZLED_SHARED(kn_memory);
     const unsigned stages = kn_shared_address(kn_memory);
     const kn_barriers barriers{stages + KN_STAGES * kn_stage_bytes + kn_consumers * Epilogue::bytes};
@@ -170,7 +231,7 @@ KN_DEVICE void kn_run(const kn_tensor_map& map_x, const kn_tensor_map& map_w, Ep
 #if KN_MANY_SUMS
         KN_GIVE_REGISTERS(40);
 #endif
-        if (threadIdx.x == kn_consumers * 32) kn_produce(map_x, map_w, stages, barriers);
+        if (threadIdx.x == kn_consumers * 32) kn_produce(sources, stages, barriers);
         kn_sync_warp();
 #if KN_SPLITS > 1
         kn_sync_cluster();

@@ -78,6 +78,8 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
     std::vector<ProductTiles> result;
     const auto consider = [&](ProductTiles tiles) {
         tiles.staged = staged;
+        // Sums of a slab and of all, and rows, are in registers.
+        if (product.exact && (tiles.rows != 64 * tiles.groups || tiles.columns > 128)) return;
         if (tiles.splits > (staged ? 1 : product.slabs())) return;
         tiles = with_stages(product, tiles, device);
         if (tiles.stages > 0) result.push_back(tiles);

@@ -121,30 +121,32 @@ class Lowering {
 
     void run() {
         const TensorRef x = conv_ ? image() : rows();
-        const AxisOrder order = conv_ ? AxisOrder{0, 2, 3, 1} : AxisOrder{1, 0};
-        const TensorRef w = placement_.constant(group_.roles.at(conv_ ? "w" : "b"), dtype_, order);
+        const TensorRef w =
+            placement_.constant(group_.roles.at(conv_ ? "w" : "b"), dtype_, weight_order());
         const bool exact = is_exact(placement_.plan().options, dtype_);
         KernelDraft draft;
         draft.name = conv_ ? "tensor_conv" : "tensor_product";
         draft.arch = "sm_90a";
         const std::string px = draft.operands.pointer(x, Access::Read, "x");
         const std::string pw = draft.operands.pointer(w, Access::Read, "w");
-        if (exact)
+        if (exact && !forced_tiles())
             use_split_product(draft, px, pw);
         else
-            use_tensor_product(draft, px, pw);
+            use_tensor_product(draft, px, pw, exact);
         add_kernel_step(placement_, group_, draft);
         Step& step = placement_.plan().steps.back();
         step.flops = 2 * sizes_.m * sizes_.n * sizes_.k;
         std::get<KernelWork>(step.work).flops_per_clock =
             exact ? 2048 / 3 : (dtype_ == DType::F32 ? 2048 : 4096);
-        if (!exact) step.reason += ", in tiles of " + to_string(tiles_);
+        if (tiles_) step.reason += ", in tiles of " + to_string(*tiles_);
     }
 
   private:
     bool aligned(const TensorRef& tensor) const {
         return alignment_of(placement_.plan(), tensor) >= 16;
     }
+
+    AxisOrder weight_order() const { return conv_ ? AxisOrder{0, 2, 3, 1} : AxisOrder{1, 0}; }
 
     std::int64_t chunk() const { return 16 / static_cast<std::int64_t>(size_of(dtype_)); }
 
@@ -231,10 +233,12 @@ class Lowering {
         write_body(draft, px + ", " + pw, false);
     }
 
-    void use_tensor_product(KernelDraft& draft, const std::string& px, const std::string& pw) {
+    void use_tensor_product(KernelDraft& draft, const std::string& px, const std::string& pw,
+                            bool exact) {
         const DeviceProperties& device = placement_.plan().device;
         TensorProduct product;
         product.type = data_type(dtype_).value();
+        product.exact = exact;
         product.m = sizes_.m;
         product.n = sizes_.n;
         product.k = sizes_.k;
@@ -257,12 +261,21 @@ class Lowering {
         draft.block = {static_cast<unsigned>(product.threads())};
         draft.blocks_per_sm = product.tiles.blocks;
         draft.shared_bytes = product.shared_bytes();
-        std::string factors = draft.operands.map(px, product.map_x());
-        factors += ", " + draft.operands.map(pw, product.map_w());
+        const std::string x = draft.operands.map(px, product.map_x());
+        const std::string w = draft.operands.map(pw, product.map_w());
+        const std::string rest = exact ? map_of_rest(draft, product) : w;
+        const std::string factors = fmt::format("{{{}, {}, {}}}", x, w, rest);
         if (staged)
             write_staged_body(draft, factors, product);
         else
             write_body(draft, factors, true);
+    }
+
+    std::string map_of_rest(KernelDraft& draft, const TensorProduct& product) {
+        const TensorRef rest =
+            placement_.constant(group_.roles.at(conv_ ? "w" : "b"), dtype_, weight_order(), true);
+        return draft.operands.map(draft.operands.pointer(rest, Access::Read, "rest of w"),
+                                  product.map_w());
     }
 
     // Whether the tensor is rows of y's columns, one behind the other; gives their distance.
@@ -414,7 +427,7 @@ class Lowering {
     int lanes_ = 1;
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;
-    ProductTiles tiles_;
+    std::optional<ProductTiles> tiles_;
     std::optional<Value> before_;
 };
 

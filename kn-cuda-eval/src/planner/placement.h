@@ -29,8 +29,9 @@ class Placement {
     /// Reshape, Window), if that can be.
     std::optional<TensorRef> view(Value value) const;
 
-    /// A constant in another dtype or axis order than its own: a buffer of its own, made at upload.
-    TensorRef constant(Value value, DType dtype, const AxisOrder& order);
+    /// A constant in another dtype or axis order than its own, or its `rest` (see PlanConstant): a
+    /// buffer of its own, made at upload.
+    TensorRef constant(Value value, DType dtype, const AxisOrder& order, bool rest = false);
     /// A new arena buffer for a step's own use, dense in this order of axes (row-major where
     /// empty).
     TensorRef scratch(DType dtype, Ints shape, const std::string& name, AxisOrder order = {});

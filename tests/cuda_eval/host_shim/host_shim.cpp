@@ -13,6 +13,7 @@
 #include <fmt/core.h>
 
 #include "codegen/emit.h"
+#include "executor/laid_out.h"
 #include "fibers.h"
 #include "guarded.h"
 #include "hopper.h"
@@ -187,13 +188,21 @@ Ints strides_of(const Ints& shape, const Ints& order) {
     return strides;
 }
 
+Tensor rest_of(const Tensor& tensor) {
+    Tensor result(DType::F32, tensor.shape());
+    const auto to = result.mutable_data<float>();
+    for (std::size_t i = 0; i < to.size(); ++i) to[i] = tf32_rest(tensor.data<float>()[i]);
+    return result;
+}
+
 void upload_constant(const PlanConstant& constant, std::byte* to) {
     const Ints strides = strides_of(constant.shape(), constant.order);
     const auto size = static_cast<std::int64_t>(size_of(constant.dtype));
     std::int64_t start = 0;
     for (const auto& part : constant.parts) {
         const auto axis = static_cast<std::size_t>(constant.axis);
-        const Tensor tensor = part->tensor.cast(constant.dtype);
+        Tensor tensor = part->tensor.cast(constant.dtype);
+        if (constant.rest) tensor = rest_of(tensor);
         scatter_strided(tensor, to + (start == 0 ? 0 : start * strides[axis] * size), strides);
         if (constant.parts.size() > 1) start += tensor.shape()[axis];
     }

@@ -85,6 +85,8 @@ struct KN_CUDA_EVAL_API PlanConstant {
     std::int64_t axis = 0;                                   ///< where there are several
     DType dtype = DType::F32;
     Ints order;
+    /// F32: what TF32's 10 bits of a mantissa, cut off, leave of each element; rounded to as many.
+    bool rest = false;
     bool operator==(const PlanConstant&) const = default;
     /// With the axes in their own order.
     Ints shape() const;
