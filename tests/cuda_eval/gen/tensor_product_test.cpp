@@ -50,8 +50,9 @@ void expect_right(const Graph& graph, const std::optional<ProductTiles>& tiles,
                                                  {.rtol = 0, .atol_of_peak = bound.of_peak});
         EXPECT_TRUE(difference.equal) << difference.message << "\n" << plan.to_string();
     }
-    if (tiles && tiles->staged && is_half(graph.dtype(graph.outputs().front().value)))
+    if (tiles && tiles->staged && is_half(graph.dtype(graph.outputs().front().value))) {
         EXPECT_NE(plan.to_string().find("staged"), std::string::npos) << plan.to_string();
+    }
 }
 
 // Nothing divides anything.
