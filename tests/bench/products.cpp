@@ -230,8 +230,8 @@ int main(int argc, char** argv) {
         options.disabled_rules = {};
         for (const bool staged : {false, true}) {
             if (staged && !is_half(dtype)) continue;
-            for (const cuda::ProductTiles& tiles :
-                 best_tiles(problem_of(c, dtype, precision == Precision::F32), most_tiles, staged)) {
+            for (const cuda::ProductTiles& tiles : best_tiles(
+                     problem_of(c, dtype, precision == Precision::F32), most_tiles, staged)) {
                 cuda::forced_tiles() = tiles;
                 measure("  " + cuda::to_string(tiles), problem, samples, options);
             }

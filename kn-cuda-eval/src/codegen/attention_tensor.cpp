@@ -10,6 +10,7 @@
 #include "codegen/defines.h"
 #include "codegen/kernel_text.h"
 #include "codegen/wgmma.h"
+#include "planner/ceil_div.h"
 
 namespace kn::cuda {
 
@@ -21,14 +22,12 @@ constexpr std::int64_t widest = 200;              // heads whose sums fit into r
 constexpr std::int64_t most_stages = 8;
 constexpr std::int64_t barrier_bytes = 2 * 8;  // of a stage
 
-std::int64_t over(std::int64_t count, std::int64_t each) { return (count + each - 1) / each; }
-
 std::int64_t group_bytes(const TensorAttention& a) {
-    return std::max(over(a.width, 64), over(a.value_width, 64)) * 64 * panel_row;
+    return std::max(ceil_div(a.width, 64), ceil_div(a.value_width, 64)) * 64 * panel_row;
 }
 
 std::int64_t stage_bytes(const TensorAttention& a) {
-    return (over(a.width, 64) + over(a.value_width, 64)) * a.tile_keys * panel_row;
+    return (ceil_div(a.width, 64) + ceil_div(a.value_width, 64)) * a.tile_keys * panel_row;
 }
 
 std::string wgmma_functions(const TensorAttention& a) {
@@ -69,7 +68,7 @@ std::size_t TensorAttention::shared_bytes() const {
 }
 
 Dim3 TensorAttention::grid() const {
-    return {static_cast<unsigned>(over(queries, 64 * groups) * batch * heads), 1, 1};
+    return {static_cast<unsigned>(ceil_div(queries, 64 * groups) * batch * heads), 1, 1};
 }
 
 std::optional<std::string> TensorAttention::why_not() const {
@@ -80,18 +79,18 @@ std::optional<std::string> TensorAttention::why_not() const {
             return fmt::format("heads of {}: the kernel takes multiples of 8, {} at most", w,
                                widest);
     if (!(scale > 0) || !std::isfinite(scale)) return fmt::format("a scale of {}", scale);
-    if (over(queries, 64) * batch * heads > 0x7fffffff || keys > (1 << 30))
+    if (ceil_div(queries, 64) * batch * heads > 0x7fffffff || keys > (1 << 30))
         return "it is too large";
     return std::nullopt;
 }
 
 void TensorAttention::choose_tiles(int sm_count) {
-    const std::int64_t shortest = std::min<std::int64_t>(64, over(keys, 16) * 16);
+    const std::int64_t shortest = std::min<std::int64_t>(64, ceil_div(keys, 16) * 16);
     const auto best_stages = [&](const TensorAttention& trial) {
         const std::int64_t room =
             (shared_limit + 1024) / trial.blocks - 1024 - trial.groups * group_bytes(trial);
-        return std::min({room / (stage_bytes(trial) + barrier_bytes), over(keys, trial.tile_keys),
-                         most_stages});
+        return std::min({room / (stage_bytes(trial) + barrier_bytes),
+                         ceil_div(keys, trial.tile_keys), most_stages});
     };
     double best = std::numeric_limits<double>::infinity();
     TensorAttention chosen = *this;
@@ -105,7 +104,7 @@ void TensorAttention::choose_tiles(int sm_count) {
                 trial.groups = count;
                 trial.tile_keys = static_cast<int>(columns);
                 trial.blocks = at_once;
-                const std::int64_t key_tiles = over(keys, columns);
+                const std::int64_t key_tiles = ceil_div(keys, columns);
                 const std::int64_t fitting = best_stages(trial);
                 if (fitting < std::min<std::int64_t>(key_tiles, 3) ||
                     registers(count, at_once).consumer < wanted_registers(*this, trial.tile_keys))
@@ -134,7 +133,7 @@ double TensorAttention::cost(int sm_count) const {
     const double kilobytes = static_cast<double>(tile_keys * (width + value_width)) / 512;
     const double tile = tile_keys / 64.0 * (alone + each_group * groups * side_by_side) +
                         each_kilobyte * kilobytes * (side_by_side - 1);
-    return full_waves * static_cast<double>(over(keys, tile_keys)) * tile +
+    return full_waves * static_cast<double>(ceil_div(keys, tile_keys)) * tile +
            waves * around / std::min<double>(blocks, std::ceil(all / sm_count));
 }
 

@@ -27,10 +27,10 @@ struct TensorAttention {
     /// In elements, between batches, heads, rows.
     std::array<std::int64_t, 3> q_strides{}, k_strides{}, v_strides{}, o_strides{};
 
-    int groups = 2;             ///< of 64 queries and 128 threads, in a block
-    int tile_keys = 64;         ///< at a time, a multiple of 16
-    int stages = 2;             ///< tiles in flight
-    int blocks = 1;             ///< on a multiprocessor, as the register count allows
+    int groups = 2;      ///< of 64 queries and 128 threads, in a block
+    int tile_keys = 64;  ///< at a time, a multiple of 16
+    int stages = 2;      ///< tiles in flight
+    int blocks = 1;      ///< on a multiprocessor, as the register count allows
 
     /// One group more copies keys and values.
     int threads() const { return (groups + 1) * 128; }

@@ -240,8 +240,8 @@ struct KernelDraft {
     std::string arch = {};  ///< PlanKernel::arch
 };
 /// The source is whole (kernel_prelude() in front), yet sources of several kernels may follow each
-/// other in one program: the prelude guards itself, what is behind it stands in a namespace for each
-/// kernel, and entry points are told apart by their hash.
+/// other in one program: the prelude guards itself, what is behind it stands in a namespace for
+/// each kernel, and entry points are told apart by their hash.
 void add_kernel_step(Placement& placement, const Group& group, const KernelDraft& draft);
 
 /// The text that precedes every kernel: types, conversions, the scalar helpers (kn_add, kn_gelu,

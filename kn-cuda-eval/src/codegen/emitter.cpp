@@ -154,7 +154,8 @@ std::string Emitter::ahead(const std::string& type, const std::string& offset,
     if (!part || math_.scope_of(part->rest) > ahead_->scope) return read;
     const std::string name = code_.fresh("a");
     in_scope(ahead_->scope, [&] {
-        if (part->factor == 0) return code_.line(fmt::format("const {} {} = {};", type, name, read));
+        if (part->factor == 0)
+            return code_.line(fmt::format("const {} {} = {};", type, name, read));
         code_.line(fmt::format("{} {}[{}];", type, name, ahead_->trips));
         code_.open(fmt::format("KN_UNROLL for (int {0} = 0; {0} < {1}; ++{0})", ahead_->counter,
                                ahead_->trips));

@@ -39,14 +39,10 @@ std::string paste(std::string_view expression, const std::string& x, const std::
 /// What is enough where the result is rounded to a half type.
 std::string_view half_expression(UnaryOp op) {
     switch (op) {
-        case UnaryOp::Sigmoid:
-            return "kn_sigmoid_half(x)";
-        case UnaryOp::Silu:
-            return "kn_silu_half(x)";
-        case UnaryOp::GeluTanh:
-            return "kn_gelu_tanh_half(x)";
-        default:
-            return row_of(op).expression;
+        case UnaryOp::Sigmoid: return "kn_sigmoid_half(x)";
+        case UnaryOp::Silu: return "kn_silu_half(x)";
+        case UnaryOp::GeluTanh: return "kn_gelu_tanh_half(x)";
+        default: return row_of(op).expression;
     }
 }
 
@@ -57,10 +53,8 @@ bool is_step(UnaryOp op) {
         case UnaryOp::Floor:
         case UnaryOp::Ceil:
         case UnaryOp::Round:
-        case UnaryOp::Trunc:
-            return true;
-        default:
-            return false;
+        case UnaryOp::Trunc: return true;
+        default: return false;
     }
 }
 bool is_step(BinaryOp op) {
@@ -69,10 +63,8 @@ bool is_step(BinaryOp op) {
         case BinaryOp::Fmod:
         case BinaryOp::Equal:
         case BinaryOp::Less:
-        case BinaryOp::LessEqual:
-            return true;
-        default:
-            return false;
+        case BinaryOp::LessEqual: return true;
+        default: return false;
     }
 }
 
@@ -81,14 +73,10 @@ bool is_step(BinaryOp op) {
 std::string reduce_type(ReduceOp op) {
     switch (op) {
         case ReduceOp::Sum:
-        case ReduceOp::Mean:
-            return "kn_op_sum";
-        case ReduceOp::Prod:
-            return "kn_op_prod";
-        case ReduceOp::Max:
-            return "kn_op_max";
-        case ReduceOp::Min:
-            return "kn_op_min";
+        case ReduceOp::Mean: return "kn_op_sum";
+        case ReduceOp::Prod: return "kn_op_prod";
+        case ReduceOp::Max: return "kn_op_max";
+        case ReduceOp::Min: return "kn_op_min";
     }
     return {};
 }
@@ -131,8 +119,7 @@ std::string Emitter::emit(const op::Select& op, Value result, const Index& index
 }
 
 std::string Emitter::emit(const op::Cast& op, Value, const Index& index) {
-    const std::string x =
-        is_float(op.dtype) ? value(op.x, index) : rounded(op.x, index);
+    const std::string x = is_float(op.dtype) ? value(op.x, index) : rounded(op.x, index);
     if (graph().dtype(op.x) == op.dtype) return x;
     std::string text = fmt::format("kn_cast<{}>({})", c_type(op.dtype), x);
     if (is_half(op.dtype)) text = fmt::format("kn_widen({})", text);
@@ -171,7 +158,8 @@ std::string Emitter::emit(const op::Reduce& op, Value, const Index& index) {
     if (count > 0)
         assign(total, fmt::format("{}::join({}, {})", reduce, total, value(op.x, inner)));
     for (; depth > 0; --depth) close_loop();
-    if (op.op == ReduceOp::Mean) return define(type, fmt::format("{} / ({}){}", total, type, count));
+    if (op.op == ReduceOp::Mean)
+        return define(type, fmt::format("{} / ({}){}", total, type, count));
     return total;
 }
 
@@ -186,10 +174,10 @@ std::string Emitter::emit(const op::ArgReduce& op, Value, const Index& index) {
     if (extent == 1) return best;
     inner[axis] = open_loop(extent);
     const std::string x = rounded(op.x, inner);
-    const std::string better = define(
-        "bool", fmt::format("!({} {} {} || {} != {}) && ({} != {} || {})", x,
-                            op.largest ? "<" : ">", most, most, most, x, most,
-                            op.last ? "true" : "false"));
+    const std::string better =
+        define("bool",
+               fmt::format("!({} {} {} || {} != {}) && ({} != {} || {})", x, op.largest ? "<" : ">",
+                           most, most, most, x, most, op.last ? "true" : "false"));
     assign(best, fmt::format("{} ? (long long)({}) : {}", better, inner[axis], best));
     assign(most, fmt::format("{} ? {} : {}", better, x, most));
     close_loop();
@@ -227,15 +215,14 @@ std::string Emitter::emit(const op::Conv& op, Value, const Index& index) {
     for (std::size_t i = 2; i < x.size(); ++i) {
         w[i] = open_loop(w_shape[i]);
         ++depth;
-        x[i] = math_.add(math_.add(math_.mul(index[i], op.strides[i - 2]),
-                                   math_.mul(w[i], op.dilations[i - 2])),
-                         -op.pads_before[i - 2].value());
+        x[i] = math_.add(
+            math_.add(math_.mul(index[i], op.strides[i - 2]), math_.mul(w[i], op.dilations[i - 2])),
+            -op.pads_before[i - 2].value());
         const std::string term = inside(x[i], 0, x_shape[i]);
         if (!term.empty()) condition += (condition.empty() ? "" : " && ") + term;
     }
     if (!condition.empty()) open_branch(condition);
-    for (std::size_t i = 2; i < x.size(); ++i)
-        x[i] = math_.define(x[i], x_shape[i]);
+    for (std::size_t i = 2; i < x.size(); ++i) x[i] = math_.define(x[i], x_shape[i]);
     const std::string a = value(op.x, x), b = value(op.w, w);
     const std::string sum = fmt::format("kn_add({}, kn_mul({}, {}))", total, a, b);
     if (condition.empty())

@@ -164,8 +164,7 @@ std::string Emitter::emit(const op::Pad& op, Value result, const Index& index) {
     }
     if (op.mode != PadMode::Constant) return value(op.x, inner);
     const std::string type = compute_type(graph().dtype(result));
-    const std::string fill =
-        op.value ? value(*op.value, {}) : fmt::format("({})0", type);
+    const std::string fill = op.value ? value(*op.value, {}) : fmt::format("({})0", type);
     if (checked_size(from) == 0) return fill;
     if (condition.empty()) return value(op.x, inner);
     const std::string variable = declare(type, fill);
@@ -187,8 +186,7 @@ std::string Emitter::emit(const op::Gather& op, Value, const Index& index) {
     const auto rank = static_cast<std::ptrdiff_t>(graph().shape(op.indices).rank());
     const Index position(index.begin() + axis, index.begin() + axis + rank);
     Index inner(index.begin(), index.begin() + axis);
-    inner.push_back(
-        gathered(op.indices, position, shape(op.x)[static_cast<std::size_t>(op.axis)]));
+    inner.push_back(gathered(op.indices, position, shape(op.x)[static_cast<std::size_t>(op.axis)]));
     inner.insert(inner.end(), index.begin() + axis + rank, index.end());
     return value(op.x, inner);
 }
@@ -238,8 +236,8 @@ std::string Emitter::emit(const op::ShapeValue& op, Value result, const Index& i
         return fmt::format("{}ll", op.dims[static_cast<std::size_t>(*at)].value());
     std::string text = fmt::format("{}ll", op.dims.back().value());
     for (std::size_t i = op.dims.size() - 1; i-- > 0;)
-        text = fmt::format("{} == {} ? {}ll : {}", parenthesized(position), i,
-                           op.dims[i].value(), text);
+        text = fmt::format("{} == {} ? {}ll : {}", parenthesized(position), i, op.dims[i].value(),
+                           text);
     return define("long long", text);
 }
 

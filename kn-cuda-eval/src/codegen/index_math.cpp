@@ -20,8 +20,8 @@ bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 |
 
 bool is_name(const std::string& text) {  // or an element of a lane array
     const std::size_t size = text.ends_with("[j]") ? text.size() - 3 : text.size();
-    return size > 0 && std::all_of(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(size),
-                                   is_word);
+    return size > 0 &&
+           std::all_of(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(size), is_word);
 }
 
 /// Calls f with each identifier.
@@ -97,8 +97,8 @@ std::string IndexMath::define(const std::string& text, std::int64_t extent) {
     std::string name = plain;
     if (varies(text)) {
         code_.line(fmt::format("{} {}[{}];", type(), plain, lanes_));
-        code_.line(fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) {}[j] = {};", lanes_, plain,
-                               text));
+        code_.line(
+            fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) {}[j] = {};", lanes_, plain, text));
         name += "[j]";
     } else {
         code_.line(fmt::format("const {} {} = {};", type(), plain, text));
@@ -177,8 +177,8 @@ void IndexMath::merge(Linear& linear) {
                 const std::string low_name = name, high_name = other;
                 linear.terms.erase(low_name);
                 linear.terms.erase(high_name);
-                const bool whole = high.first == 0 &&
-                                   low.last + 1 == static_cast<int>(family.extents.size());
+                const bool whole =
+                    high.first == 0 && low.last + 1 == static_cast<int>(family.extents.size());
                 const std::string merged =
                     whole ? family.source : digit(low.family, high.first, low.last);
                 accumulate(linear, this->linear(merged), merged_factor);
@@ -201,8 +201,7 @@ int IndexMath::family(const std::string& source, const Ints& extents) {
 std::string IndexMath::digit(int family_number, int first, int last) {
     const Family family = families_[static_cast<std::size_t>(family_number)];
     const std::size_t count = family.extents.size();
-    const std::int64_t weight =
-        product(family.extents, static_cast<std::size_t>(last) + 1, count);
+    const std::int64_t weight = product(family.extents, static_cast<std::size_t>(last) + 1, count);
     const std::int64_t extent = product(family.extents, static_cast<std::size_t>(first),
                                         static_cast<std::size_t>(last) + 1);
     std::string expression = is_name(family.source) ? family.source : "(" + family.source + ")";
@@ -373,8 +372,7 @@ std::string IndexMath::div(const std::string& a, std::int64_t divisor) {
         return div(text(factored->multiple), divisor / factored->factor);
     const auto bounds = range(whole);
     const std::int64_t extent = bounds ? bounds->second / divisor + 1 : INT64_MAX;
-    if (!bounds)
-        return define(fmt::format("({}) / {}", a, divisor), extent);
+    if (!bounds) return define(fmt::format("({}) / {}", a, divisor), extent);
     return digit(family(a, {extent, divisor}), 0, 0);
 }
 

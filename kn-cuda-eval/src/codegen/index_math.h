@@ -102,7 +102,8 @@ class IndexMath {
     std::string digit(int family, int first, int last);
     std::optional<std::pair<std::int64_t, std::int64_t>> range(const Linear& linear) const;
     /// Quotient and remainder without a division.
-    std::optional<std::pair<Linear, Linear>> try_divide(const Linear& a, std::int64_t divisor) const;
+    std::optional<std::pair<Linear, Linear>> try_divide(const Linear& a,
+                                                        std::int64_t divisor) const;
     /// a = factor * multiple + rest, 0 <= rest < factor, factor > 1 divides `divisor`.
     struct Factored {
         Linear multiple, rest;

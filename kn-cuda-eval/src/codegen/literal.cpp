@@ -9,39 +9,24 @@ namespace kn::cuda {
 
 std::string c_type(DType dtype) {
     switch (dtype) {
-        case DType::Bool:
-            return "bool";
-        case DType::I8:
-            return "signed char";
-        case DType::I16:
-            return "short";
-        case DType::I32:
-            return "int";
-        case DType::I64:
-            return "long long";
-        case DType::U8:
-            return "unsigned char";
-        case DType::U16:
-            return "unsigned short";
-        case DType::U32:
-            return "unsigned";
-        case DType::U64:
-            return "unsigned long long";
-        case DType::F16:
-            return "kn_half";
-        case DType::BF16:
-            return "kn_bf16";
-        case DType::F32:
-            return "float";
-        case DType::F64:
-            return "double";
+        case DType::Bool: return "bool";
+        case DType::I8: return "signed char";
+        case DType::I16: return "short";
+        case DType::I32: return "int";
+        case DType::I64: return "long long";
+        case DType::U8: return "unsigned char";
+        case DType::U16: return "unsigned short";
+        case DType::U32: return "unsigned";
+        case DType::U64: return "unsigned long long";
+        case DType::F16: return "kn_half";
+        case DType::BF16: return "kn_bf16";
+        case DType::F32: return "float";
+        case DType::F64: return "double";
     }
     return {};
 }
 
-std::string compute_type(DType dtype) {
-    return is_half(dtype) ? "float" : c_type(dtype);
-}
+std::string compute_type(DType dtype) { return is_half(dtype) ? "float" : c_type(dtype); }
 
 namespace {
 
@@ -56,9 +41,9 @@ std::string real(double value, const char* suffix) {
 
 std::string literal(DType dtype, double value) {
     if (dtype == DType::F64)
-        return std::isfinite(value)
-                   ? real(value, "")
-                   : fmt::format("kn_bits_to_double({:#x}ull)", std::bit_cast<std::uint64_t>(value));
+        return std::isfinite(value) ? real(value, "")
+                                    : fmt::format("kn_bits_to_double({:#x}ull)",
+                                                  std::bit_cast<std::uint64_t>(value));
     if (is_float(dtype)) {
         const auto narrow = static_cast<float>(value);
         return std::isfinite(narrow)

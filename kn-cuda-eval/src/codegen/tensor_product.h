@@ -65,13 +65,13 @@ struct TensorProduct {
     std::optional<std::string> why_not() const;
 };
 
-/// The text in front of a kernel that calls kn_product({map_x, map_w, map_w_rest}, touch, store) with
-/// maps of type kn_tensor_map, the last one for exact products (PlanConstant::rest); store(row, column / lanes, product) is called for each `lanes` neighbours of
-/// y, touch(row, column / lanes) a while before for what may be fetched into L2. Staged:
-/// kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, product,
-/// pair) gives two elements of y as one number; `pair` are those of map_before. Needs the target
-/// sm_90a, threads() threads a block, blocks in clusters of cluster(), and shared_bytes() of
-/// dynamic shared memory.
+/// The text in front of a kernel that calls kn_product({map_x, map_w, map_w_rest}, touch, store)
+/// with maps of type kn_tensor_map, the last one for exact products (PlanConstant::rest);
+/// store(row, column / lanes, product) is called for each `lanes` neighbours of y, touch(row,
+/// column / lanes) a while before for what may be fetched into L2. Staged: kn_product({...}, map_y,
+/// map_before, finish), where finish(row, column / 2, product, pair) gives two elements of y as one
+/// number; `pair` are those of map_before. Needs the target sm_90a, threads() threads a block,
+/// blocks in clusters of cluster(), and shared_bytes() of dynamic shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);
 
 }  // namespace kn::cuda

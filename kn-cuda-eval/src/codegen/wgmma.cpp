@@ -25,10 +25,10 @@ std::string wgmma_function(const Wgmma& w) {
     const char* const type = name_of_type(w.type);
     const int sums = w.columns / 2;
     const int b = sums + (w.rows_in_registers ? 4 : 1);  // the operand's number
-    const std::string head = fmt::format(
-        "KN_DEVICE void {}(float (&sums)[{}], {}, unsigned long long b{}) {{\n", w.name, sums,
-        w.rows_in_registers ? "const unsigned (&a)[4]" : "unsigned long long a",
-        w.adds ? "" : ", bool first");
+    const std::string head =
+        fmt::format("KN_DEVICE void {}(float (&sums)[{}], {}, unsigned long long b{}) {{\n", w.name,
+                    sums, w.rows_in_registers ? "const unsigned (&a)[4]" : "unsigned long long a",
+                    w.adds ? "" : ", bool first");
 
     std::string text = "#ifdef KN_SHIM_WGMMA\n" + head;
     text += fmt::format("    KN_SHIM_WGMMA({}, {}, {}, sums, a, b, {});\n", type, w.columns,

@@ -313,9 +313,8 @@ class Lowering {
         const auto map = [&](const TensorRef& tensor, Access access) {
             const std::string pointer =
                 draft.operands.pointer(tensor, access, access == Access::Write ? "y" : "x");
-            return draft.operands.map(pointer,
-                                      product.map_y(data_type(tensor.dtype).value(),
-                                                    row_stride_of(tensor).value()));
+            return draft.operands.map(pointer, product.map_y(data_type(tensor.dtype).value(),
+                                                             row_stride_of(tensor).value()));
         };
         const TensorRef y = placement_.stored(end_);
         const std::string map_y = map(y, Access::Write);
@@ -327,9 +326,10 @@ class Lowering {
         emitter.set_lanes(lanes_);
         emitter.computes(group_.outputs);
         emitter.set_reader("kn_read");
-        code.open(fmt::format("const auto finish = [&](const {} row, const int column, "
-                              "const float (&products)[2], const unsigned pair)",
-                              emitter.math().type()));
+        code.open(
+            fmt::format("const auto finish = [&](const {} row, const int column, "
+                        "const float (&products)[2], const unsigned pair)",
+                        emitter.math().type()));
         emitter.provide(group_.anchor, [](const Index&) -> std::string { return "products[j]"; });
         const Index index = index_of(emitter);
         if (before_) {
@@ -344,9 +344,10 @@ class Lowering {
         const std::string value = emitter.value(end_, index);
         const std::string type = c_type(y.dtype);
         code.line(fmt::format("kn_vector<{}, 2> result;", type));
-        code.line(fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = "
-                              "kn_cast<{}>({});",
-                              type, value));
+        code.line(
+            fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = "
+                        "kn_cast<{}>({});",
+                        type, value));
         code.line("return kn_bit_cast<unsigned>(result);");
         code.close("};");
         code.line(fmt::format("kn_product({}, finish);", factors));

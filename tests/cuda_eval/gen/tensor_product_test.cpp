@@ -125,7 +125,8 @@ INSTANTIATE_TEST_SUITE_P(
         ProductTiles{.rows = 128, .columns = 64, .stages = 3},
         ProductTiles{.rows = 256, .columns = 128, .stages = 3, .blocks = 1, .chunk = 64},
         ProductTiles{.rows = 128, .columns = 192, .stages = 2, .blocks = 1, .chunk = 16},
-        ProductTiles{.rows = 64, .columns = 80, .groups = 1, .stages = 4, .share_w = 2, .chunk = 16},
+        ProductTiles{
+            .rows = 64, .columns = 80, .groups = 1, .stages = 4, .share_w = 2, .chunk = 16},
         ProductTiles{.rows = 128, .columns = 96, .stages = 3, .blocks = 1, .share_w = 4},
         ProductTiles{.rows = 64, .columns = 64, .groups = 1, .stages = 2, .staged = true},
         ProductTiles{.rows = 256, .columns = 64, .stages = 2, .blocks = 1, .staged = true},
@@ -150,7 +151,8 @@ TEST(TensorProductsInFloat32, AreAsExact) {
          {ProductTiles{.rows = 128, .columns = 128, .stages = 3, .blocks = 1},
           ProductTiles{.rows = 64, .columns = 64, .groups = 1, .stages = 2},
           ProductTiles{.rows = 128, .columns = 96, .stages = 2, .blocks = 1, .share_w = 2},
-          ProductTiles{.rows = 64, .columns = 48, .groups = 1, .stages = 3, .blocks = 1, .splits = 2}}) {
+          ProductTiles{
+              .rows = 64, .columns = 48, .groups = 1, .stages = 3, .blocks = 1, .splits = 2}}) {
         expect_right(windows(), tiles, bounds[0]);
         expect_right(layer(), tiles, bounds[0]);
         expect_right(residual(), tiles, bounds[0]);

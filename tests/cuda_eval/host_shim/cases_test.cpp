@@ -1,7 +1,7 @@
-// Recorded cases through plans on the host: those of tests/data/zoo. With KN_CASES=FOLDER[:FOLDER...]
-// (folders of cases, or cases) it runs those instead, KN_ONLY=TEXT those whose name has the text, KN_MUST=FILE only the listed
-// ones, KN_PRECISION=f16 in that precision, KN_SHARD=I/N one part; KN_DIVERGENCE=1 names the first
-// step that differs from the CPU.
+// Recorded cases through plans on the host: those of tests/data/zoo. With
+// KN_CASES=FOLDER[:FOLDER...] (folders of cases, or cases) it runs those instead, KN_ONLY=TEXT
+// those whose name has the text, KN_MUST=FILE only the listed ones, KN_PRECISION=f16 in that
+// precision, KN_SHARD=I/N one part; KN_DIVERGENCE=1 names the first step that differs from the CPU.
 #include <algorithm>
 #include <cstdlib>
 #include <set>
@@ -107,7 +107,8 @@ std::string run_case(const fs::path& folder) {
         for (std::size_t i = 0; i < got.size() && i < outputs.size(); ++i) {
             kn::testing::Tolerance tolerance = tolerance_of(folder, outputs[i].second.dtype());
             if (precision != kn::Precision::F32)
-                tolerance = kn::testing::looser(tolerance, kn::testing::default_tolerance(precision));
+                tolerance =
+                    kn::testing::looser(tolerance, kn::testing::default_tolerance(precision));
             const auto difference = kn::testing::compare(got[i], outputs[i].second, tolerance);
             if (!difference.equal) return "output " + std::to_string(i) + ": " + difference.message;
         }
@@ -131,7 +132,10 @@ TEST(HostShim, Cases) {
         }
         std::replace(why.begin(), why.end(), '\n', ';');
         const bool no_plan = why.starts_with("no GPU plan") || why.starts_with("a plan needs");
-        std::printf("%s %s %.1500s\n", why.empty() ? "PASS" : no_plan ? "REFUSED" : "FAIL",
+        std::printf("%s %s %.1500s\n",
+                    why.empty() ? "PASS"
+                    : no_plan   ? "REFUSED"
+                                : "FAIL",
                     folder.filename().c_str(), why.c_str());
         std::fflush(stdout);
         ++(why.empty() ? passed : no_plan ? refused : failed);

@@ -5,9 +5,11 @@
 namespace kn::cuda {
 namespace {
 
-// The shim's own eyes: one element beside a buffer is seen where the forbidden page begins, and what is thrown passes.
+// The shim's own eyes: one element beside a buffer is seen where the forbidden page begins, and
+// what is thrown passes.
 TEST(HostShim, SeesWhatLiesOutside) {
-    for (const std::size_t bytes : {std::size_t{16}, std::size_t{4000}, std::size_t{4096}, std::size_t{10000}}) {
+    for (const std::size_t bytes :
+         {std::size_t{16}, std::size_t{4000}, std::size_t{4096}, std::size_t{10000}}) {
         const GuardedMemory ends(bytes, true), starts(bytes, false);
         volatile std::byte* const end = ends.data() + (bytes + 15) / 16 * 16;
         volatile std::byte* const start = starts.data();

@@ -255,13 +255,12 @@ void Hopper::multiply(const Product& p) {
         const int column = i / 2 * 8 + lane() % 4 * 2 + i % 2;
         float sums[2] = {};
         for (int k = 0; k < depth; ++k) {
-            const unsigned place =
-                p.columns_dense
-                    ? static_cast<unsigned>(column / 64) * leading +
-                          static_cast<unsigned>(k / 8) * stride +
-                          static_cast<unsigned>(k % 8 * 128 + column % 64 * size)
-                    : static_cast<unsigned>(column / 8) * stride +
-                          static_cast<unsigned>(column % 8 * 128 + k * size);
+            const unsigned place = p.columns_dense
+                                       ? static_cast<unsigned>(column / 64) * leading +
+                                             static_cast<unsigned>(k / 8) * stride +
+                                             static_cast<unsigned>(k % 8 * 128 + column % 64 * size)
+                                       : static_cast<unsigned>(column / 8) * stride +
+                                             static_cast<unsigned>(column % 8 * 128 + k * size);
             const float b = element(p.type, start(p.b) + place);
             for (int r = 0; r < 2; ++r) sums[r] += rows[r][k] * b;
         }
@@ -379,15 +378,16 @@ const KnHopperCalls Hopper::calls = {
         [](char type, int columns, float* sums, const unsigned* registers, unsigned long long rows,
            unsigned long long b, bool columns_dense, bool first) {
             const auto fiber = static_cast<std::size_t>(Fibers::current());
-            Product product{type, columns, sums,          registers != nullptr, {},
-                            rows, b,       columns_dense, first};
+            Product product{type, columns,       sums, registers != nullptr, {}, rows,
+                            b,    columns_dense, first};
             if (registers) {  // what the four threads of two rows have
                 std::memcpy(hopper->states_[fiber].registers, registers, 16);
                 Fibers::barrier(0);
                 const int each = type == 't' ? 1 : 2, depth = 8 * each;
                 for (int r = 0; r < 2; ++r)
                     for (int k = 0; k < depth; ++k) {
-                        const auto quad = fiber / 4 * 4 + static_cast<std::size_t>(k % (4 * each) / each);
+                        const auto quad =
+                            fiber / 4 * 4 + static_cast<std::size_t>(k % (4 * each) / each);
                         const unsigned word =
                             hopper->states_[quad].registers[r + k / (4 * each) * 2];
                         product.registers[r][k] =

@@ -1,7 +1,7 @@
 #include "host_backend.h"
 
-#include <cstdlib>
 #include <cstdio>
+#include <cstdlib>
 
 #include <fmt/core.h>
 
@@ -33,12 +33,12 @@ class HostExecutable : public Executable {
 
 std::unique_ptr<Executable> HostBackend::prepare(std::shared_ptr<const Graph> graph,
                                                  const BackendOptions& options) {
-    return std::make_unique<HostExecutable>(plan(*graph, device_, {.precision = options.precision}));
+    return std::make_unique<HostExecutable>(
+        plan(*graph, device_, {.precision = options.precision}));
 }
 
 std::string first_divergence(const Plan& plan, const std::vector<Tensor>& inputs) {
-    const auto expected =
-        cpu::Executor(std::shared_ptr<const Graph>(plan.graph)).run_all(inputs);
+    const auto expected = cpu::Executor(std::shared_ptr<const Graph>(plan.graph)).run_all(inputs);
     std::string result;
     run_plan_on_host(plan, inputs, [&](std::size_t i, const ReadTensor& read) {
         if (!result.empty()) return;
@@ -58,8 +58,9 @@ std::string first_divergence(const Plan& plan, const std::vector<Tensor>& inputs
                     testing::compare(read(tensor), results[number],
                                      testing::default_tolerance(plan.graph->dtype(value)));
                 if (difference.equal) continue;
-                result = fmt::format("step {} {} %{} {}: {}", i, step.name, value.index,
-                                     kn::to_string((*plan.graph)[value].operation), difference.message);
+                result =
+                    fmt::format("step {} {} %{} {}: {}", i, step.name, value.index,
+                                kn::to_string((*plan.graph)[value].operation), difference.message);
                 if (const auto* work = std::get_if<KernelWork>(&step.work)) {
                     const std::string& source_text = plan.kernels[work->kernel].source;
                     const auto end = source_text.rfind("#endif  // KN_PRELUDE");

@@ -59,8 +59,8 @@ std::string own_text(const std::string& source) {
 }
 
 bool has_barriers(const std::string& text) {
-    for (const char* word : {"kn_sync", "kn_shuffle", "kn_reduce_", "kn_ballot", "KN_SHARED",
-                             "KN_DYNAMIC_SHARED"})
+    for (const char* word :
+         {"kn_sync", "kn_shuffle", "kn_reduce_", "kn_ballot", "KN_SHARED", "KN_DYNAMIC_SHARED"})
         if (text.find(word) != std::string::npos) return true;
     return false;
 }
@@ -78,7 +78,8 @@ class HostKernels {
             const std::string text = own_text(kernel.source);
             const char* how = has_barriers(text) ? "call" : "loop";
             const std::string run = fmt::format(
-                "extern \"C\" void run_{0}(const unsigned long long* a) {{ kn_shim_{1}({0}, a); }}\n",
+                "extern \"C\" void run_{0}(const unsigned long long* a) {{ kn_shim_{1}({0}, a); "
+                "}}\n",
                 kernel.entry, how);
             // As in a program for the device.
             source += fmt::format("namespace in_{} {{\n{}{}}}\n", kernel.entry, text, run);
@@ -146,13 +147,14 @@ class HostKernels {
                       const std::string& object) {
         const std::string own = fmt::format("{}.{}", base, getpid());
         std::ofstream(own + ".cpp") << source;
-        const std::string command =
-            fmt::format("g++ -std=c++17 -O1 -w -shared -fPIC -fvisibility-inlines-hidden -ffp-contract=off -I'{0}' '{1}.cpp' "
-                        "-o '{1}.so' 2> '{1}.log'",
-                        shim_folder(), own);
+        const std::string command = fmt::format(
+            "g++ -std=c++17 -O1 -w -shared -fPIC -fvisibility-inlines-hidden -ffp-contract=off "
+            "-I'{0}' '{1}.cpp' "
+            "-o '{1}.so' 2> '{1}.log'",
+            shim_folder(), own);
         if (std::system(command.c_str()) != 0)
-            throw kn::Error(fmt::format("{}.cpp does not build:\n{:.4000}", own,
-                                        read_file(own + ".log")));
+            throw kn::Error(
+                fmt::format("{}.cpp does not build:\n{:.4000}", own, read_file(own + ".log")));
         std::rename((own + ".so").c_str(), object.c_str());
         std::rename((own + ".cpp").c_str(), (base + ".cpp").c_str());
         std::remove((own + ".log").c_str());
@@ -287,8 +289,9 @@ std::vector<Tensor> run_plan_on_host(
             run_on_host(*cudnn, operands);
         } else {
             const TensorRef& tensor = step.operands.at(0).tensor;
-            std::memset(operands.at(0), 0,
-                        static_cast<std::size_t>(checked_size(tensor.shape)) * size_of(tensor.dtype));
+            std::memset(
+                operands.at(0), 0,
+                static_cast<std::size_t>(checked_size(tensor.shape)) * size_of(tensor.dtype));
         }
         if (after) after(i, read);
     }

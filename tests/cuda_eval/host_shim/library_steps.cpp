@@ -12,24 +12,15 @@ namespace {
 
 DType dtype_of(DataType type) {
     switch (type) {
-        case DataType::F16:
-            return DType::F16;
-        case DataType::BF16:
-            return DType::BF16;
-        case DataType::F32:
-            return DType::F32;
-        case DataType::F64:
-            return DType::F64;
-        case DataType::I8:
-            return DType::I8;
-        case DataType::U8:
-            return DType::U8;
-        case DataType::I32:
-            return DType::I32;
-        case DataType::I64:
-            return DType::I64;
-        case DataType::Bool:
-            return DType::Bool;
+        case DataType::F16: return DType::F16;
+        case DataType::BF16: return DType::BF16;
+        case DataType::F32: return DType::F32;
+        case DataType::F64: return DType::F64;
+        case DataType::I8: return DType::I8;
+        case DataType::U8: return DType::U8;
+        case DataType::I32: return DType::I32;
+        case DataType::I64: return DType::I64;
+        case DataType::Bool: return DType::Bool;
     }
     return DType::F32;
 }
@@ -51,27 +42,20 @@ class LibraryStep {
             return graph.constant(Tensor::scalar(value).cast(compute_));
         };
         switch (epilogue.activation) {
-            case Activation::None:
-                return x;
-            case Activation::Relu:
-                return relu(x);
+            case Activation::None: return x;
+            case Activation::Relu: return relu(x);
             case Activation::LeakyRelu:
                 return select(less(x, scalar(0)), x * scalar(epilogue.slope), x);
             case Activation::Clip:
                 return minimum(maximum(x, scalar(epilogue.low)), scalar(epilogue.high));
-            case Activation::Sigmoid:
-                return unary(UnaryOp::Sigmoid, x);
-            case Activation::Tanh:
-                return unary(UnaryOp::Tanh, x);
+            case Activation::Sigmoid: return unary(UnaryOp::Sigmoid, x);
+            case Activation::Tanh: return unary(UnaryOp::Tanh, x);
             case Activation::Elu:
-                return select(less(x, scalar(0)),
-                              scalar(epilogue.slope) * unary(UnaryOp::Expm1, x), x);
-            case Activation::Swish:
-                return unary(UnaryOp::Silu, x);
-            case Activation::Gelu:
-                return unary(UnaryOp::Gelu, x);
-            case Activation::GeluTanh:
-                return unary(UnaryOp::GeluTanh, x);
+                return select(less(x, scalar(0)), scalar(epilogue.slope) * unary(UnaryOp::Expm1, x),
+                              x);
+            case Activation::Swish: return unary(UnaryOp::Silu, x);
+            case Activation::Gelu: return unary(UnaryOp::Gelu, x);
+            case Activation::GeluTanh: return unary(UnaryOp::GeluTanh, x);
         }
         return x;
     }
@@ -110,10 +94,10 @@ void run(const ConvDesc& conv, std::span<std::byte* const> addresses) {
     LibraryStep step(addresses, wide(conv.x.type));
     const Var x = step.read(conv.x), w = step.read(conv.w);
     const std::size_t dims = conv.x.dims.size() - 2;
-    const Var y = step.graph.var(step.graph.add(
-        op::Conv{x, w, or_ones(conv.stride, dims), or_ones(conv.dilation, dims),
-                 or_zeros(conv.pad_before, dims), or_zeros(conv.pad_after, dims),
-                 conv.x.dims[1] / conv.w.dims[1]}));
+    const Var y = step.graph.var(
+        step.graph.add(op::Conv{x, w, or_ones(conv.stride, dims), or_ones(conv.dilation, dims),
+                                or_zeros(conv.pad_before, dims), or_zeros(conv.pad_after, dims),
+                                conv.x.dims[1] / conv.w.dims[1]}));
     step.write(step.finish(y, conv.epilogue), conv.y.type, conv.y.strides);
 }
 
@@ -125,12 +109,12 @@ void run(const ConvTransposeDesc& conv, std::span<std::byte* const> addresses) {
     const Ints stride = or_ones(conv.stride, dims), dilation = or_ones(conv.dilation, dims);
     std::vector<Dim> output_padding;
     for (std::size_t i = 0; i < dims; ++i)
-        output_padding.emplace_back(conv.y.dims[i + 2] - ((conv.x.dims[i + 2] - 1) * stride[i] +
-                                                          (conv.w.dims[i + 2] - 1) * dilation[i] +
-                                                          1 - before[i].value() - after[i].value()));
-    const Var y = step.graph.var(
-        step.graph.add(op::ConvTranspose{x, w, stride, dilation, before, after, output_padding,
-                                         conv.y.dims[1] / conv.w.dims[1]}));
+        output_padding.emplace_back(conv.y.dims[i + 2] -
+                                    ((conv.x.dims[i + 2] - 1) * stride[i] +
+                                     (conv.w.dims[i + 2] - 1) * dilation[i] + 1 -
+                                     before[i].value() - after[i].value()));
+    const Var y = step.graph.var(step.graph.add(op::ConvTranspose{
+        x, w, stride, dilation, before, after, output_padding, conv.y.dims[1] / conv.w.dims[1]}));
     step.write(step.finish(y, conv.epilogue), conv.y.type, conv.y.strides);
 }
 
@@ -153,16 +137,19 @@ void run(const PoolDesc& pool, std::span<std::byte* const> addresses) {
     const auto windows = [&](Var v, double value) {
         const Var f = g.constant(Tensor::scalar(value).cast(v.dtype()));
         const Value padded = g.add(op::Pad{v, b, a, PadMode::Constant, f.value});
-        return g.add(op::Window{padded, axes, std::vector<Dim>(pool.window.begin(), pool.window.end()),
+        return g.add(op::Window{padded, axes,
+                                std::vector<Dim>(pool.window.begin(), pool.window.end()),
                                 or_ones(pool.stride, dims), Ints(dims, 1)});
     };
-    Var y = g.var(g.add(op::Reduce{largest ? ReduceOp::Max : ReduceOp::Sum, windows(x, fill), last}));
+    Var y =
+        g.var(g.add(op::Reduce{largest ? ReduceOp::Max : ReduceOp::Sum, windows(x, fill), last}));
     if (pool.mode == Pooling::AverageWithPadding) {
         double count = 1;
         for (const std::int64_t size : pool.window) count *= static_cast<double>(size);
         y = y / g.constant(Tensor::scalar(count).cast(y.dtype()));
     } else if (pool.mode == Pooling::Average) {
-        const Var ones = g.constant(Tensor::from_span<double>({1}, std::vector<double>{1.0}).cast(y.dtype()));
+        const Var ones =
+            g.constant(Tensor::from_span<double>({1}, std::vector<double>{1.0}).cast(y.dtype()));
         const Var full = broadcast_to(ones, Shape::of(pool.x.dims));
         y = y / g.var(g.add(op::Reduce{ReduceOp::Sum, windows(full, 0), last}));
     }
@@ -209,12 +196,10 @@ void run_on_host(const MatMulWork& work, std::span<std::byte* const> addresses) 
     const std::int64_t lda = leading(d.lda, d.transpose_a ? d.m : d.k);
     const std::int64_t ldb = leading(d.ldb, d.transpose_b ? d.k : d.n);
     const Ints output{d.batch, d.m, d.n};
-    const Var a = step.read(
-        d.a_type, {d.batch, d.m, d.k},
-        d.transpose_a ? Ints{d.stride_a, 1, lda} : Ints{d.stride_a, lda, 1});
-    const Var b = step.read(
-        d.b_type, {d.batch, d.k, d.n},
-        d.transpose_b ? Ints{d.stride_b, 1, ldb} : Ints{d.stride_b, ldb, 1});
+    const Var a = step.read(d.a_type, {d.batch, d.m, d.k},
+                            d.transpose_a ? Ints{d.stride_a, 1, lda} : Ints{d.stride_a, lda, 1});
+    const Var b = step.read(d.b_type, {d.batch, d.k, d.n},
+                            d.transpose_b ? Ints{d.stride_b, 1, ldb} : Ints{d.stride_b, ldb, 1});
     Var y = step.graph.var(step.graph.add(op::MatMul{a, b}));
     const auto scaled = [&](Var x, double factor) {
         if (factor == 1) return x;
@@ -222,7 +207,8 @@ void run_on_host(const MatMulWork& work, std::span<std::byte* const> addresses) 
     };
     y = scaled(y, work.alpha);
     if (work.beta != 0)
-        y = y + scaled(step.read(d.d_type, output, {d.stride_c, leading(d.ldc, d.n), 1}), work.beta);
+        y = y +
+            scaled(step.read(d.d_type, output, {d.stride_c, leading(d.ldc, d.n), 1}), work.beta);
     if (d.bias) y = y + step.read(d.d_type, {d.batch, 1, d.n}, {d.stride_bias, 0, 1});
     if (d.epilogue == MatmulEpilogue::Relu) y = relu(y);
     if (d.epilogue == MatmulEpilogue::GeluTanh) y = unary(UnaryOp::GeluTanh, y);

@@ -144,8 +144,7 @@ Graph packed(DType dtype) {
     Graph graph;
     const Var x = graph.input("x", dtype, Shape::of({2, 300, 3 * 4 * 40}));
     const auto part = [&](std::int64_t i) {
-        return permute(reshape(slice(x, 2, i * 160, (i + 1) * 160), {2, 300, 4, 40}),
-                       {0, 2, 1, 3});
+        return permute(reshape(slice(x, 2, i * 160, (i + 1) * 160), {2, 300, 4, 40}), {0, 2, 1, 3});
     };
     const Var y = attention(part(0), part(1), part(2));
     graph.output("y", reshape(permute(y, {0, 2, 1, 3}), {2, 300, 160}));
@@ -178,10 +177,10 @@ TEST(TensorAttention, GpuInfinitiesAndNan) {
         inputs[input] = Tensor::from_span<double>(inputs[input].shape(), all).cast(DType::F16);
     };
     constexpr float infinity = std::numeric_limits<float>::infinity();
-    set(0, 5, 3, std::numeric_limits<float>::quiet_NaN());   // one row
-    set(0, 192 + 7, 0, infinity);                            // in the other head
-    set(1, 100, 2, std::numeric_limits<float>::quiet_NaN()); // rows from 100 on
-    set(2, 192 + 150, 1, infinity);                          // a column from row 150 on
+    set(0, 5, 3, std::numeric_limits<float>::quiet_NaN());    // one row
+    set(0, 192 + 7, 0, infinity);                             // in the other head
+    set(1, 100, 2, std::numeric_limits<float>::quiet_NaN());  // rows from 100 on
+    set(2, 192 + 150, 1, infinity);                           // a column from row 150 on
     const auto expected = cpu::run(graph, inputs).at(0).cast(DType::F64);
     const auto made = std::make_shared<const Plan>(plan(graph, Device(0).properties(), ours()));
     const auto got = Executor(made, Device(0)).run(inputs).at(0).cast(DType::F64);

@@ -86,8 +86,9 @@ TEST_F(NoCudnn, KernelsOfOursDoItAllAndThePlanSaysWhy) {
         EXPECT_FALSE(uses_cudnn(plan)) << plan.to_string();
         EXPECT_THAT(refusals(plan, "convolution"),
                     AllOf(HasSubstr("cuDNN is not there: "), HasSubstr("libcudnn.so")));
-        if (dtype == DType::F16)
+        if (dtype == DType::F16) {
             EXPECT_THAT(refusals(plan, "library-attention"), HasSubstr("cuDNN is not there: "));
+        }
     }
 }
 
