@@ -1,9 +1,7 @@
 #include "lower/tensor_product.h"
 
 #include <algorithm>
-#include <cctype>
 #include <limits>
-#include <span>
 
 #include <fmt/core.h>
 
@@ -12,6 +10,7 @@
 #include "codegen/tensor_product.h"
 #include "lower/library.h"
 #include "lower/lower.h"
+#include "lower/product_epilogue.h"
 #include "lower/product_tiles.h"
 #include "planner/ceil_div.h"
 #include "planner/merge_products.h"
@@ -19,20 +18,6 @@
 namespace kn::cuda {
 
 namespace {
-
-struct Sizes {
-    std::int64_t m = 0, n = 0, k = 0;
-};
-
-Sizes sizes_of(const Graph& graph, Value product) {
-    const Ints y = graph.shape(product).to_ints();
-    const auto operands = inputs_of(graph[product].operation);
-    const Ints w = graph.shape(operands[1]).to_ints();
-    if (graph.get_if<op::MatMul>(product)) return {y[0], y[1], w[0]};
-    const std::int64_t columns = y[1];
-    return {checked_size(y) / std::max<std::int64_t>(columns, 1), columns,
-            checked_size(w) / std::max<std::int64_t>(columns, 1)};
-}
 
 struct Tiles {
     int rows, columns, stages, blocks;
@@ -47,7 +32,7 @@ constexpr Tiles split_tiles[] = {
     {128, 128, 3, 1, 1.0},
 };
 
-Tiles choose_split_tiles(const Sizes& sizes, int sm_count) {
+Tiles choose_split_tiles(const ProductSizes& sizes, int sm_count) {
     Tiles best = split_tiles[0];
     double best_time = std::numeric_limits<double>::infinity();
     for (const Tiles& tiles : split_tiles) {
@@ -111,13 +96,9 @@ class Lowering {
           graph_(placement.graph()),
           conv_(graph_.get_if<op::Conv>(group.anchor)),
           plain_(conv_ && is_plain(*conv_, graph_.shape(conv_->w).to_ints())),
-          sizes_(sizes_of(graph_, group.anchor)),
+          sizes_(product_sizes(graph_, group.anchor)),
           dtype_(graph_.dtype(group.anchor)),
-          end_(group.outputs.at(0)) {
-        const int wanted =
-            static_cast<int>(16 / std::max<std::size_t>(size_of(graph_.dtype(end_)), 2));
-        lanes_ = sizes_.n % wanted == 0 ? wanted : 1;
-    }
+          epilogue_(placement, group) {}
 
     void run() {
         const TensorRef x = conv_ ? image() : rows();
@@ -163,12 +144,6 @@ class Lowering {
         return placement_.copy_of(a, {0, 1});
     }
 
-    // Whether all pixels are one step apart, so that they are rows.
-    static bool is_dense(const TensorRef& x) {
-        return x.strides[2] == x.shape[3] * x.strides[3] &&
-               (x.shape[0] == 1 || x.strides[0] == x.shape[2] * x.strides[2]);
-    }
-
     // x [N, C, H, W] with channels contiguous.
     TensorRef image() {
         const Value value = group_.roles.at("x");
@@ -176,7 +151,7 @@ class Lowering {
             return x.strides[1] == 1 && x.strides[0] % chunk() == 0 &&
                    x.strides[2] % chunk() == 0 && x.strides[3] % chunk() == 0 &&
                    x.strides[0] >= 0 && x.strides[2] >= 0 && x.strides[3] > 0 && aligned(x) &&
-                   (!plain_ || is_dense(x));
+                   (!plain_ || is_dense_image(x));
         };
         auto view = placement_.view(value);
         const TensorRef x = view && fits(*view) ? *view : placement_.copy_of(value, {0, 2, 3, 1});
@@ -223,14 +198,14 @@ class Lowering {
         product.tile_columns = tiles.columns;
         product.stages = tiles.stages;
         product.blocks = tiles.blocks;
-        product.lanes = lanes_;
+        product.lanes = epilogue_.lanes();
         if (const auto why = product.why_not()) throw GraphError("float32 product: " + *why);
         draft.helpers = split_product_helpers(product);
         draft.grid = product.grid();
         draft.block = {static_cast<unsigned>(product.threads())};
         draft.blocks_per_sm = product.blocks;
         draft.shared_bytes = product.shared_bytes();
-        write_body(draft, px + ", " + pw, false);
+        epilogue_.write_direct(draft, px + ", " + pw, false);
     }
 
     void use_tensor_product(KernelDraft& draft, const std::string& px, const std::string& pw,
@@ -244,15 +219,12 @@ class Lowering {
         product.k = sizes_.k;
         product.row_stride = row_stride_;
         product.windows = windows_;
-        product.lanes = lanes_;
+        product.lanes = epilogue_.lanes();
         product.tiles = choose_tiles(product, device);
-        const bool staged = product.tiles.staged && can_be_staged();
+        const bool staged = product.tiles.staged && epilogue_.can_be_staged();
         product.tiles.staged = staged;
-        if (staged) {
-            product.lanes = lanes_ = 2;
-            find_before();
-            product.before = before_.has_value();
-        }
+        product.lanes = staged ? 2 : epilogue_.lanes();
+        product.before = staged && epilogue_.before();
         tiles_ = product.tiles;
         if (const auto why = product.why_not()) throw GraphError("tensor core product: " + *why);
         draft.helpers = tensor_product_helpers(product);
@@ -266,9 +238,9 @@ class Lowering {
         const std::string rest = exact ? map_of_rest(draft, product) : w;
         const std::string factors = fmt::format("{{{}, {}, {}}}", x, w, rest);
         if (staged)
-            write_staged_body(draft, factors, product);
+            epilogue_.write_staged(draft, factors, product);
         else
-            write_body(draft, factors, true);
+            epilogue_.write_direct(draft, factors, true);
     }
 
     std::string map_of_rest(KernelDraft& draft, const TensorProduct& product) {
@@ -278,158 +250,17 @@ class Lowering {
                                   product.map_w());
     }
 
-    // Whether the tensor is rows of y's columns, one behind the other; gives their distance.
-    std::optional<std::int64_t> row_stride_of(const TensorRef& t) const {
-        const Ints& s = t.strides;
-        if (t.shape != graph_.shape(group_.anchor).to_ints() || !is_half(t.dtype) || !aligned(t))
-            return std::nullopt;
-        const std::int64_t stride = conv_ ? s[3] : s[0];
-        const bool rows = conv_ ? s[1] == 1 && is_dense(t) : s[1] == 1;
-        if (!rows || stride < sizes_.n || stride % 8 != 0) return std::nullopt;
-        return stride;
-    }
-
-    bool can_be_staged() const {
-        return placement_.is_stored(end_) && row_stride_of(placement_.stored(end_));
-    }
-
-    // Of what the epilogue reads, a tensor like y.
-    void find_before() {
-        std::vector<Value> tail = group_.swallowed;
-        tail.push_back(end_);
-        std::erase(tail, group_.anchor);
-        for (const Value& value : tail)
-            for (const Value& operand : inputs_of(graph_[value].operation)) {
-                if (operand == group_.anchor || std::ranges::count(tail, operand) > 0) continue;
-                const auto view = placement_.view(operand);
-                if (!view || !row_stride_of(*view)) continue;
-                before_ = operand;
-                return;
-            }
-    }
-
-    // Two neighbours of the product become two of y, in the place of those of `before`.
-    void write_staged_body(KernelDraft& draft, std::string factors, const TensorProduct& product) {
-        const auto map = [&](const TensorRef& tensor, Access access) {
-            const std::string pointer =
-                draft.operands.pointer(tensor, access, access == Access::Write ? "y" : "x");
-            return draft.operands.map(pointer, product.map_y(data_type(tensor.dtype).value(),
-                                                             row_stride_of(tensor).value()));
-        };
-        const TensorRef y = placement_.stored(end_);
-        const std::string map_y = map(y, Access::Write);
-        factors += ", " + map_y + ", ";
-        factors += before_ ? map(*placement_.view(*before_), Access::Read) : map_y;
-
-        Code code;
-        Emitter emitter(placement_, code, draft.operands);
-        emitter.set_lanes(lanes_);
-        emitter.computes(group_.outputs);
-        emitter.set_reader("kn_read");
-        code.open(
-            fmt::format("const auto finish = [&](const {} row, const int column, "
-                        "const float (&products)[2], const unsigned pair)",
-                        emitter.math().type()));
-        emitter.provide(group_.anchor, [](const Index&) -> std::string { return "products[j]"; });
-        const Index index = index_of(emitter);
-        if (before_) {
-            const std::string type = c_type(graph_.dtype(*before_));
-            code.line(fmt::format(
-                "const kn_vector<{0}, 2> before = kn_bit_cast<kn_vector<{0}, 2>>(pair);", type));
-            emitter.provide(*before_, [&](const Index& at) -> std::string {
-                return at == index ? "kn_widen(before.lane[j])"
-                                   : emitter.compute_inline(*before_, at);
-            });
-        }
-        const std::string value = emitter.value(end_, index);
-        const std::string type = c_type(y.dtype);
-        code.line(fmt::format("kn_vector<{}, 2> result;", type));
-        code.line(
-            fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = "
-                        "kn_cast<{}>({});",
-                        type, value));
-        code.line("return kn_bit_cast<unsigned>(result);");
-        code.close("};");
-        code.line(fmt::format("kn_product({}, finish);", factors));
-        draft.body = code.text();
-    }
-
-    // What becomes of each `lanes` neighbours of the product; and where `touches`, what of it can
-    // be fetched in advance.
-    void write_body(KernelDraft& draft, const std::string& factors, bool touches) {
-        Code code;
-        Emitter emitter(placement_, code, draft.operands);
-        emitter.set_lanes(lanes_);
-        emitter.computes(group_.outputs);
-        if (touches) emitter.set_reader("kn_read");
-        const std::string place =
-            fmt::format("const {} row, const int column", emitter.math().type());
-        code.open(
-            fmt::format("const auto store = [&]({}, const float (&products)[{}])", place, lanes_));
-        if (lanes_ == 1) code.line("const float product = products[0];");
-        emitter.provide(group_.anchor, [&](const Index&) -> std::string {
-            return lanes_ == 1 ? "product" : "products[j]";
-        });
-        const Index index = index_of(emitter);
-        emitter.store(end_, index, emitter.value(end_, index));
-        code.close("};");
-        if (touches) {
-            code.open(fmt::format("const auto touch = [&]({})", place));
-            for (const Emitter::Load& load : emitter.loads())
-                if (const auto offset = place_in_rows(emitter, load))
-                    code.line(fmt::format("kn_fetch({} + ({}));", load.pointer, *offset));
-            code.close("};");
-        }
-        code.line(fmt::format("kn_product({}, {}store);", factors, touches ? "touch, " : ""));
-        draft.body = code.text();
-    }
-
-    // Of what is read once for each element of the product, and where its place is a matter of row
-    // and column alone.
-    std::optional<std::string> place_in_rows(Emitter& emitter, const Emitter::Load& load) const {
-        if (lanes_ == 1 || load.elements < sizes_.m * sizes_.n) return std::nullopt;
-        const auto part = emitter.math().part(load.offset, "j");
-        if (!part || part->factor != 1) return std::nullopt;
-        for (std::size_t at = 0; at < part->rest.size();) {
-            std::size_t end = at;
-            while (end < part->rest.size() &&
-                   (std::isalnum(static_cast<unsigned char>(part->rest[end])) ||
-                    part->rest[end] == '_'))
-                ++end;
-            const std::string word = part->rest.substr(at, end - at);
-            if (!word.empty() && !std::isdigit(static_cast<unsigned char>(word[0])) &&
-                word != "row" && word != "column")
-                return std::nullopt;
-            at = std::max(end, at + 1);
-        }
-        return part->rest;
-    }
-
-    // The element of the result at (row, column).
-    Index index_of(Emitter& emitter) {
-        IndexMath& math = emitter.math();
-        const std::string row = math.variable("row", sizes_.m);
-        std::string column = math.variable("column", sizes_.n / lanes_);
-        if (lanes_ > 1) column = math.add(math.mul(column, lanes_), "j");
-        if (!conv_) return {row, column};
-        const Ints y = graph_.shape(group_.anchor).to_ints();
-        const Index position = math.split(row, {y[0], y[2], y[3]});
-        return {position[0], column, position[1], position[2]};
-    }
-
     Placement& placement_;
     const Group& group_;
     const Graph& graph_;
     const op::Conv* conv_;
     bool plain_;
-    Sizes sizes_;
+    ProductSizes sizes_;
     DType dtype_;
-    Value end_;
-    int lanes_ = 1;
+    ProductEpilogue epilogue_;
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;
     std::optional<ProductTiles> tiles_;
-    std::optional<Value> before_;
 };
 
 }  // namespace
@@ -441,7 +272,7 @@ std::optional<std::string> why_library_product(const Grouping& grouping, Value p
     const Graph& graph = grouping.graph();
     const bool exact = is_exact(grouping.options(), graph.dtype(product));
     const auto* conv = graph.get_if<op::Conv>(product);
-    const Sizes sizes = sizes_of(graph, product);
+    const ProductSizes sizes = product_sizes(graph, product);
     if (!exact && !tail.own) {
         if (!conv) return "cuBLASLt does this type well";
         // Many 1x1 products without a residual: cuDNN 19.1 us for 2048 to 512 channels at 7x7 of

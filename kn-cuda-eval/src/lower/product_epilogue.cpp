@@ -1,0 +1,175 @@
+#include "lower/product_epilogue.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include <fmt/core.h>
+
+#include "lower/library.h"
+#include "lower/lower.h"
+
+namespace kn::cuda {
+
+ProductSizes product_sizes(const Graph& graph, Value product) {
+    const Ints y = graph.shape(product).to_ints();
+    const auto operands = inputs_of(graph[product].operation);
+    const Ints w = graph.shape(operands[1]).to_ints();
+    if (graph.get_if<op::MatMul>(product)) return {y[0], y[1], w[0]};
+    const std::int64_t columns = y[1];
+    return {checked_size(y) / std::max<std::int64_t>(columns, 1), columns,
+            checked_size(w) / std::max<std::int64_t>(columns, 1)};
+}
+
+bool is_dense_image(const TensorRef& x) {
+    return x.strides[2] == x.shape[3] * x.strides[3] &&
+           (x.shape[0] == 1 || x.strides[0] == x.shape[2] * x.strides[2]);
+}
+
+ProductEpilogue::ProductEpilogue(Placement& placement, const Group& group)
+    : placement_(placement),
+      group_(group),
+      graph_(placement.graph()),
+      conv_(graph_.get_if<op::Conv>(group.anchor) != nullptr),
+      sizes_(product_sizes(graph_, group.anchor)),
+      end_(group.outputs.at(0)) {
+    const int wanted = static_cast<int>(16 / std::max<std::size_t>(size_of(graph_.dtype(end_)), 2));
+    lanes_ = sizes_.n % wanted == 0 ? wanted : 1;
+}
+
+void ProductEpilogue::write_direct(KernelDraft& draft, const std::string& factors, bool touches) {
+    Code code;
+    Emitter emitter(placement_, code, draft.operands);
+    emitter.set_lanes(lanes_);
+    emitter.computes(group_.outputs);
+    if (touches) emitter.set_reader("kn_read");
+    const std::string place = fmt::format("const {} row, const int column", emitter.math().type());
+    code.open(
+        fmt::format("const auto store = [&]({}, const float (&products)[{}])", place, lanes_));
+    if (lanes_ == 1) code.line("const float product = products[0];");
+    emitter.provide(group_.anchor, [&](const Index&) -> std::string {
+        return lanes_ == 1 ? "product" : "products[j]";
+    });
+    const Index index = index_of(emitter, lanes_);
+    emitter.store(end_, index, emitter.value(end_, index));
+    code.close("};");
+    if (touches) {
+        code.open(fmt::format("const auto touch = [&]({})", place));
+        for (const Emitter::Load& load : emitter.loads())
+            if (const auto offset = place_in_rows(emitter, load))
+                code.line(fmt::format("kn_fetch({} + ({}));", load.pointer, *offset));
+        code.close("};");
+    }
+    code.line(fmt::format("kn_product({}, {}store);", factors, touches ? "touch, " : ""));
+    draft.body = code.text();
+}
+
+// Of what is read once for each element of the product, and where its place is a matter of row
+// and column alone.
+std::optional<std::string> ProductEpilogue::place_in_rows(Emitter& emitter,
+                                                          const Emitter::Load& load) const {
+    if (lanes_ == 1 || load.elements < sizes_.m * sizes_.n) return std::nullopt;
+    const auto part = emitter.math().part(load.offset, "j");
+    if (!part || part->factor != 1) return std::nullopt;
+    for (std::size_t at = 0; at < part->rest.size();) {
+        std::size_t end = at;
+        while (
+            end < part->rest.size() &&
+            (std::isalnum(static_cast<unsigned char>(part->rest[end])) || part->rest[end] == '_'))
+            ++end;
+        const std::string word = part->rest.substr(at, end - at);
+        if (!word.empty() && !std::isdigit(static_cast<unsigned char>(word[0])) && word != "row" &&
+            word != "column")
+            return std::nullopt;
+        at = std::max(end, at + 1);
+    }
+    return part->rest;
+}
+
+// The element of the result at (row, column).
+Index ProductEpilogue::index_of(Emitter& emitter, int lanes) const {
+    IndexMath& math = emitter.math();
+    const std::string row = math.variable("row", sizes_.m);
+    std::string column = math.variable("column", sizes_.n / lanes);
+    if (lanes > 1) column = math.add(math.mul(column, lanes), "j");
+    if (!conv_) return {row, column};
+    const Ints y = graph_.shape(group_.anchor).to_ints();
+    const Index position = math.split(row, {y[0], y[2], y[3]});
+    return {position[0], column, position[1], position[2]};
+}
+
+// Whether the tensor is rows of y's columns, one behind the other; gives their distance.
+std::optional<std::int64_t> ProductEpilogue::row_stride_of(const TensorRef& t) const {
+    const Ints& s = t.strides;
+    if (t.shape != graph_.shape(group_.anchor).to_ints() || !is_half(t.dtype) ||
+        alignment_of(placement_.plan(), t) < 16)
+        return std::nullopt;
+    const std::int64_t stride = conv_ ? s[3] : s[0];
+    const bool rows = conv_ ? s[1] == 1 && is_dense_image(t) : s[1] == 1;
+    if (!rows || stride < sizes_.n || stride % 8 != 0) return std::nullopt;
+    return stride;
+}
+
+bool ProductEpilogue::can_be_staged() const {
+    return placement_.is_stored(end_) && row_stride_of(placement_.stored(end_));
+}
+
+std::optional<Value> ProductEpilogue::before() const {
+    std::vector<Value> tail = group_.swallowed;
+    tail.push_back(end_);
+    std::erase(tail, group_.anchor);
+    for (const Value& value : tail)
+        for (const Value& operand : inputs_of(graph_[value].operation)) {
+            if (operand == group_.anchor || std::ranges::count(tail, operand) > 0) continue;
+            const auto view = placement_.view(operand);
+            if (view && row_stride_of(*view)) return operand;
+        }
+    return std::nullopt;
+}
+
+void ProductEpilogue::write_staged(KernelDraft& draft, std::string factors,
+                                   const TensorProduct& product) {
+    const auto map = [&](const TensorRef& tensor, Access access) {
+        const std::string pointer =
+            draft.operands.pointer(tensor, access, access == Access::Write ? "y" : "x");
+        return draft.operands.map(
+            pointer, product.map_y(data_type(tensor.dtype).value(), row_stride_of(tensor).value()));
+    };
+    const TensorRef y = placement_.stored(end_);
+    const std::optional<Value> before = this->before();
+    const std::string map_y = map(y, Access::Write);
+    factors += ", " + map_y + ", ";
+    factors += before ? map(*placement_.view(*before), Access::Read) : map_y;
+
+    Code code;
+    Emitter emitter(placement_, code, draft.operands);
+    emitter.set_lanes(2);
+    emitter.computes(group_.outputs);
+    emitter.set_reader("kn_read");
+    code.open(
+        fmt::format("const auto finish = [&](const {} row, const int column, "
+                    "const float (&products)[2], const unsigned pair)",
+                    emitter.math().type()));
+    emitter.provide(group_.anchor, [](const Index&) -> std::string { return "products[j]"; });
+    const Index index = index_of(emitter, 2);
+    if (before) {
+        const std::string type = c_type(graph_.dtype(*before));
+        code.line(fmt::format(
+            "const kn_vector<{0}, 2> before = kn_bit_cast<kn_vector<{0}, 2>>(pair);", type));
+        emitter.provide(*before, [&](const Index& at) -> std::string {
+            return at == index ? "kn_widen(before.lane[j])" : emitter.compute_inline(*before, at);
+        });
+    }
+    const std::string value = emitter.value(end_, index);
+    const std::string type = c_type(y.dtype);
+    code.line(fmt::format("kn_vector<{}, 2> result;", type));
+    code.line(
+        fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = "
+                    "kn_cast<{}>({});",
+                    type, value));
+    code.line("return kn_bit_cast<unsigned>(result);");
+    code.close("};");
+    code.line(fmt::format("kn_product({}, finish);", factors));
+    draft.body = code.text();
+}
+
+}  // namespace kn::cuda

@@ -1,0 +1,54 @@
+// What a product on the tensor cores does with its sums: the functions that its kernel's text calls.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "codegen/emit.h"
+#include "codegen/tensor_product.h"
+#include "planner/group.h"
+
+namespace kn::cuda {
+
+/// y[m, n] = sum over k of x[m, k] w[n, k]; a convolution's m are its output positions.
+struct ProductSizes {
+    std::int64_t m = 0, n = 0, k = 0;
+};
+ProductSizes product_sizes(const Graph& graph, Value product);
+
+/// Whether all pixels of x [N, C, H, W] are one step apart, so that they are rows of a matrix.
+bool is_dense_image(const TensorRef& x);
+
+class ProductEpilogue {
+  public:
+    ProductEpilogue(Placement& placement, const Group& group);
+
+    /// Neighbouring columns that a thread takes at once, where results are not staged.
+    int lanes() const { return lanes_; }
+    /// The kernel's body around kn_product(factors, ...): store, and where `touches`, what may be
+    /// fetched in advance.
+    void write_direct(KernelDraft& draft, const std::string& factors, bool touches);
+
+    /// Whether y can go through shared memory by the copy engine (ProductTiles::staged); and of
+    /// what the epilogue reads, a tensor like y.
+    bool can_be_staged() const;
+    std::optional<Value> before() const;
+    /// The body for that: two neighbours of the product become two of y, in the place of those of
+    /// before().
+    void write_staged(KernelDraft& draft, std::string factors, const TensorProduct& product);
+
+  private:
+    std::optional<std::int64_t> row_stride_of(const TensorRef& tensor) const;
+    std::optional<std::string> place_in_rows(Emitter& emitter, const Emitter::Load& load) const;
+    Index index_of(Emitter& emitter, int lanes) const;
+
+    Placement& placement_;
+    const Group& group_;
+    const Graph& graph_;
+    bool conv_;
+    ProductSizes sizes_;
+    Value end_;
+    int lanes_ = 1;
+};
+
+}  // namespace kn::cuda
