@@ -103,6 +103,8 @@ std::optional<std::string> TensorProduct::why_not() const {
     if (m < 1 || n < 1 || k < 1) return "there is nothing to multiply";
     if (exact && (type != DataType::F32 || tiles.rows != 64 * tiles.groups || tiles.staged))
         return "exact products are of float32, 64 rows a group";
+    if (tiles.staged && (tiles.columns % 64 != 0 || tiles.splits > 1 || lanes != 2))
+        return "staged results are panels of 64 columns, by one block, two at once";
     if (windows) {
         // How far inside a window a copy may begin.
         constexpr std::int64_t farthest = 255;

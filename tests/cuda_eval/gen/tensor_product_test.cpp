@@ -6,6 +6,7 @@
 #include <kn/graph/precision.h>
 
 #include "check.h"
+#include "cuda_eval/product_bounds.h"
 #include "lower/product_tiles.h"
 
 namespace kn::cuda {
@@ -20,18 +21,9 @@ namespace {
 
 using cuda::ProductTiles;
 
-struct Bound {
-    Precision precision;
-    double of_peak;  ///< float32: some roundings; others: those of the inputs' type, summed over k
-};
-constexpr Bound bounds[] = {{Precision::F32, 1e-6},
-                            {Precision::TF32, 2e-3},
-                            {Precision::F16, 3e-3},
-                            {Precision::BF16, 2e-2}};
-
 /// One step of ours, in these tiles where there are some, against the CPU in double.
 void expect_right(const Graph& graph, const std::optional<ProductTiles>& tiles,
-                  const Bound& bound) {
+                  const ProductBound& bound) {
     SCOPED_TRACE(name_of(bound.precision) + (tiles ? " in " + to_string(*tiles) : ""));
     cuda::forced_tiles() = tiles;
     auto device = h200();
@@ -96,24 +88,24 @@ Graph half_convolution(DType dtype, bool residual) {
 class TensorProducts : public ::testing::TestWithParam<ProductTiles> {};
 
 TEST_P(TensorProducts, WindowsWithPaddingStrideAndDilation) {
-    for (const Bound& bound : bounds)
+    for (const ProductBound& bound : product_bounds)
         if (bound.precision != Precision::F32) expect_right(windows(), GetParam(), bound);
 }
 
 TEST_P(TensorProducts, RowsThatDoNotFillATile) {
     if (GetParam().splits > 2) GTEST_SKIP() << "there are fewer slabs of k";
-    expect_right(layer(), GetParam(), bounds[2]);
+    expect_right(layer(), GetParam(), product_bounds[2]);
 }
 
 TEST_P(TensorProducts, Residual) {
     if (GetParam().splits > 1) GTEST_SKIP() << "there are fewer slabs of k";
-    expect_right(residual(), GetParam(), bounds[2]);
+    expect_right(residual(), GetParam(), product_bounds[2]);
 }
 
 TEST_P(TensorProducts, HalfTypes) {
-    expect_right(half_convolution(DType::F16, true), GetParam(), bounds[2]);
-    expect_right(half_convolution(DType::F16, false), GetParam(), bounds[2]);
-    expect_right(half_convolution(DType::BF16, true), GetParam(), bounds[3]);
+    expect_right(half_convolution(DType::F16, true), GetParam(), product_bounds[2]);
+    expect_right(half_convolution(DType::F16, false), GetParam(), product_bounds[2]);
+    expect_right(half_convolution(DType::BF16, true), GetParam(), product_bounds[3]);
 }
 
 // Each once: groups, pieces of a group, sums that need more registers, stages, clusters that share
@@ -141,9 +133,9 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 TEST(SplitProducts, AsExactAsFloat32) {
-    expect_right(windows(5), {}, bounds[0]);
-    expect_right(layer(1300), {}, bounds[0]);
-    expect_right(residual(20), {}, bounds[0]);
+    expect_right(windows(5), {}, product_bounds[0]);
+    expect_right(layer(1300), {}, product_bounds[0]);
+    expect_right(residual(20), {}, product_bounds[0]);
 }
 
 TEST(TensorProductsInFloat32, AreAsExact) {
@@ -153,9 +145,9 @@ TEST(TensorProductsInFloat32, AreAsExact) {
           ProductTiles{.rows = 128, .columns = 96, .stages = 2, .blocks = 1, .share_w = 2},
           ProductTiles{
               .rows = 64, .columns = 48, .groups = 1, .stages = 3, .blocks = 1, .splits = 2}}) {
-        expect_right(windows(), tiles, bounds[0]);
-        expect_right(layer(), tiles, bounds[0]);
-        expect_right(residual(), tiles, bounds[0]);
+        expect_right(windows(), tiles, product_bounds[0]);
+        expect_right(layer(), tiles, product_bounds[0]);
+        expect_right(residual(), tiles, product_bounds[0]);
     }
 }
 

@@ -140,6 +140,8 @@ void Hopper::end() const {
             throw std::runtime_error("a block ends while its memory is still to be stored");
 }
 
+Hopper::Thread& Hopper::thread() { return states_[static_cast<std::size_t>(Fibers::current())]; }
+
 std::byte* Hopper::at(unsigned address, std::size_t bytes) {
     const std::size_t offset = address - first_;
     if (address < first_ || offset / window >= static_cast<std::size_t>(blocks_) ||
@@ -314,14 +316,12 @@ const KnHopperCalls Hopper::calls = {
         },
     .copy_chunk =
         [](unsigned target, const void* source, bool inside) {
-            hopper->states_[static_cast<std::size_t>(Fibers::current())].chunks.open.push_back(
-                {target, inside ? source : nullptr});
+            hopper->thread().chunks.open.push_back({target, inside ? source : nullptr});
         },
-    .commit_copies =
-        [] { commit(hopper->states_[static_cast<std::size_t>(Fibers::current())].chunks); },
+    .commit_copies = [] { commit(hopper->thread().chunks); },
     .wait_copies =
         [](int open) {
-            auto& chunks = hopper->states_[static_cast<std::size_t>(Fibers::current())].chunks;
+            auto& chunks = hopper->thread().chunks;
             if (open < 0) commit(chunks);
             finish(chunks, static_cast<std::size_t>(std::max(open, 0)), [](const Chunk& chunk) {
                 std::byte* const to = hopper->at(chunk.target, 16);
@@ -363,15 +363,13 @@ const KnHopperCalls Hopper::calls = {
         [](const void* map, unsigned source, const int* place) {
             if (source % 128 != 0) Fibers::fail("a tensor copy's source is not aligned");
             const auto* host_map = static_cast<const HostMap*>(map);
-            hopper->states_[static_cast<std::size_t>(Fibers::current())].stores.open.push_back(
+            hopper->thread().stores.open.push_back(
                 {host_map, source, {place, place + host_map->layout.sizes.size()}});
         },
-    .commit_stores =
-        [] { commit(hopper->states_[static_cast<std::size_t>(Fibers::current())].stores); },
+    .commit_stores = [] { commit(hopper->thread().stores); },
     .wait_stores_read =
         [](int open) {
-            finish(hopper->states_[static_cast<std::size_t>(Fibers::current())].stores,
-                   static_cast<std::size_t>(open),
+            finish(hopper->thread().stores, static_cast<std::size_t>(open),
                    [](const Store& store) { hopper->store(store); });
         },
     .multiply =
@@ -395,14 +393,12 @@ const KnHopperCalls Hopper::calls = {
                     }
                 Fibers::barrier(0);
             }
-            hopper->states_[fiber].products.open.push_back(product);
+            hopper->thread().products.open.push_back(product);
         },
-    .commit_products =
-        [] { commit(hopper->states_[static_cast<std::size_t>(Fibers::current())].products); },
+    .commit_products = [] { commit(hopper->thread().products); },
     .wait_products =
         [](int open) {
-            finish(hopper->states_[static_cast<std::size_t>(Fibers::current())].products,
-                   static_cast<std::size_t>(open),
+            finish(hopper->thread().products, static_cast<std::size_t>(open),
                    [](const Product& product) { hopper->multiply(product); });
         },
     .load_matrices =

@@ -74,6 +74,7 @@ class Hopper {
     };
     struct Barrier;
 
+    Thread& thread();  // the one that runs
     Barrier& barrier_at(unsigned address);
     std::byte* at(unsigned address, std::size_t bytes);
     void meet(Meeting& meeting, int threads);

@@ -17,6 +17,7 @@
 #include "fibers.h"
 #include "guarded.h"
 #include "hopper.h"
+#include "planner/placement.h"
 
 namespace kn::cuda {
 
@@ -29,12 +30,6 @@ struct Shim {  // as in shim.h
     unsigned long long* slots;
     const KnHopperCalls* hopper;
 };
-
-std::uint64_t hash_of(const std::string& text) {
-    std::uint64_t hash = 14695981039346656037ull;
-    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-    return hash;
-}
 
 std::string folder() {
     const char* temporary = std::getenv("TMPDIR");
@@ -87,7 +82,8 @@ class HostKernels {
         static const std::string shim = read_file(shim_folder() + "/shim.h") +
                                         read_file(shim_folder() + "/hopper_shim.h") +
                                         read_file(shim_folder() + "/hopper_calls.h");
-        const std::string base = fmt::format("{}/{:016x}", folder(), hash_of(source + shim));
+        const std::string base =
+            fmt::format("{}/{:016x}", folder(), std::hash<std::string>()(source + shim));
         const std::string object = base + ".so";
         if (access(object.c_str(), R_OK) != 0) build(source, base, object);
         library_ = dlopen(object.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -180,16 +176,6 @@ void for_each_element(const Ints& shape, const Ints& strides, const F& f) {
     }
 }
 
-Ints strides_of(const Ints& shape, const Ints& order) {
-    Ints strides(shape.size());
-    std::int64_t stride = 1;
-    for (std::size_t i = order.size(); i-- > 0;) {
-        strides[static_cast<std::size_t>(order[i])] = stride;
-        stride *= shape[static_cast<std::size_t>(order[i])];
-    }
-    return strides;
-}
-
 Tensor rest_of(const Tensor& tensor) {
     Tensor result(DType::F32, tensor.shape());
     const auto to = result.mutable_data<float>();
@@ -198,7 +184,7 @@ Tensor rest_of(const Tensor& tensor) {
 }
 
 void upload_constant(const PlanConstant& constant, std::byte* to) {
-    const Ints strides = strides_of(constant.shape(), constant.order);
+    const Ints strides = strides_for(constant.shape(), constant.order);
     const auto size = static_cast<std::int64_t>(size_of(constant.dtype));
     std::int64_t start = 0;
     for (const auto& part : constant.parts) {

@@ -12,13 +12,14 @@
 
 #include "codegen/emit.h"
 #include "cuda_eval/plan/support.h"
+#include "cuda_eval/product_bounds.h"
 #include "executor/kernels.h"
 #include "lower/product_tiles.h"
 
 namespace kn::cuda {
 namespace {
 
-using test::h200, test::weight;
+using test::h200, test::product_bounds, test::ProductBound, test::weight;
 
 /// The only step that is our product, if there is one; all kernels compile.
 const Step* product_step(const Plan& plan) {
@@ -122,6 +123,7 @@ TEST(ProductTiles, FitAMultiprocessor) {
         for (const ProductTiles& tiles : all) {
             SCOPED_TRACE(to_string(tiles));
             product.tiles = tiles;
+            product.lanes = tiles.staged ? 2 : 8;
             EXPECT_LE(product.shared_bytes(), device.shared_per_block_optin);
             EXPECT_LE((product.shared_bytes() + 1024) * static_cast<std::size_t>(tiles.blocks),
                       device.shared_per_sm);
@@ -135,6 +137,17 @@ TEST(ProductTiles, FitAMultiprocessor) {
     }
 }
 
+TEST(ProductTiles, StagedAreWholePanels) {
+    TensorProduct product = product_of(1000, 512, 512);
+    product.lanes = 2;
+    product.tiles = {.rows = 128, .columns = 96, .staged = true};
+    EXPECT_NE(product.why_not(), std::nullopt);
+    product.tiles.columns = 128;
+    EXPECT_EQ(product.why_not(), std::nullopt);
+    product.tiles.splits = 2;
+    EXPECT_NE(product.why_not(), std::nullopt);
+}
+
 // What the model has to see: few rows and a long k are split, many tiles are not; large products
 // take large tiles.
 TEST(ProductTiles, SuitTheProblem) {
@@ -146,21 +159,12 @@ TEST(ProductTiles, SuitTheProblem) {
     EXPECT_GT(choose_tiles(product_of(401408, 256, 64), device).blocks, 1);
 }
 
-struct Bound {
-    Precision precision;
-    double of_peak;  ///< float32: some roundings; others: those of the inputs' type, summed over k
-};
-constexpr Bound bounds[] = {{Precision::F32, 1e-6},
-                            {Precision::TF32, 2e-3},
-                            {Precision::F16, 3e-3},
-                            {Precision::BF16, 2e-2}};
-
 /// On the GPU in every precision, against the CPU in double.
 void expect_right(const Graph& graph) {
     if (device_count() == 0) GTEST_SKIP() << why_unavailable();
     const std::vector<Tensor> inputs = random_inputs(graph);
     const auto expected = cpu::run(to_precision(graph, DType::F64), inputs);
-    for (const Bound& bound : bounds) {
+    for (const ProductBound& bound : product_bounds) {
         PlanOptions options;
         options.precision = bound.precision;
         const auto plan =
