@@ -10,6 +10,8 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 
@@ -19,6 +21,7 @@
 #include <kn/graph/builder.h>
 #include <kn/graph/random.h>
 
+#include "executor/in_parallel.h"
 #include "lower/product_tiles.h"
 
 namespace {
@@ -132,9 +135,17 @@ Samples sample(const Case& c, const Problem& problem) {
     return samples;
 }
 
-cuda::TensorProduct problem_of(const Case& c, DType dtype, bool exact) {
+DType dtype_of(Precision precision) {
+    return precision == Precision::F16    ? DType::F16
+           : precision == Precision::BF16 ? DType::BF16
+                                          : DType::F32;
+}
+
+cuda::TensorProduct problem_of(const Case& c, Precision precision) {
+    const DType dtype = dtype_of(precision);
     cuda::TensorProduct product;
-    product.exact = exact;
+    product.exact = precision == Precision::F32;
+    product.before = c.residual;
     product.type = dtype == DType::F16    ? cuda::DataType::F16
                    : dtype == DType::BF16 ? cuda::DataType::BF16
                                           : cuda::DataType::F32;
@@ -144,7 +155,10 @@ cuda::TensorProduct problem_of(const Case& c, DType dtype, bool exact) {
         product.n = c.n[4];
         product.k = c.n[1] * c.n[5] * c.n[5];
         product.windows.emplace();
+        product.windows->images = c.n[0];
         product.windows->channels = c.n[1];
+        product.windows->height = c.n[2];
+        product.windows->width = c.n[3];
         product.windows->kernel_height = product.windows->kernel_width = c.n[5];
     } else {
         product.m = c.n[0];
@@ -154,11 +168,23 @@ cuda::TensorProduct problem_of(const Case& c, DType dtype, bool exact) {
     return product;
 }
 
-void measure(const std::string& label, const Problem& problem, const Samples& samples,
-             const cuda::PlanOptions& options) {
+struct Candidate {
+    std::string label;
+    cuda::PlanOptions options;
+    std::optional<cuda::ProductTiles> tiles;
+    std::unique_ptr<cuda::Executor> executor;
+};
+
+void prepare(Candidate& candidate, const Problem& problem) {
+    cuda::forced_tiles() = candidate.tiles;
     const auto plan = std::make_shared<const cuda::Plan>(
-        cuda::plan(problem.graph, cuda::Device(0).properties(), options));
-    cuda::Executor executor(plan, cuda::Device(0));
+        cuda::plan(problem.graph, cuda::Device(0).properties(), candidate.options));
+    cuda::forced_tiles().reset();
+    candidate.executor = std::make_unique<cuda::Executor>(plan, cuda::Device(0));
+}
+
+void measure(Candidate& candidate, const Problem& problem, const Samples& samples) {
+    cuda::Executor& executor = *candidate.executor;
     const Tensor y = executor.run(problem.inputs).at(0);
     double peak = 0, worst = 0, square = 0;
     for (std::size_t i = 0; i < samples.values.size(); ++i) {
@@ -171,14 +197,14 @@ void measure(const std::string& label, const Problem& problem, const Samples& sa
     double us = 0;
     std::int64_t flops = 0;
     for (const cuda::StepTime& time : executor.time_steps()) {
-        const cuda::Step& step = plan->steps[time.step];
+        const cuda::Step& step = executor.plan().steps[time.step];
         if (step.flops == 0 && step.name == "copy") continue;
         us += time.us;
         flops += step.flops;
         steps += (steps.empty() ? "" : ", ") + step.name;
     }
     std::printf("%-34s %8.1f us %7.1f TFLOP/s  rms %.1e worst %.1e of the peak  %s\n",
-                label.c_str(), us, static_cast<double>(flops) / us / 1e6,
+                candidate.label.c_str(), us, static_cast<double>(flops) / us / 1e6,
                 std::sqrt(square / static_cast<double>(samples.values.size())) / peak, worst / peak,
                 steps.c_str());
     std::fflush(stdout);
@@ -194,6 +220,23 @@ std::vector<cuda::ProductTiles> best_tiles(const cuda::TensorProduct& product, s
     });
     if (tiles.size() > most) tiles.resize(most);
     return tiles;
+}
+
+std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::size_t most_tiles) {
+    cuda::PlanOptions options;
+    options.precision = precision;
+    std::vector<Candidate> candidates;
+    candidates.push_back({"  the plan's choice", options, {}, {}});
+    cuda::PlanOptions libraries = options;
+    libraries.disabled_rules = {"tensor core product"};
+    candidates.push_back({"  libraries", libraries, {}, {}});
+    for (const bool staged : {false, true}) {
+        if (staged && !is_half(dtype_of(precision))) continue;
+        for (const cuda::ProductTiles& tiles :
+             best_tiles(problem_of(c, precision), most_tiles, staged))
+            candidates.push_back({"  " + cuda::to_string(tiles), options, tiles, {}});
+    }
+    return candidates;
 }
 
 }  // namespace
@@ -217,26 +260,15 @@ int main(int argc, char** argv) {
     }
     for (const Case& c : cases) {
         std::printf("%s\n", c.text.c_str());
-        const DType dtype = precision == Precision::F16    ? DType::F16
-                            : precision == Precision::BF16 ? DType::BF16
-                                                           : DType::F32;
-        const Problem problem = build(c, dtype);
+        const Problem problem = build(c, dtype_of(precision));
         const Samples samples = sample(c, problem);
-        cuda::PlanOptions options;
-        options.precision = precision;
-        measure("  the plan's choice", problem, samples, options);
-        options.disabled_rules = {"tensor core product"};
-        measure("  libraries", problem, samples, options);
-        options.disabled_rules = {};
-        for (const bool staged : {false, true}) {
-            if (staged && !is_half(dtype)) continue;
-            for (const cuda::ProductTiles& tiles : best_tiles(
-                     problem_of(c, dtype, precision == Precision::F32), most_tiles, staged)) {
-                cuda::forced_tiles() = tiles;
-                measure("  " + cuda::to_string(tiles), problem, samples, options);
-            }
+        std::vector<Candidate> candidates = candidates_of(c, precision, most_tiles);
+        cuda::in_parallel(candidates.size(),
+                          [&](std::size_t i) { prepare(candidates[i], problem); });
+        for (Candidate& candidate : candidates) {
+            measure(candidate, problem, samples);
+            candidate.executor.reset();
         }
-        cuda::forced_tiles().reset();
     }
     return 0;
 }

@@ -40,7 +40,7 @@ struct TensorProduct {
     std::int64_t row_stride = 0;  ///< of x, in elements, where there are no windows
     std::optional<ProductWindows> windows;
     int lanes = 1;        ///< neighbouring columns that the epilogue takes at once; staged: 2
-    bool before = false;  ///< staged: the epilogue wants elements of another tensor like y
+    bool before = false;  ///< the epilogue wants the elements of another tensor like y
     ProductTiles tiles;
 
     /// Elements of k that are copied at once: 128 bytes.

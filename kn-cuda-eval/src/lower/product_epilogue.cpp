@@ -36,12 +36,12 @@ ProductEpilogue::ProductEpilogue(Placement& placement, const Group& group)
     lanes_ = sizes_.n % wanted == 0 ? wanted : 1;
 }
 
-void ProductEpilogue::write_direct(KernelDraft& draft, const std::string& factors, bool touches) {
+void ProductEpilogue::write_direct(KernelDraft& draft, const std::string& factors) {
     Code code;
     Emitter emitter(placement_, code, draft.operands);
     emitter.set_lanes(lanes_);
     emitter.computes(group_.outputs);
-    if (touches) emitter.set_reader("kn_read");
+    emitter.set_reader("kn_read");
     const std::string place = fmt::format("const {} row, const int column", emitter.math().type());
     code.open(
         fmt::format("const auto store = [&]({}, const float (&products)[{}])", place, lanes_));
@@ -52,14 +52,12 @@ void ProductEpilogue::write_direct(KernelDraft& draft, const std::string& factor
     const Index index = index_of(emitter, lanes_);
     emitter.store(end_, index, emitter.value(end_, index));
     code.close("};");
-    if (touches) {
-        code.open(fmt::format("const auto touch = [&]({})", place));
-        for (const Emitter::Load& load : emitter.loads())
-            if (const auto offset = place_in_rows(emitter, load))
-                code.line(fmt::format("kn_fetch({} + ({}));", load.pointer, *offset));
-        code.close("};");
-    }
-    code.line(fmt::format("kn_product({}, {}store);", factors, touches ? "touch, " : ""));
+    code.open(fmt::format("const auto touch = [&]({})", place));
+    for (const Emitter::Load& load : emitter.loads())
+        if (const auto offset = place_in_rows(emitter, load))
+            code.line(fmt::format("kn_fetch({} + ({}));", load.pointer, *offset));
+    code.close("};");
+    code.line(fmt::format("kn_product({}, touch, store);", factors));
     draft.body = code.text();
 }
 
@@ -97,20 +95,22 @@ Index ProductEpilogue::index_of(Emitter& emitter, int lanes) const {
     return {position[0], column, position[1], position[2]};
 }
 
-// Whether the tensor is rows of y's columns, one behind the other; gives their distance.
+// Whether the tensor is rows of y's columns, of y's type, one behind the other; gives their
+// distance.
 std::optional<std::int64_t> ProductEpilogue::row_stride_of(const TensorRef& t) const {
     const Ints& s = t.strides;
-    if (t.shape != graph_.shape(group_.anchor).to_ints() || !is_half(t.dtype) ||
+    if (t.shape != graph_.shape(group_.anchor).to_ints() || t.dtype != graph_.dtype(end_) ||
         alignment_of(placement_.plan(), t) < 16)
         return std::nullopt;
     const std::int64_t stride = conv_ ? s[3] : s[0];
     const bool rows = conv_ ? s[1] == 1 && is_dense_image(t) : s[1] == 1;
-    if (!rows || stride < sizes_.n || stride % 8 != 0) return std::nullopt;
+    if (!rows || stride < sizes_.n || stride * size_of(t.dtype) % 16 != 0) return std::nullopt;
     return stride;
 }
 
 bool ProductEpilogue::can_be_staged() const {
-    return placement_.is_stored(end_) && row_stride_of(placement_.stored(end_));
+    return is_half(graph_.dtype(end_)) && placement_.is_stored(end_) &&
+           row_stride_of(placement_.stored(end_));
 }
 
 std::optional<Value> ProductEpilogue::before() const {

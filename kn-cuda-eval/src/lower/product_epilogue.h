@@ -25,14 +25,13 @@ class ProductEpilogue {
 
     /// Neighbouring columns that a thread takes at once, where results are not staged.
     int lanes() const { return lanes_; }
-    /// The kernel's body around kn_product(factors, ...): store, and where `touches`, what may be
-    /// fetched in advance.
-    void write_direct(KernelDraft& draft, const std::string& factors, bool touches);
+    /// The kernel's body around kn_product(factors, ...): what may be fetched in advance, and store.
+    void write_direct(KernelDraft& draft, const std::string& factors);
 
-    /// Whether y can go through shared memory by the copy engine (ProductTiles::staged); and of
-    /// what the epilogue reads, a tensor like y.
-    bool can_be_staged() const;
+    /// Of what the epilogue reads, a tensor like y; and whether y, and that, can go through shared
+    /// memory by the copy engine (ProductTiles::staged).
     std::optional<Value> before() const;
+    bool can_be_staged() const;
     /// The body for that: two neighbours of the product become two of y, in the place of those of
     /// before().
     void write_staged(KernelDraft& draft, std::string factors, const TensorProduct& product);

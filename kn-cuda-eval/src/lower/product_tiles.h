@@ -11,18 +11,18 @@
 namespace kn::cuda {
 
 /// The tiles with the least time by a model of the multiprocessor: products, shared memory and L2
-/// traffic overlap, blocks come in rounds, and a block that is alone on its multiprocessor hides
-/// nothing of its start and end.
-ProductTiles choose_tiles(const TensorProduct& product, const DeviceProperties& device);
+/// traffic overlap, blocks come in rounds, a block that is alone on its multiprocessor hides nothing
+/// of its start and end, and memory has a rate.
+ProductTiles choose_tiles(const TensorProduct& product, const DeviceProperties& device,
+                          bool can_be_staged);
 
 /// Clocks that the model gives to these tiles.
 double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
                  const DeviceProperties& device);
 
-/// All that are worth a try, with as many stages as shared memory holds. Staged ones, whose clocks
-/// the model does not know yet, are for measurements.
+/// All that are worth a try, with as many stages as shared memory holds.
 std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
-                                         const DeviceProperties& device, bool staged = false);
+                                         const DeviceProperties& device, bool staged);
 
 /// "128x256 in pairs 4 stages".
 std::string to_string(const ProductTiles& tiles);

@@ -1,12 +1,10 @@
 #include "lower/tensor_product.h"
 
 #include <algorithm>
-#include <limits>
 
 #include <fmt/core.h>
 
 #include "codegen/emit.h"
-#include "codegen/split_product.h"
 #include "codegen/tensor_product.h"
 #include "lower/library.h"
 #include "lower/lower.h"
@@ -19,37 +17,6 @@ namespace kn::cuda {
 
 namespace {
 
-struct Tiles {
-    int rows, columns, stages, blocks;
-    double speed;  ///< of a full multiprocessor, beside the others
-};
-
-// Measured on an H200 with large products; two blocks on a multiprocessor hide each other's
-// barriers.
-constexpr Tiles split_tiles[] = {
-    {256, 64, 3, 1, 1.05},
-    {128, 64, 3, 2, 1.0},
-    {128, 128, 3, 1, 1.0},
-};
-
-Tiles choose_split_tiles(const ProductSizes& sizes, int sm_count) {
-    Tiles best = split_tiles[0];
-    double best_time = std::numeric_limits<double>::infinity();
-    for (const Tiles& tiles : split_tiles) {
-        const std::int64_t count = ceil_div(sizes.m, tiles.rows) * ceil_div(sizes.n, tiles.columns);
-        const std::int64_t most = ceil_div(count, sm_count);  // on one multiprocessor
-        // A block alone does not fill a multiprocessor that could hold two (an estimate).
-        const double alone = most < tiles.blocks ? 1.6 : 1.0;
-        const double time =
-            static_cast<double>(most * tiles.rows * tiles.columns) / tiles.speed * alone;
-        if (time < best_time) {
-            best_time = time;
-            best = tiles;
-        }
-    }
-    return best;
-}
-
 bool is_plain(const op::Conv& conv, const Ints& w) {
     const auto zero = [](const Dim& pad) { return pad == Dim(0); };
     return w[2] == 1 && w[3] == 1 && std::ranges::all_of(conv.pads_before, zero) &&
@@ -61,7 +28,7 @@ bool is_exact(const PlanOptions& options, DType dtype) {
     return dtype == DType::F32 && options.precision != Precision::TF32;
 }
 
-std::optional<std::string> why_no_form(const Graph& graph, Value product, bool exact) {
+std::optional<std::string> why_no_form(const Graph& graph, Value product) {
     const auto operands = inputs_of(graph[product].operation);
     if (constant_parts(graph, operands[1]).empty()) return "the second operand is no weight";
     const Ints w = graph.shape(operands[1]).to_ints();
@@ -75,15 +42,13 @@ std::optional<std::string> why_no_form(const Graph& graph, Value product, bool e
     if (w.size() != 4) return "it has not two spatial axes";
     if (conv->groups != 1) return "it has groups";
     const auto bytes = static_cast<std::int64_t>(size_of(graph.dtype(product)));
-    const std::int64_t multiple = (exact && !is_plain(*conv, w) ? 128 : 16) / bytes;
-    if (w[1] % multiple != 0)
-        return fmt::format("{} channels are no multiple of {}", w[1], multiple);
+    if (w[1] % (16 / bytes) != 0)
+        return fmt::format("{} channels are no multiple of {}", w[1], 16 / bytes);
     // What tensor maps of windows can say, with room to spare.
     constexpr std::int64_t widest = 100, longest_stride = 8;
     for (std::size_t i = 0; i < 2; ++i)
-        if (!exact &&
-            ((w[i + 2] - 1) * conv->dilations[i] > widest || conv->strides[i] > longest_stride ||
-             conv->pads_before[i].value() > widest || conv->pads_after[i].value() > widest))
+        if ((w[i + 2] - 1) * conv->dilations[i] > widest || conv->strides[i] > longest_stride ||
+            conv->pads_before[i].value() > widest || conv->pads_after[i].value() > widest)
             return "the windows are too large";
     return std::nullopt;
 }
@@ -110,16 +75,14 @@ class Lowering {
         draft.arch = "sm_90a";
         const std::string px = draft.operands.pointer(x, Access::Read, "x");
         const std::string pw = draft.operands.pointer(w, Access::Read, "w");
-        if (exact && !forced_tiles())
-            use_split_product(draft, px, pw);
-        else
-            use_tensor_product(draft, px, pw, exact);
+        const TensorProduct product = product_of(exact);
+        multiply(draft, px, pw, product);
         add_kernel_step(placement_, group_, draft);
         Step& step = placement_.plan().steps.back();
         step.flops = 2 * sizes_.m * sizes_.n * sizes_.k;
         std::get<KernelWork>(step.work).flops_per_clock =
             exact ? 2048 / 3 : (dtype_ == DType::F32 ? 2048 : 4096);
-        if (tiles_) step.reason += ", in tiles of " + to_string(*tiles_);
+        step.reason += ", in tiles of " + to_string(product.tiles);
     }
 
   private:
@@ -186,31 +149,7 @@ class Lowering {
         windows_ = windows;
     }
 
-    void use_split_product(KernelDraft& draft, const std::string& px, const std::string& pw) {
-        const Tiles tiles = choose_split_tiles(sizes_, placement_.plan().device.sm_count);
-        SplitProduct product;
-        product.m = sizes_.m;
-        product.n = sizes_.n;
-        product.k = product.column_stride = sizes_.k;
-        product.row_stride = row_stride_;
-        product.windows = windows_;
-        product.tile_rows = tiles.rows;
-        product.tile_columns = tiles.columns;
-        product.stages = tiles.stages;
-        product.blocks = tiles.blocks;
-        product.lanes = epilogue_.lanes();
-        if (const auto why = product.why_not()) throw GraphError("float32 product: " + *why);
-        draft.helpers = split_product_helpers(product);
-        draft.grid = product.grid();
-        draft.block = {static_cast<unsigned>(product.threads())};
-        draft.blocks_per_sm = product.blocks;
-        draft.shared_bytes = product.shared_bytes();
-        epilogue_.write_direct(draft, px + ", " + pw, false);
-    }
-
-    void use_tensor_product(KernelDraft& draft, const std::string& px, const std::string& pw,
-                            bool exact) {
-        const DeviceProperties& device = placement_.plan().device;
+    TensorProduct product_of(bool exact) const {
         TensorProduct product;
         product.type = data_type(dtype_).value();
         product.exact = exact;
@@ -219,28 +158,30 @@ class Lowering {
         product.k = sizes_.k;
         product.row_stride = row_stride_;
         product.windows = windows_;
-        product.lanes = epilogue_.lanes();
-        product.tiles = choose_tiles(product, device);
-        const bool staged = product.tiles.staged && epilogue_.can_be_staged();
-        product.tiles.staged = staged;
-        product.lanes = staged ? 2 : epilogue_.lanes();
-        product.before = staged && epilogue_.before();
-        tiles_ = product.tiles;
+        product.before = epilogue_.before().has_value();
+        product.tiles =
+            choose_tiles(product, placement_.plan().device, !exact && epilogue_.can_be_staged());
+        product.lanes = product.tiles.staged ? 2 : epilogue_.lanes();
         if (const auto why = product.why_not()) throw GraphError("tensor core product: " + *why);
+        return product;
+    }
+
+    void multiply(KernelDraft& draft, const std::string& px, const std::string& pw,
+                  const TensorProduct& product) {
         draft.helpers = tensor_product_helpers(product);
-        draft.grid = product.grid(device.sm_count);
+        draft.grid = product.grid(placement_.plan().device.sm_count);
         draft.cluster = {static_cast<unsigned>(product.cluster())};
         draft.block = {static_cast<unsigned>(product.threads())};
         draft.blocks_per_sm = product.tiles.blocks;
         draft.shared_bytes = product.shared_bytes();
         const std::string x = draft.operands.map(px, product.map_x());
         const std::string w = draft.operands.map(pw, product.map_w());
-        const std::string rest = exact ? map_of_rest(draft, product) : w;
+        const std::string rest = product.exact ? map_of_rest(draft, product) : w;
         const std::string factors = fmt::format("{{{}, {}, {}}}", x, w, rest);
-        if (staged)
+        if (product.tiles.staged)
             epilogue_.write_staged(draft, factors, product);
         else
-            epilogue_.write_direct(draft, factors, true);
+            epilogue_.write_direct(draft, factors);
     }
 
     std::string map_of_rest(KernelDraft& draft, const TensorProduct& product) {
@@ -260,7 +201,6 @@ class Lowering {
     ProductEpilogue epilogue_;
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;
-    std::optional<ProductTiles> tiles_;
 };
 
 }  // namespace
@@ -274,17 +214,16 @@ std::optional<std::string> why_library_product(const Grouping& grouping, Value p
     const auto* conv = graph.get_if<op::Conv>(product);
     const ProductSizes sizes = product_sizes(graph, product);
     if (!exact && !tail.own) {
-        if (!conv) return "cuBLASLt does this type well";
+        // A residual costs cuBLASLt more: 17.8 us for 8192x320x1280, ours 12.7.
+        if (!conv && !(tail.residual && is_half(graph.dtype(product))))
+            return "cuBLASLt does this type well";
         // Many 1x1 products without a residual: cuDNN 19.1 us for 2048 to 512 channels at 7x7 of
         // 128 images, ours 24.2.
         const bool large = sizes.m * sizes.n >= std::int64_t{64} * 128 * 128;
-        if (is_plain(*conv, graph.shape(conv->w).to_ints()) && sizes.k >= 1024 && large &&
+        if (conv && is_plain(*conv, graph.shape(conv->w).to_ints()) && sizes.k >= 1024 && large &&
             !tail.residual)
             return "cuDNN does 1x1 convolutions of many channels well";
     }
-    const std::int64_t tiles = ceil_div(sizes.m, 128) * ceil_div(sizes.n, 64);
-    if (exact && tiles * 2 < grouping.device().sm_count)
-        return fmt::format("{} tiles leave most of the device idle", tiles);
     if (sizes.k < 64 || sizes.n < 32) return "it moves more than it computes";
     // Another kernel to compile, for microseconds.
     if (2 * sizes.m * sizes.n * sizes.k < 10'000'000) return "it is small";
@@ -296,7 +235,7 @@ std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value
     if (grouping.device().compute() != 90) return "the device is none of Hopper's";
     const DType dtype = graph.dtype(product);
     if (dtype != DType::F32 && !is_half(dtype)) return "it is of another type";
-    return why_no_form(graph, product, is_exact(grouping.options(), dtype));
+    return why_no_form(graph, product);
 }
 
 void lower_tensor_product(Placement& placement, const Group& group) {

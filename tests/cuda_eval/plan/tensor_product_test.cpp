@@ -99,7 +99,35 @@ TEST(TensorProductPlan, HalfProductsWithMoreBehindThemThanTheLibrariesHave) {
         return product_step(cuda::plan(graph, h200(), options)) != nullptr;
     };
     EXPECT_TRUE(own([](Var y) { return gelu(y); }));
+    EXPECT_TRUE(own([](Var y) { return y + y.graph->input("r", DType::F16, y.graph->shape(y)); }));
     EXPECT_FALSE(own([](Var y) { return relu(y); }));
+}
+
+// Float32 has few tiles where images are small: k is split.
+TEST(TensorProductPlan, SmallImagesInFloat32) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({1, 36, 14, 14}));
+    graph.output("y", conv(x, weight(graph, {256, 36, 3, 3}), {}, {.pads = {1, 1, 1, 1}}));
+    const Plan plan = cuda::plan(graph, h200());
+    const Step* step = product_step(plan);
+    ASSERT_NE(step, nullptr) << plan.to_string();
+    EXPECT_NE(step->reason.find("k in "), std::string::npos) << step->reason;
+}
+
+// What is mostly read and written goes through shared memory by the copy engine.
+TEST(TensorProductPlan, ResidualsOfHalfTypesAreStaged) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F16, Shape::of({128, 56, 56, 64}));
+    const Var r = graph.input("r", DType::F16, Shape::of({128, 56, 56, 256}));
+    const Var w = cast(weight(graph, {256, 64, 1, 1}), DType::F16);
+    const Var y = conv(permute(x, {0, 3, 1, 2}), w, {}, {}) + permute(r, {0, 3, 1, 2});
+    graph.output("y", permute(relu(y), {0, 2, 3, 1}));
+    PlanOptions options;
+    options.precision = Precision::F16;
+    const Plan plan = cuda::plan(graph, h200(), options);
+    const Step* step = product_step(plan);
+    ASSERT_NE(step, nullptr) << plan.to_string();
+    EXPECT_NE(step->reason.find("staged"), std::string::npos) << step->reason;
 }
 
 TensorProduct product_of(std::int64_t m, std::int64_t n, std::int64_t k) {
@@ -116,7 +144,7 @@ TEST(ProductTiles, FitAMultiprocessor) {
     for (const auto& [m, n, k] :
          {std::array{1, 32, 64}, std::array{196, 256, 2304}, std::array{100000, 1000, 4096}}) {
         TensorProduct product = product_of(m, n, k);
-        auto all = sensible_tiles(product, device);
+        auto all = sensible_tiles(product, device, false);
         const auto staged = sensible_tiles(product, device, true);
         ASSERT_FALSE(all.empty());
         all.insert(all.end(), staged.begin(), staged.end());
@@ -152,11 +180,12 @@ TEST(ProductTiles, StagedAreWholePanels) {
 // take large tiles.
 TEST(ProductTiles, SuitTheProblem) {
     const DeviceProperties device = h200();
-    EXPECT_GT(choose_tiles(product_of(128, 1280, 11520), device).splits, 1);
-    const ProductTiles large = choose_tiles(product_of(16384, 256, 2304), device);
+    EXPECT_GT(choose_tiles(product_of(128, 1280, 11520), device, true).splits, 1);
+    const ProductTiles large = choose_tiles(product_of(16384, 256, 2304), device, false);
     EXPECT_EQ(large.splits, 1);
     EXPECT_EQ(large.rows * large.columns, 128 * 256);
-    EXPECT_GT(choose_tiles(product_of(401408, 256, 64), device).blocks, 1);
+    EXPECT_FALSE(large.staged);
+    EXPECT_TRUE(choose_tiles(product_of(401408, 256, 64), device, true).staged);
 }
 
 /// On the GPU in every precision, against the CPU in double.
@@ -220,7 +249,7 @@ TEST(GpuTensorProduct, EveryTile) {
     options.precision = Precision::F16;
     const DeviceProperties device = Device(0).properties();
     const TensorProduct product = product_of(3 * 22 * 11, 136, 9 * 128);
-    auto all = sensible_tiles(product, device);
+    auto all = sensible_tiles(product, device, false);
     const auto staged = sensible_tiles(product, device, true);
     all.insert(all.end(), staged.begin(), staged.end());
     for (const ProductTiles& tiles : all) {
