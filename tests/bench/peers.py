@@ -3,6 +3,7 @@
 same weights, on one machine, in one run.
 
     peers.py --kn build/release/bin/kn [--out DIR] [--rows PATTERN ...] [--only kn,compile,eager] [--again] [--limit SECONDS]
+    peers.py --ahead 12 --kn ...   first exports and compiles in 12 processes side by side: quicker where machine time is short
     peers.py --cpu --kn ...        every row at a tiny size on the CPU, without torch.compile: does the script work?
 
 Needs torch, onnx, numpy. Rows are networks by batch and precision (--list). Each runs in a process of its own with a time limit; what is
@@ -12,6 +13,7 @@ difference from the same network in f64, over its largest output.
 """
 
 import argparse
+import concurrent.futures
 import fnmatch
 import json
 import os
@@ -130,13 +132,18 @@ class Row:
             result = [t.clone() for t in self.outputs(compiled(*inputs))]
         torch.cuda.synchronize()
         setup = time.perf_counter() - start
-        self.write(compile_ms=self.time(lambda: compiled(*inputs)), compile_setup_s=setup, compile_error=self.error(result, reference))
+        setup_name = "compile_warm_setup_s" if self.arguments.ahead else "compile_setup_s"
+        self.write(**{setup_name: setup}, compile_ms=self.time(lambda: compiled(*inputs)), compile_error=self.error(result, reference))
 
     def export(self):
         import warnings
         import numpy as np
         path = self.work / "model.onnx"
         names = [f"x{i}" for i in range(len(self.inputs))]
+        files = [f"{name}={self.work / name}.npy" for name in names]
+        done = self.work / "exported"
+        if done.exists():
+            return path, files
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -144,7 +151,16 @@ class Row:
         for name, x in zip(names, self.inputs):
             np.save(self.work / f"{name}.npy", x.cpu().numpy())
         self.write(export_s=time.perf_counter() - start)
-        return path, [f"{name}={self.work / name}.npy" for name in names]
+        done.touch()
+        return path, files
+
+    def prepare(self):
+        """What needs no machine of its own: files."""
+        with self.torch.no_grad():
+            self.export()
+            if self.device == "cuda":
+                model, inputs = self.for_torch()
+                self.torch.compile(model, mode="reduce-overhead")(*inputs)
 
     def kn(self, reference):
         import numpy as np
@@ -187,11 +203,15 @@ class Row:
                     self.write(**{peer + "_problem": f"{type(error).__name__}: {error}"[:400]})
 
 
-def run_child(name, arguments, work):
+def run_child(name, arguments, work, prepare=False):
     """The row's figures, whatever became of its process."""
-    command = [sys.executable, __file__, "--child", name, "--work", work, "--kn", arguments.kn, "--only", arguments.only]
-    child = subprocess.Popen(command + ["--cpu"] * arguments.cpu, start_new_session=True, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, __file__, "--child", name, "--work", work, "--kn", arguments.kn, "--only", arguments.only,
+               "--ahead", str(arguments.ahead)]
+    environment = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=str(pathlib.Path(work) / "inductor"))
+    if prepare:
+        environment["TORCHINDUCTOR_COMPILE_THREADS"] = "2"
+    child = subprocess.Popen(command + ["--cpu"] * arguments.cpu + ["--prepare"] * prepare, start_new_session=True,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
     problem = None
     try:
         _, stderr = child.communicate(timeout=arguments.limit)
@@ -223,6 +243,7 @@ def table(results):
         eager = f"{f['kn_ms'] / f['eager_ms']:.2f}" if "kn_ms" in f and "eager_ms" in f else "-"
         errors = ", ".join(number(f, p + "_error", "{:.1e}") for p in ("kn", "compile", "eager"))
         setups = ", ".join(number(f, k, "{:.2f}") for k in ("kn_first_answer_s", "kn_warm_setup_s", "compile_setup_s"))
+        setups += f" ({f['compile_warm_setup_s']:.2f} warm)" if "compile_warm_setup_s" in f else ""
         lines.append(f"| {name} | {number(f, 'kn_ms')} | {number(f, 'compile_ms')} | {number(f, 'eager_ms')} | {ratio} | {goal or ''} | {eager} | "
                      f"{errors} | {setups} |")
     for name in NAMES:
@@ -243,10 +264,13 @@ def main():
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--work", help="folder for exported networks (default: a temporary one)")
+    parser.add_argument("--ahead", type=int, default=0, help="processes that export and compile before anything is timed")
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        Row(arguments.child, arguments).run()
+        row = Row(arguments.child, arguments)
+        row.prepare() if arguments.prepare else row.run()
         return
     names = [n for n in NAMES if any(fnmatch.fnmatch(n, p) for p in arguments.rows)]
     if arguments.list:
@@ -256,19 +280,25 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     file = out / "peers.json"
     results = json.loads(file.read_text()) if file.exists() else {}
-    for name in names:
-        old = results.get(name, {})
-        complete = all(p + "_ms" in old for p in arguments.only.split(",") if not (arguments.cpu and p == "compile"))
-        if complete and not arguments.again:
-            continue
-        start = time.time()
-        with tempfile.TemporaryDirectory() as scratch:
-            figures = run_child(name, arguments, arguments.work or scratch)
-        results[name] = {k: v for k, v in old.items() if not k.endswith("problem")} | figures
-        results[name]["date"] = time.strftime("%Y-%m-%d %H:%M")
-        file.write_text(json.dumps(results, indent=1))
-        (out / "peers.md").write_text(table(results) + "\n")
-        print(f"{name}: {time.time() - start:.0f} s", flush=True)
+    peers = [p for p in arguments.only.split(",") if not (arguments.cpu and p == "compile")]
+    if not arguments.again:
+        names = [n for n in names if not all(p + "_ms" in results.get(n, {}) for p in peers)]
+    with tempfile.TemporaryDirectory() as scratch:
+        work = arguments.work or scratch
+        if arguments.ahead:
+            start = time.time()
+            with concurrent.futures.ThreadPoolExecutor(arguments.ahead) as pool:
+                for name, figures in zip(names, pool.map(lambda name: run_child(name, arguments, work, True), names)):
+                    print(f"{name}: {figures.get('problem', 'prepared')}", flush=True)
+            print(f"prepared in {time.time() - start:.0f} s", flush=True)
+        for name in names:
+            start = time.time()
+            figures = run_child(name, arguments, work)
+            results[name] = {k: v for k, v in results.get(name, {}).items() if not k.endswith("problem")} | figures
+            results[name]["date"] = time.strftime("%Y-%m-%d %H:%M")
+            file.write_text(json.dumps(results, indent=1))
+            (out / "peers.md").write_text(table(results) + "\n")
+            print(f"{name}: {time.time() - start:.0f} s", flush=True)
     print(table(results))
     if any("problem" in key for name in names for key in results.get(name, {})):
         sys.exit(1)
