@@ -22,6 +22,7 @@
 #include <kn/graph/random.h>
 
 #include "executor/in_parallel.h"
+#include "lower/few_channels.h"
 #include "lower/product_tiles.h"
 
 namespace {
@@ -32,6 +33,8 @@ struct Case {
     std::string text;
     bool conv = false, residual = false;
     Ints n;  // as in the text
+
+    bool few_channels() const { return conv && n[1] <= 8; }
 };
 
 Case parse(const std::string& text) {
@@ -69,13 +72,20 @@ Var input(Problem& problem, const char* name, DType dtype, const Ints& shape, Ra
     return shape.size() == 4 ? permute(x, {0, 3, 1, 2}) : x;
 }
 
+// Images of few channels are float32 and channels first, as callers have them.
+Var image(Problem& problem, DType dtype, const Ints& shape, Random& random) {
+    problem.inputs.push_back(random_tensor(dtype, shape, random).cast(DType::F32));
+    return cast(problem.graph.input("x", DType::F32, Shape::of(shape)), dtype);
+}
+
 Problem build(const Case& c, DType dtype) {
     Problem problem;
     Random random(3);
     const Ints x_shape = c.conv ? Ints{c.n[0], c.n[1], c.n[2], c.n[3]} : Ints{c.n[0], c.n[2]};
     const Ints w_shape = c.conv ? Ints{c.n[4], c.n[1], c.n[5], c.n[5]} : Ints{c.n[2], c.n[1]};
     problem.weight = random_tensor(dtype, w_shape, random);
-    const Var x = input(problem, "x", dtype, x_shape, random);
+    const Var x = c.few_channels() ? image(problem, dtype, x_shape, random)
+                                   : input(problem, "x", dtype, x_shape, random);
     const Var w = problem.graph.constant(problem.weight);
     const std::int64_t pad = c.conv ? c.n[5] / 2 : 0;
     Var y = c.conv ? conv(x, w, {}, {.strides = {c.n[6], c.n[6]}, .pads = {pad, pad, pad, pad}})
@@ -96,7 +106,9 @@ double element(const Tensor& tensor, const Ints& at) {
 
 // One element of the result in double.
 double reference(const Case& c, const Problem& p, const Ints& at) {
-    const auto x = [&](const Ints& i) { return element(p.inputs[0], stored_order(i)); };
+    const auto x = [&](const Ints& i) {
+        return element(p.inputs[0], c.few_channels() ? i : stored_order(i));
+    };
     const auto w = [&](const Ints& i) { return element(p.weight, i); };
     double sum = 0;
     if (c.conv) {
@@ -168,18 +180,34 @@ cuda::TensorProduct problem_of(const Case& c, Precision precision) {
     return product;
 }
 
+cuda::FewChannels few_channels_of(const Case& c, Precision precision) {
+    const cuda::TensorProduct product = problem_of(c, precision);
+    cuda::FewChannels conv;
+    conv.type = product.type;
+    conv.exact = product.exact;
+    conv.n = product.n;
+    conv.windows = *product.windows;
+    conv.windows.stride_y = conv.windows.stride_x = c.n[6];
+    conv.windows.pad_y = conv.windows.pad_x = c.n[5] / 2;
+    conv.windows.rows = conv.windows.columns = (c.n[2] + c.n[5] / 2 * 2 - c.n[5]) / c.n[6] + 1;
+    return conv;
+}
+
 struct Candidate {
     std::string label;
     cuda::PlanOptions options;
     std::optional<cuda::ProductTiles> tiles;
+    std::optional<cuda::FewChannelTiles> few_channel_tiles;
     std::unique_ptr<cuda::Executor> executor;
 };
 
 void prepare(Candidate& candidate, const Problem& problem) {
     cuda::forced_tiles() = candidate.tiles;
+    cuda::forced_few_channel_tiles() = candidate.few_channel_tiles;
     const auto plan = std::make_shared<const cuda::Plan>(
         cuda::plan(problem.graph, cuda::Device(0).properties(), candidate.options));
     cuda::forced_tiles().reset();
+    cuda::forced_few_channel_tiles().reset();
     candidate.executor = std::make_unique<cuda::Executor>(plan, cuda::Device(0));
 }
 
@@ -203,7 +231,7 @@ void measure(Candidate& candidate, const Problem& problem, const Samples& sample
         flops += step.flops;
         steps += (steps.empty() ? "" : ", ") + step.name;
     }
-    std::printf("%-34s %8.1f us %7.1f TFLOP/s  rms %.1e worst %.1e of the peak  %s\n",
+    std::printf("%-56s %8.1f us %7.1f TFLOP/s  rms %.1e worst %.1e of the peak  %s\n",
                 candidate.label.c_str(), us, static_cast<double>(flops) / us / 1e6,
                 std::sqrt(square / static_cast<double>(samples.values.size())) / peak, worst / peak,
                 steps.c_str());
@@ -222,19 +250,37 @@ std::vector<cuda::ProductTiles> best_tiles(const cuda::TensorProduct& product, s
     return tiles;
 }
 
+// The best by the model of each number of groups, blocks and bands.
+std::vector<cuda::FewChannelTiles> best_tiles(const cuda::FewChannels& conv, std::size_t most) {
+    std::vector<cuda::FewChannelTiles> chosen;
+    for (const auto& tiles : cuda::sensible_tiles(conv, cuda::Device(0).properties())) {
+        const bool known = std::ranges::any_of(chosen, [&](const auto& other) {
+            return other.groups == tiles.groups && other.blocks == tiles.blocks &&
+                   other.stages == tiles.stages;
+        });
+        if (!known && chosen.size() < most) chosen.push_back(tiles);
+    }
+    return chosen;
+}
+
 std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::size_t most_tiles) {
     cuda::PlanOptions options;
     options.precision = precision;
     std::vector<Candidate> candidates;
-    candidates.push_back({"  the plan's choice", options, {}, {}});
+    candidates.push_back({"  the plan's choice", options, {}, {}, {}});
     cuda::PlanOptions libraries = options;
-    libraries.disabled_rules = {"tensor core product"};
-    candidates.push_back({"  libraries", libraries, {}, {}});
+    libraries.disabled_rules = {"tensor core product", "few channels"};
+    candidates.push_back({"  libraries", libraries, {}, {}, {}});
+    if (c.few_channels()) {
+        for (const auto& tiles : best_tiles(few_channels_of(c, precision), most_tiles))
+            candidates.push_back({"  " + cuda::to_string(tiles), options, {}, tiles, {}});
+        return candidates;
+    }
     for (const bool staged : {false, true}) {
         if (staged && !is_half(dtype_of(precision))) continue;
         for (const cuda::ProductTiles& tiles :
              best_tiles(problem_of(c, precision), most_tiles, staged))
-            candidates.push_back({"  " + cuda::to_string(tiles), options, tiles, {}});
+            candidates.push_back({"  " + cuda::to_string(tiles), options, tiles, {}, {}});
     }
     return candidates;
 }

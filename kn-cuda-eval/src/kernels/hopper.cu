@@ -23,6 +23,10 @@ KN_DEVICE kn_words kn_load_shared(unsigned address) {
 KN_DEVICE void kn_store_shared(unsigned address, unsigned data) {
     asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(data) : "memory");
 }
+KN_DEVICE void kn_store_words(unsigned address, kn_words data) {
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(data.x), "r"(data.y), "r"(data.z), "r"(data.w)
+                 : "memory");
+}
 KN_DEVICE void kn_clear_shared(unsigned address) {  // 16 bytes
     asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(address), "r"(0) : "memory");
 }
@@ -230,6 +234,12 @@ KN_DEVICE void kn_load_matrices(unsigned (&a)[4], unsigned address) {
 /// columns are contiguous in k's stead.
 KN_DEVICE unsigned long long kn_matrix(unsigned address, unsigned leading = 16) {
     return static_cast<unsigned long long>((address & 0x3ffff) >> 4 | leading >> 4 << 16) | (64ull << 32) | (1ull << 62);
+}
+/// Without a swizzle: eight rows of 16 bytes side by side, the next eight `stride` bytes behind, and the second half of a
+/// step's k `leading` bytes behind the first.
+KN_DEVICE unsigned long long kn_plain_matrix(unsigned address, unsigned leading, unsigned stride) {
+    return static_cast<unsigned long long>((address & 0x3ffff) >> 4 | leading >> 4 << 16) |
+           static_cast<unsigned long long>(stride >> 4) << 32;
 }
 /// The matrix that lies some bytes behind.
 KN_DEVICE unsigned long long kn_behind(unsigned long long matrix, unsigned bytes) {

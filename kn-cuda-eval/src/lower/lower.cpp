@@ -2,9 +2,12 @@
 
 #include <algorithm>
 
+#include "lower/few_channels.h"
+
 namespace kn::cuda {
 
 void lower_group(Placement& placement, const Group& group) {
+    if (group.roles.count("image")) return lower_few_channels(placement, group);
     if (group.own_kernel && group.kind != Group::Kind::Attention)
         return lower_tensor_product(placement, group);
     switch (group.kind) {

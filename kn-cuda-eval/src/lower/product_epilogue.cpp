@@ -36,8 +36,7 @@ ProductEpilogue::ProductEpilogue(Placement& placement, const Group& group)
     lanes_ = sizes_.n % wanted == 0 ? wanted : 1;
 }
 
-void ProductEpilogue::write_direct(KernelDraft& draft, const std::string& factors) {
-    Code code;
+void ProductEpilogue::write_direct(KernelDraft& draft, const std::string& factors, Code code) {
     Emitter emitter(placement_, code, draft.operands);
     emitter.set_lanes(lanes_);
     emitter.computes(group_.outputs);

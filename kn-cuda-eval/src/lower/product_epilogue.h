@@ -25,8 +25,9 @@ class ProductEpilogue {
 
     /// Neighbouring columns that a thread takes at once, where results are not staged.
     int lanes() const { return lanes_; }
-    /// The kernel's body around kn_product(factors, ...): what may be fetched in advance, and store.
-    void write_direct(KernelDraft& draft, const std::string& factors);
+    /// The kernel's body around kn_product(factors, ...), behind `code`: what may be fetched in
+    /// advance, and store.
+    void write_direct(KernelDraft& draft, const std::string& factors, Code code = {});
 
     /// Of what the epilogue reads, a tensor like y; and whether y, and that, can go through shared
     /// memory by the copy engine (ProductTiles::staged).

@@ -1,5 +1,6 @@
 #include "lower/tensor_product.h"
 
+#include "lower/few_channels.h"
 #include "rules/rules.h"
 
 namespace kn::cuda {
@@ -53,10 +54,78 @@ ProductTail tail_of(const Grouping& grouping, Value end, const Found& found) {
     return tail;
 }
 
+constexpr int longest = 12;  // way up from the end
+
+void demand_others(Grouping& grouping, const Found& found) {
+    const Graph& graph = grouping.graph();
+    for (const Value& other : found.others) {
+        const auto* broadcast = graph.get_if<op::Broadcast>(other);
+        grouping.demand(broadcast ? broadcast->x : other);
+    }
+}
+
+bool is_exact(const Grouping& grouping, Value product) {
+    return grouping.graph().dtype(product) == DType::F32 &&
+           grouping.options().precision == Precision::F32;
+}
+
+// What an image is computed from, element by element with constants, on the way to the kernel.
+Value image_source(const Grouping& grouping, Value value) {
+    const Graph& graph = grouping.graph();
+    for (int depth = 0; depth < longest; ++depth) {
+        const Operation& operation = graph[value].operation;
+        if (grouping.is_stored(value) || grouping.is_grouped(value) || !is_elementwise(operation))
+            break;
+        std::optional<Value> source;
+        for (const Value& operand : inputs_of(operation)) {
+            const auto* broadcast = graph.get_if<op::Broadcast>(operand);
+            if (graph.get_if<op::Constant>(broadcast ? broadcast->x : operand)) continue;
+            if (source) return value;
+            source = operand;
+        }
+        if (!source) break;
+        value = *source;
+    }
+    return value;
+}
+
+void few_channels(Grouping& grouping, Value value) {
+    const Graph& graph = grouping.graph();
+    Found found;
+    if (!find_product(grouping, value, longest, found)) return;
+    const auto* conv = graph.get_if<op::Conv>(found.main);
+    constexpr std::int64_t most = 8;
+    if (!conv || conv->groups != 1 || graph.shape(conv->x).rank() != 4 ||
+        graph.shape(conv->x)[1].value() > most)
+        return;
+    const std::string rule = "few channels";
+    if (const auto why = why_no_few_channels(grouping, found.main)) {
+        if (found.main == value) grouping.decide(rule, false, value, *why);
+        return;
+    }
+    Group group;
+    group.kind = Group::Kind::Conv;
+    group.own_kernel = true;
+    group.channels_last = true;
+    group.anchor = found.main;
+    group.outputs = {value};
+    group.rule = rule;
+    group.roles = {{"image", conv->x}, {"w", conv->w}, {"y", value}};
+    grouping.demand(image_source(grouping, conv->x));
+    demand_others(grouping, found);
+    group.reason =
+        "convolution over few channels" +
+        std::string(is_exact(grouping, found.main) ? " in float32 by three TF32 products, with "
+                                                   : " with ") +
+        std::to_string(found.swallowed.size()) +
+        " operations behind it, read from the image as it lies";
+    grouping.decide(rule, true, value, group.reason);
+    grouping.add(std::move(group), found.swallowed);
+}
+
 void tensor_product(Grouping& grouping, Value value) {
     const Graph& graph = grouping.graph();
     Found found;
-    constexpr int longest = 12;
     if (!find_product(grouping, value, longest, found)) return;
     const bool conv = graph.get_if<op::Conv>(found.main) != nullptr;
     auto why = why_no_tensor_product(grouping, found.main);
@@ -83,12 +152,8 @@ void tensor_product(Grouping& grouping, Value value) {
     group.roles = {{conv ? "x" : "a", operands[0]}, {conv ? "w" : "b", operands[1]}};
     if (conv) group.roles["y"] = value;
     grouping.demand(operands[0]);
-    for (const Value& other : found.others) {
-        const auto* broadcast = graph.get_if<op::Broadcast>(other);
-        grouping.demand(broadcast ? broadcast->x : other);
-    }
-    const bool exact =
-        graph.dtype(found.main) == DType::F32 && grouping.options().precision == Precision::F32;
+    demand_others(grouping, found);
+    const bool exact = is_exact(grouping, found.main);
     group.reason = std::string(conv ? "convolution" : "product") +
                    (exact ? " in float32 by three TF32 products, with " : " with ") +
                    std::to_string(found.swallowed.size()) + " operations behind it";
@@ -99,7 +164,11 @@ void tensor_product(Grouping& grouping, Value value) {
 }  // namespace
 
 std::vector<Rule> tensor_product_rules() {
-    return {{{"tensor core product",
+    return {{{"few channels",
+              "A convolution over few channels, with all elementwise operations behind it, by a "
+              "kernel that reads the image as it lies"},
+             few_channels},
+            {{"tensor core product",
               "A convolution or float32 product by a weight, with all elementwise operations "
               "behind it, on Hopper's tensor cores "
               "without loss of accuracy"},

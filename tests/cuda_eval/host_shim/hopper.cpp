@@ -68,6 +68,22 @@ void for_each_row(const TensorMapLayout& layout, const Index& first, const Do& w
     }
 }
 
+/// Whether rows have 128 bytes in the 128-byte swizzle; else they lie side by side, 16 bytes each.
+bool is_swizzled(unsigned long long matrix) { return matrix >> 62 == 1; }
+unsigned leading(unsigned long long matrix) {
+    return static_cast<unsigned>(matrix >> 16 & 0x3fff) * 16;
+}
+unsigned stride(unsigned long long matrix) {
+    return static_cast<unsigned>(matrix >> 32 & 0x3fff) * 16;
+}
+/// Where byte `k` of a row lies whose elements are neighbours in k.
+unsigned place_in(unsigned long long matrix, int row, int k) {
+    const auto in_eight = static_cast<unsigned>(row % 8), byte = static_cast<unsigned>(k);
+    return static_cast<unsigned>(row / 8) * stride(matrix) +
+           (is_swizzled(matrix) ? in_eight * 128 + byte
+                                : in_eight * 16 + byte / 16 * leading(matrix) + byte % 16);
+}
+
 /// An element of 32 or 16 bits as the tensor cores see it.
 float operand(char type, unsigned bits) {
     if (type == 't') return bits_to_float(bits & 0xffffe000u);
@@ -227,10 +243,10 @@ void Hopper::store(const Store& store) {
     });
 }
 
-float Hopper::element(char type, unsigned address) {
+float Hopper::element(char type, unsigned long long matrix, unsigned address) {
     unsigned bits = 0;
     const std::size_t size = type == 't' ? 4 : 2;
-    const unsigned place = swizzled(address);
+    const unsigned place = is_swizzled(matrix) ? swizzled(address) : address;
     std::memcpy(&bits, at(place, size), size);
     return operand(type, bits);
 }
@@ -242,28 +258,23 @@ void Hopper::multiply(const Product& p) {
     const auto start = [&](unsigned long long matrix) {
         return base + static_cast<unsigned>(matrix & 0x3fff) * 16;
     };
-    const auto stride = static_cast<unsigned>(p.b >> 32 & 0x3fff) * 16;
-    const auto leading = static_cast<unsigned>(p.b >> 16 & 0x3fff) * 16;
     float rows[2][16];
     std::memcpy(rows, p.registers, sizeof rows);
     for (int r = 0; r < 2 && !p.in_registers; ++r) {
         const int row = thread % 128 / 32 * 16 + lane() / 4 + 8 * r;
-        const auto eights = static_cast<unsigned>(p.rows >> 32 & 0x3fff) * 16;
         for (int k = 0; k < depth; ++k)
-            rows[r][k] = element(p.type, start(p.rows) + static_cast<unsigned>(row / 8) * eights +
-                                             static_cast<unsigned>(row % 8 * 128 + k * size));
+            rows[r][k] = element(p.type, p.rows, start(p.rows) + place_in(p.rows, row, k * size));
     }
     for (int i = 0; i < p.columns / 4; ++i) {
         const int column = i / 2 * 8 + lane() % 4 * 2 + i % 2;
         float sums[2] = {};
         for (int k = 0; k < depth; ++k) {
             const unsigned place = p.columns_dense
-                                       ? static_cast<unsigned>(column / 64) * leading +
-                                             static_cast<unsigned>(k / 8) * stride +
+                                       ? static_cast<unsigned>(column / 64) * leading(p.b) +
+                                             static_cast<unsigned>(k / 8) * stride(p.b) +
                                              static_cast<unsigned>(k % 8 * 128 + column % 64 * size)
-                                       : static_cast<unsigned>(column / 8) * stride +
-                                             static_cast<unsigned>(column % 8 * 128 + k * size);
-            const float b = element(p.type, start(p.b) + place);
+                                       : place_in(p.b, column, k * size);
+            const float b = element(p.type, p.b, start(p.b) + place);
             for (int r = 0; r < 2; ++r) sums[r] += rows[r][k] * b;
         }
         for (int r = 0; r < 2; ++r) {

@@ -82,7 +82,8 @@ class Hopper {
               const std::vector<int>& offsets);
     void store(const Store& store);
     void multiply(const Product& product);
-    float element(char type, unsigned address);
+    /// Of a matrix that kn_matrix or kn_plain_matrix describes.
+    float element(char type, unsigned long long matrix, unsigned address);
 
     int blocks_, threads_;
     std::byte* mapped_ = nullptr;

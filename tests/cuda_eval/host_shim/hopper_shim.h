@@ -39,6 +39,9 @@ static inline kn_words kn_load_shared(unsigned address) {
 static inline void kn_store_shared(unsigned address, unsigned data) {
     kn_shim_shared<unsigned>(address) = data;
 }
+static inline void kn_store_words(unsigned address, kn_words data) {
+    kn_shim_shared<kn_words>(address) = data;
+}
 static inline void kn_clear_shared(unsigned address) { kn_shim_shared<kn_words>(address) = {}; }
 static inline void kn_publish() {}
 static inline void kn_fetch(const void*) {}
