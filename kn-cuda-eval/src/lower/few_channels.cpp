@@ -65,7 +65,7 @@ double clocks_of(const FewChannels& conv, const DeviceProperties& device) {
     // The tensor cores, or what they read of shared memory; results go through it too.
     const double multiply = products * std::max(16 + columns / 4, columns / 2) + 2 * columns;
     // A patch by one group alone: sums are waited for, then handed out.
-    const double alone = multiply * 1.1 + 300 + 16 * columns;
+    const double alone = multiply * 1.1 + 300 + 30 * columns;
     const double cells = static_cast<double>(conv.line_bytes() * conv.band_rows()) / 16;
     const double pixels = static_cast<double>(conv.taps() * conv.windows.channels);
     const double issue = cells * (0.5 + 0.15 * pixels);
@@ -77,9 +77,12 @@ double clocks_of(const FewChannels& conv, const DeviceProperties& device) {
     const double rounds = static_cast<double>(ceil_div(on_one, tiles.blocks));
     const double shared = at_once * (patches * multiply + issue);  // with the other blocks
     const double own = static_cast<double>(ceil_div(patches, tiles.groups)) * alone;
-    const double round = std::max(shared, tiles.stages > 1 ? std::max(own, load) : own + load);
     constexpr double start = 3000;
-    return start + load + std::max(own, rounds * round - (tiles.stages > 1 ? 0 : load));
+    if (rounds == 1) return start + load + std::max(own, shared);
+    // Blocks with one band wait for it together more often than not.
+    const double round = tiles.stages > 1 ? std::max({shared, own, load})
+                                          : 1.08 * std::max(shared, own + load);
+    return start + load + rounds * round;
 }
 
 std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProperties& device) {
