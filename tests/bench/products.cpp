@@ -5,7 +5,8 @@
 //     bench_products [--tiles N] [--precision f16] "conv 256 256 8 8 256 3 1 +" "matmul 64 128 96"
 //
 // conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k. A + behind it
-// adds a residual, and relu.
+// adds a residual, and relu. Convolutions over few channels take images as callers have them, and
+// the tiles of their own kernel.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
