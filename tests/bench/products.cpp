@@ -4,9 +4,10 @@
 //
 //     bench_products [--tiles N] [--precision f16] "conv 256 256 8 8 256 3 1 +" "matmul 64 128 96"
 //
-// conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k. A + behind it
-// adds a residual, and relu. Convolutions over few channels take images as callers have them, and
-// the tiles of their own kernel.
+// conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k; gated: the same,
+// with a bias, and one half of the columns times gelu of the other. A + behind it adds a residual,
+// and relu. Convolutions over few channels take images as callers have them, and the tiles of their
+// own kernel.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -32,7 +33,7 @@ using namespace kn;
 
 struct Case {
     std::string text;
-    bool conv = false, residual = false;
+    bool conv = false, gated = false, residual = false;
     Ints n;  // as in the text
 
     bool few_channels() const { return conv && n[1] <= 8; }
@@ -45,13 +46,15 @@ Case parse(const std::string& text) {
     std::string kind, word;
     stream >> kind;
     result.conv = kind == "conv";
+    result.gated = kind == "gated";
     while (stream >> word) {
         if (word == "+")
             result.residual = true;
         else
             result.n.push_back(std::stoll(word));
     }
-    if ((kind != "conv" || result.n.size() != 7) && (kind != "matmul" || result.n.size() != 3))
+    const bool matmul = kind == "matmul" || result.gated;
+    if ((kind != "conv" || result.n.size() != 7) && (!matmul || result.n.size() != 3))
         throw std::runtime_error("no case: " + text);
     return result;
 }
@@ -59,7 +62,7 @@ Case parse(const std::string& text) {
 struct Problem {
     Graph graph;
     std::vector<Tensor> inputs;
-    Tensor weight;
+    Tensor weight, bias;
     Ints y;
 };
 
@@ -91,6 +94,11 @@ Problem build(const Case& c, DType dtype) {
     const std::int64_t pad = c.conv ? c.n[5] / 2 : 0;
     Var y = c.conv ? conv(x, w, {}, {.strides = {c.n[6], c.n[6]}, .pads = {pad, pad, pad, pad}})
                    : matmul(x, w);
+    if (c.gated) {
+        problem.bias = random_tensor(dtype, {c.n[1]}, random);
+        y = y + problem.graph.constant(problem.bias);
+        y = slice(y, 1, 0, c.n[1] / 2) * gelu(slice(y, 1, c.n[1] / 2, c.n[1]));
+    }
     problem.y = problem.graph.shape(y).to_ints();
     if (c.residual) {
         y = relu(y + input(problem, "r", dtype, problem.y, random));
@@ -123,7 +131,16 @@ double reference(const Case& c, const Problem& p, const Ints& at) {
                     sum += x({at[0], channel, row, column}) * w({at[1], channel, i, j});
                 }
     } else {
-        for (std::int64_t k = 0; k < c.n[2]; ++k) sum += x({at[0], k}) * w({k, at[1]});
+        const auto column = [&](std::int64_t j) {
+            double total = c.gated ? p.bias.at(j) : 0;
+            for (std::int64_t k = 0; k < c.n[2]; ++k) total += x({at[0], k}) * w({k, j});
+            return total;
+        };
+        sum = column(at[1]);
+        if (c.gated) {
+            const double gate = column(at[1] + c.n[1] / 2);
+            sum *= gate * 0.5 * (1 + std::erf(gate / std::sqrt(2.0)));
+        }
     }
     if (c.residual) sum = std::max(0.0, sum + element(p.inputs[1], stored_order(at)));
     return sum;
@@ -177,6 +194,7 @@ cuda::TensorProduct problem_of(const Case& c, Precision precision) {
         product.m = c.n[0];
         product.n = c.n[1];
         product.k = c.n[2];
+        product.halves = c.gated ? 2 : 1;
     }
     return product;
 }
@@ -270,7 +288,7 @@ std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::si
     std::vector<Candidate> candidates;
     candidates.push_back({"  the plan's choice", options, {}, {}, {}});
     cuda::PlanOptions libraries = options;
-    libraries.disabled_rules = {"tensor core product", "few channels"};
+    libraries.disabled_rules = {"tensor core product", "gated product", "few channels"};
     candidates.push_back({"  libraries", libraries, {}, {}, {}});
     if (c.few_channels()) {
         for (const auto& tiles : best_tiles(few_channels_of(c, precision), most_tiles))

@@ -1,7 +1,17 @@
-// What products on tensor cores may err, as a part of the result's peak.
+// What products on tensor cores may err, as a part of the result's peak; tiles in messages.
 #pragma once
 
+#include <ostream>
+
 #include <kn/graph/device.h>
+
+#include "lower/product_tiles.h"
+
+namespace kn::cuda {
+
+inline void PrintTo(const ProductTiles& tiles, std::ostream* out) { *out << to_string(tiles); }
+
+}  // namespace kn::cuda
 
 namespace kn::test {
 

@@ -41,6 +41,7 @@ std::string_view half_expression(UnaryOp op) {
     switch (op) {
         case UnaryOp::Sigmoid: return "kn_sigmoid_half(x)";
         case UnaryOp::Silu: return "kn_silu_half(x)";
+        case UnaryOp::Gelu: return "kn_gelu_half(x)";
         case UnaryOp::GeluTanh: return "kn_gelu_tanh_half(x)";
         default: return row_of(op).expression;
     }

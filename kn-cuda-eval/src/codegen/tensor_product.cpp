@@ -39,12 +39,14 @@ std::int64_t TensorProduct::slabs() const { return taps(*this) * channel_slabs(*
 
 std::size_t TensorProduct::shared_bytes() const {
     const int ring = tiles.stages * (tiles.rows + tiles.columns * (exact ? 2 : 1)) * 128;
-    const int barriers = 2 * tiles.stages * 8;
+    const int barriers = (2 * tiles.stages + (tiles.turns ? tiles.groups : 0)) * 8;
     if (tiles.splits > 1)
         return static_cast<std::size_t>(std::max(ring, tiles.rows * (tiles.columns + 4) * 4) +
                                         barriers);
     // What the epilogue has for each warp, which takes 16 rows at a time.
-    const int own = tiles.staged ? 2 * (16 * tiles.columns * 2 + 8) : 16 * tiles.chunk * 4;
+    const int strips = before || tiles.group_rows() > 64 ? 2 : 1;
+    const int own = tiles.staged ? strips * 16 * tiles.columns / halves * 2 + (before ? 16 : 0)
+                                 : 16 * tiles.chunk * 4;
     return static_cast<std::size_t>(ring + barriers + tiles.groups * 4 * own);
 }
 
@@ -86,14 +88,14 @@ TensorMapLayout TensorProduct::map_w() const {
     map.type = type;
     map.sizes = {channels(*this), taps(*this), n};
     map.strides = {row, row * taps(*this)};
-    map.box = {static_cast<int>(slab()), 1, tiles.columns / tiles.share_w};
+    map.box = {static_cast<int>(slab()), 1, tiles.columns / halves / tiles.share_w};
     return map;
 }
 
 TensorMapLayout TensorProduct::map_y(DataType y, std::int64_t stride) const {
     TensorMapLayout map;
     map.type = y;
-    map.sizes = {n, m};
+    map.sizes = {n / halves, m};
     map.strides = {stride * 2};
     map.box = {64, 16};
     return map;
@@ -101,10 +103,13 @@ TensorMapLayout TensorProduct::map_y(DataType y, std::int64_t stride) const {
 
 std::optional<std::string> TensorProduct::why_not() const {
     if (m < 1 || n < 1 || k < 1) return "there is nothing to multiply";
-    if (exact && (type != DataType::F32 || tiles.rows != 64 * tiles.groups || tiles.staged))
+    if (exact && (type != DataType::F32 || tiles.group_rows() != 64 || tiles.staged))
         return "exact products are of float32, 64 rows a group";
-    if (tiles.staged && (tiles.columns % 64 != 0 || tiles.splits > 1 || lanes != 2))
+    if (tiles.turns && (exact || tiles.splits > 1)) return "turns are for whole tiles, not exact";
+    if (tiles.staged && (tiles.columns % (64 * halves) != 0 || tiles.splits > 1 || lanes != 2))
         return "staged results are panels of 64 columns, by one block, two at once";
+    if (halves == 2 && (!tiles.staged || n % 4 != 0))
+        return "halves of an even number of columns meet in staged results";
     if (windows) {
         // How far inside a window a copy may begin.
         constexpr std::int64_t farthest = 255;
@@ -122,6 +127,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
     const Defines constants{{"KN_BM", tiles.rows},
                             {"KN_BN", tiles.columns},
                             {"KN_GROUPS", tiles.groups},
+                            {"KN_TURNS", tiles.turns},
                             {"KN_STAGES", tiles.stages},
                             {"KN_M", product.m},
                             {"KN_N", product.n},
@@ -133,6 +139,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_EXACT", product.exact},
                             {"KN_MANY_SUMS", product.many_sums()},
                             {"KN_CHUNK", tiles.chunk},
+                            {"KN_HALVES", product.halves},
                             {"KN_LANES", product.lanes},
                             {"KN_BEFORE", product.before},
                             {"KN_WINDOWS", product.windows.has_value()}};

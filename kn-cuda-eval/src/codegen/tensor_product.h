@@ -21,7 +21,7 @@ namespace kn::cuda {
 struct ProductTiles {
     int rows = 128;     ///< 64 or 128 a group of 128 threads
     int columns = 128;  ///< 16 to 256, by 16
-    int groups = 2;     ///< of 128 threads
+    int groups = 2;     ///< of 128 threads, which share the rows
     int stages = 3;     ///< of 128 bytes of k in flight
     int blocks = 2;     ///< on a multiprocessor
     int share_w = 1;    ///< blocks, one below the other, that share what they read of w: 1, 2, 4
@@ -30,6 +30,10 @@ struct ProductTiles {
     /// Instead of chunks: y, and what is added to it, go through shared memory by the copy engine;
     /// for y of a half type, columns a multiple of 64, no splits.
     bool staged = false;
+    /// Groups take whole tiles in turn: one multiplies while another hands out its sums. No splits,
+    /// not exact.
+    bool turns = false;
+    int group_rows() const { return turns ? rows : rows / groups; }
     bool operator==(const ProductTiles&) const = default;
 };
 
@@ -39,6 +43,8 @@ struct TensorProduct {
     std::int64_t m = 0, n = 0, k = 0;
     std::int64_t row_stride = 0;  ///< of x, in elements, where there are no windows
     std::optional<ProductWindows> windows;
+    /// 2: y has n / 2 columns, each made of two of the product, n / 2 apart (staged).
+    int halves = 1;
     int lanes = 1;        ///< neighbouring columns that the epilogue takes at once; staged: 2
     bool before = false;  ///< the epilogue wants the elements of another tensor like y
     ProductTiles tiles;
@@ -48,7 +54,8 @@ struct TensorProduct {
     std::int64_t slabs() const;
     /// Whether a thread's sums leave little room among the registers it has by rights.
     bool many_sums() const {
-        return tiles.blocks == 1 && tiles.rows * tiles.columns * (exact ? 2 : 1) > 128 * 160;
+        const int sums = tiles.group_rows() * tiles.groups * tiles.columns * (exact ? 2 : 1);
+        return tiles.blocks == 1 && sums > 128 * 160;
     }
     int threads() const { return tiles.groups * 128 + (many_sums() ? 128 : 32); }
     int cluster() const { return tiles.share_w * tiles.splits; }
@@ -69,9 +76,10 @@ struct TensorProduct {
 /// with maps of type kn_tensor_map, the last one for exact products (PlanConstant::rest);
 /// store(row, column / lanes, product) is called for each `lanes` neighbours of y, touch(row,
 /// column / lanes) a while before for what may be fetched into L2. Staged: kn_product({...}, map_y,
-/// map_before, finish), where finish(row, column / 2, product, pair) gives two elements of y as one
-/// number; `pair` are those of map_before. Needs the target sm_90a, threads() threads a block,
-/// blocks in clusters of cluster(), and shared_bytes() of dynamic shared memory.
+/// map_before, finish), where finish(row, column / 2, products, pair) gives two elements of y as one
+/// number; products[half][0 and 1] are the product's, `pair` those of map_before. Needs the target
+/// sm_90a, threads() threads a block, blocks in clusters of cluster(), and shared_bytes() of dynamic
+/// shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);
 
 }  // namespace kn::cuda

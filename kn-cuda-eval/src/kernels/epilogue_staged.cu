@@ -5,12 +5,14 @@
 // What the generator defines in front of this text:
 //   KN_BEFORE         1: strips begin as what map_before shows
 
-constexpr int kn_panels = KN_BN / 64, kn_panel_bytes = 16 * 128, kn_strip_bytes = kn_panels * kn_panel_bytes;
+constexpr int kn_panels = kn_tile_columns / 64, kn_panel_bytes = 16 * 128, kn_strip_bytes = kn_panels * kn_panel_bytes;
+// One is read or written by the copy engine while the other is worked on.
+constexpr int kn_strips = KN_BEFORE || kn_pieces > 1 ? 2 : 1;
 
-// Two strips a warp, in turn; pieces of 64 rows come one after the other.
+// The strips of a warp in turn; pieces of 64 rows come one after the other.
 template <class Finish>
 struct kn_staged {
-    static constexpr int bytes = 2 * kn_strip_bytes, barriers = 2;
+    static constexpr int bytes = kn_strips * kn_strip_bytes, barriers = KN_BEFORE ? 2 : 0;
     const kn_tensor_map& map_y;
     const kn_tensor_map& map_before;
     Finish finish_pair;
@@ -52,10 +54,10 @@ struct kn_staged {
                 }
                 kn_wait(arrivals + strip * 8, phase);
             } else {
-                if (one) kn_wait_stores_read<1>();
+                if (one) kn_wait_stores_read<kn_strips - 1>();
                 kn_sync_warp();
             }
-            work(sums[piece], tile.row + rows + piece * 64, tile.column);
+            work(sums[piece], tile.row + rows + piece * 64, kn_anew(tile.column));
             kn_publish();
             kn_sync_warp();
             if (one) {
@@ -65,38 +67,44 @@ struct kn_staged {
                                   tile.column + panel * 64, tile.row + rows + piece * 64);
                 kn_commit_stores();
             }
+            if (kn_strips == 1) continue;
             strip ^= 1;
             if (strip == 0) phase ^= 1;
         }
     }
     KN_DEVICE void work(const float (&sums)[kn_sums], long long row0, int column0) {
         const int lane = threadIdx.x % 32;
+        unsigned char* const line = strips + strip * kn_strip_bytes + lane / 4 * 128 + lane % 4 * 4;
 #pragma unroll
-        for (int r = 0; r < 2; r++) {
-            const long long row = row0 + lane / 4 + 8 * r;
-            unsigned char* const line = strips + strip * kn_strip_bytes + (lane / 4 + 8 * r) * 128 + lane % 4 * 4;
+        for (int four = 0; four < kn_tile_columns / 8; four += 4) {
+            // Chunks of 16 bytes are exchanged by the row's number, and rows are eight apart.
+            const auto pair = [&](int i) {
+                const int chunk = four % 8 + i / 2;
+                return reinterpret_cast<unsigned*>(line + four / 8 * kn_panel_bytes + i % 2 * 8 * 128 + ((chunk ^ lane / 4) << 4));
+            };
+            // All reads in front of all writes, so that they are under way together; and neighbours in a column one behind the
+            // other, which share what is read for it.
+            unsigned pairs[8] = {};
+            if (KN_BEFORE) {
 #pragma unroll
-            for (int panel = 0; panel < kn_panels; panel++) {
-                // Chunks of 16 bytes are exchanged by the row's number, and rows are eight apart.
-                const auto pair = [&](int chunk) {
-                    return reinterpret_cast<unsigned*>(line + panel * kn_panel_bytes + ((chunk ^ lane / 4) << 4));
-                };
-                // All reads in front of all writes, so that they are under way together.
-                unsigned pairs[8] = {};
-                if (KN_BEFORE) {
-#pragma unroll
-                    for (int chunk = 0; chunk < 8; chunk++) pairs[chunk] = *pair(chunk);
-                }
-#pragma unroll
-                for (int chunk = 0; chunk < 8; chunk++) {
-                    const int i = (panel * 8 + chunk) * 4 + 2 * r, column = column0 + panel * 64 + chunk * 8 + lane % 4 * 2;
-                    if (!kn_whole && (row >= KN_M || column >= KN_N)) continue;
-                    const float product[2] = {sums[i], sums[i + 1]};
-                    pairs[chunk] = finish_pair(row, column / 2, product, pairs[chunk]);
-                }
-#pragma unroll
-                for (int chunk = 0; chunk < 8; chunk++) *pair(chunk) = pairs[chunk];
+                for (int i = 0; i < 8; i++) pairs[i] = *pair(i);
             }
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                const long long row = row0 + lane / 4 + i % 2 * 8;
+                const int column = column0 + (four + i / 2) * 8 + lane % 4 * 2;
+                if (!kn_whole && (row >= KN_M || column >= kn_columns)) continue;
+                float products[KN_HALVES][2];
+#pragma unroll
+                for (int half = 0; half < KN_HALVES; half++) {
+                    const int sum = half * (kn_sums / KN_HALVES) + (four + i / 2) * 4 + i % 2 * 2;
+                    products[half][0] = sums[sum];
+                    products[half][1] = sums[sum + 1];
+                }
+                pairs[i] = finish_pair(row, column / 2, products, pairs[i]);
+            }
+#pragma unroll
+            for (int i = 0; i < 8; i++) *pair(i) = pairs[i];
         }
     }
     KN_DEVICE void finish() {
@@ -104,8 +112,8 @@ struct kn_staged {
     }
 };
 
-// Calls finish(row, column / 2, product, pair) for each two neighbours of y, once: two elements of map_before or anything, as
-// one number, become two of y.
+// Calls finish(row, column / 2, products, pair) for each two neighbours of y, once: two elements of map_before or anything, as
+// one number, and products[half][0 and 1] become two of y.
 template <class Finish>
 KN_DEVICE void kn_product(const kn_sources& sources, const kn_tensor_map& map_y, const kn_tensor_map& map_before,
                           Finish finish) {

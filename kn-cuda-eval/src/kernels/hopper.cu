@@ -65,6 +65,11 @@ KN_DEVICE Vector kn_read(const Vector* from) {
     return vector;
 }
 
+/// x; what was computed from it before is not kept in registers for what comes.
+KN_DEVICE int kn_anew(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
 /// 2^x to about 2^-22, very small results as 0.
 KN_DEVICE float kn_power_of_two(float x) {
     float y;

@@ -7,9 +7,11 @@
 //
 // What the generator defines in front of this text:
 //   KN_BM, KN_BN      rows and columns of a tile
-//   KN_GROUPS         of 128 threads, each KN_BM / KN_GROUPS rows
+//   KN_GROUPS         of 128 threads, each KN_BM / KN_GROUPS rows; or,
+//   KN_TURNS          1: each all rows of tiles of its own, so that one multiplies while another gives its sums away
 //   KN_STAGES         slabs of k in flight
-//   KN_M, KN_N        of y
+//   KN_M, KN_N        of the product
+//   KN_HALVES         2: a column of y is made of one from each half of the product's columns, and so are tiles; 1: as they are
 //   KN_SLABS          of k, each 128 bytes of a row, KN_CHANNEL_SLABS of them a window position
 //   KN_SLAB           elements of a slab
 //   KN_SHARED_W       blocks of a cluster, one below the other, that share the slabs of w: 1, 2, 4
@@ -23,13 +25,15 @@
 //   kn_wgmma(acc, a, b, first)   one k step of 64 rows; exact: a in registers
 
 constexpr int kn_consumers = KN_GROUPS * 4;  // warps
-constexpr int kn_pieces = KN_BM / KN_GROUPS / 64;  // of 64 rows, a group's
+constexpr int kn_teams = KN_TURNS ? KN_GROUPS : 1;  // each with tiles of its own
+constexpr int kn_pieces = KN_BM / (KN_GROUPS / kn_teams) / 64;  // of 64 rows, a group's
 constexpr int kn_a_bytes = KN_BM * 128, kn_b_bytes = KN_BN * 128;
 constexpr int kn_stage_bytes = kn_a_bytes + kn_b_bytes * (1 + KN_EXACT);
 constexpr int kn_steps = 4;  // of 32 bytes of k
 constexpr int kn_sums = KN_BN / 2;  // accumulators of a thread and piece
 constexpr int kn_row_tiles = (KN_M + KN_BM * KN_SHARED_W - 1) / (KN_BM * KN_SHARED_W);
-constexpr int kn_column_tiles = (KN_N + KN_BN - 1) / KN_BN;
+constexpr int kn_columns = KN_N / KN_HALVES, kn_tile_columns = KN_BN / KN_HALVES;  // of y
+constexpr int kn_column_tiles = (kn_columns + kn_tile_columns - 1) / kn_tile_columns;
 constexpr int kn_tiles = kn_row_tiles * kn_column_tiles;
 constexpr int kn_cluster = KN_SHARED_W * KN_SPLITS;
 // No tile reaches beyond y.
@@ -50,13 +54,20 @@ struct kn_ring {
             phase ^= 1;
         }
     }
+    // Past other teams' slabs.
+    KN_DEVICE void skip(int slabs) {
+        stage += slabs;
+        phase ^= stage / KN_STAGES & 1;
+        stage %= KN_STAGES;
+    }
 };
 
 struct kn_barriers {
     unsigned base;
     KN_DEVICE unsigned full(int stage) const { return base + stage * 8; }
     KN_DEVICE unsigned empty(int stage) const { return base + (KN_STAGES + stage) * 8; }
-    KN_DEVICE unsigned own(int i) const { return base + (2 * KN_STAGES + i) * 8; }
+    KN_DEVICE unsigned turn(int team) const { return base + (2 * KN_STAGES + team) * 8; }
+    KN_DEVICE unsigned own(int i) const { return base + (2 * KN_STAGES + KN_TURNS * kn_teams + i) * 8; }
 };
 
 // The slabs of a tile that this block multiplies.
@@ -75,7 +86,7 @@ struct kn_tile {
         const int column_tile = columns_first ? tile % kn_column_tiles : tile / kn_row_tiles;
         row = static_cast<long long>(row_tile) * (KN_BM * KN_SHARED_W);
         if (KN_SHARED_W > 1) row += kn_block_in_cluster() * KN_BM;
-        column = column_tile * KN_BN;
+        column = column_tile * kn_tile_columns;
     }
 };
 
@@ -105,12 +116,17 @@ KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barrier
             kn_copy_rows(a, sources.x, full, channel, tile.row);
 #endif
             const auto copy_weights = [&](unsigned target, const kn_tensor_map& map) {
+#pragma unroll
+                for (int half = 0; half < KN_HALVES; half++) {
+                    const unsigned place = target + half * kn_tile_columns * 128;
+                    const int row = tile.column + half * kn_columns;
 #if KN_SHARED_W > 1
-                const int part = kn_block_in_cluster() * (KN_BN / KN_SHARED_W);
-                kn_copy_weights_to_all(target + part * 128, map, full, channel, tap, tile.column + part, KN_SHARED_W);
+                    const int part = kn_block_in_cluster() * (kn_tile_columns / KN_SHARED_W);
+                    kn_copy_weights_to_all(place + part * 128, map, full, channel, tap, row + part, KN_SHARED_W);
 #else
-                kn_copy_weights(target, map, full, channel, tap, tile.column);
+                    kn_copy_weights(place, map, full, channel, tap, row);
 #endif
+                }
             };
             copy_weights(b, sources.w);
             if (KN_EXACT) copy_weights(b + kn_b_bytes, sources.w_rest);
@@ -180,7 +196,7 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, uns
 #else
 // All threads of a group: the sums of a tile.
 KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, unsigned stages, kn_barriers barriers) {
-    const unsigned rows = threadIdx.x / 128 * (kn_pieces * 64 * 128);
+    const unsigned rows = KN_TURNS ? 0 : threadIdx.x / 128 * (kn_pieces * 64 * 128);
     const int first = kn_first_slab(), last = kn_last_slab();
     int before = 0;
 #pragma unroll 1
@@ -200,6 +216,7 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, uns
         before = ring.stage;
         ring.next();
     }
+    if (KN_TURNS && threadIdx.x % 32 == 0) kn_arrive(barriers.turn((threadIdx.x / 128 + 1) % kn_teams));
     kn_wait_products<0>();
 #pragma unroll
     for (int piece = 0; piece < kn_pieces; piece++) kn_arrived(sums[piece]);
@@ -216,8 +233,9 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
     if (threadIdx.x == 0) {
         for (int stage = 0; stage < KN_STAGES; stage++) {
             kn_init_barrier(barriers.full(stage), 1);
-            kn_init_barrier(barriers.empty(stage), kn_consumers * KN_SHARED_W);
+            kn_init_barrier(barriers.empty(stage), kn_consumers / kn_teams * KN_SHARED_W);
         }
+        for (int team = 0; KN_TURNS && team < kn_teams; team++) kn_init_barrier(barriers.turn(team), 4);
         for (int i = 0; i < kn_consumers * Epilogue::barriers; i++) kn_init_barrier(barriers.own(i), 1);
         kn_publish_barriers();
     }
@@ -251,14 +269,25 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
         kn_sync_cluster();
         epilogue.add_up(stages, tile.row, tile.column);
 #else
-        const int rows = warp / 4 * kn_pieces * 64 + warp % 4 * 16, stride = gridDim.x / kn_cluster;
+        const int team = KN_TURNS ? warp / 4 : 0, stride = gridDim.x / kn_cluster;
+        const int rows = (KN_TURNS ? 0 : warp / 4 * kn_pieces * 64) + warp % 4 * 16;
         epilogue.start(kn_memory + KN_STAGES * kn_stage_bytes + warp * Epilogue::bytes, barriers.own(warp * Epilogue::barriers), rows);
-        epilogue.first(kn_tile(blockIdx.x / kn_cluster));
-        for (int i = blockIdx.x / kn_cluster; i < kn_tiles; i += stride) {
+        if (KN_TURNS) ring.skip(team * KN_SLABS);
+        unsigned turn = 0;
+        const int first = blockIdx.x / kn_cluster + team * stride;
+        if (!KN_TURNS || first < kn_tiles) epilogue.first(kn_tile(first));
+        for (int i = first; i < kn_tiles; i += kn_teams * stride) {
             const kn_tile tile(i);
-            if (i + stride < kn_tiles) epilogue.ahead(kn_tile(i + stride));
+            const int next = i + kn_teams * stride;
+            if (next < kn_tiles) epilogue.ahead(kn_tile(next));
+            // Slabs are known by the parity of their rounds: the other teams have seen all before these.
+            if (KN_TURNS && i > static_cast<int>(blockIdx.x) / kn_cluster) {
+                kn_wait(barriers.turn(team), turn);
+                turn ^= 1;
+            }
             kn_multiply(sums, ring, stages, barriers);
-            epilogue.give(sums, tile, i + stride);
+            if (KN_TURNS) ring.skip((kn_teams - 1) * KN_SLABS);
+            epilogue.give(sums, tile, next);
         }
         epilogue.finish();
 #endif

@@ -31,7 +31,9 @@ ProductEpilogue::ProductEpilogue(Placement& placement, const Group& group)
       graph_(placement.graph()),
       conv_(graph_.get_if<op::Conv>(group.anchor) != nullptr),
       sizes_(product_sizes(graph_, group.anchor)),
-      end_(group.outputs.at(0)) {
+      end_(group.outputs.at(0)),
+      columns_(graph_.shape(end_)[1].value()),
+      halves_(columns_ == sizes_.n ? 1 : 2) {
     const int wanted = static_cast<int>(16 / std::max<std::size_t>(size_of(graph_.dtype(end_)), 2));
     lanes_ = sizes_.n % wanted == 0 ? wanted : 1;
 }
@@ -86,10 +88,10 @@ std::optional<std::string> ProductEpilogue::place_in_rows(Emitter& emitter,
 Index ProductEpilogue::index_of(Emitter& emitter, int lanes) const {
     IndexMath& math = emitter.math();
     const std::string row = math.variable("row", sizes_.m);
-    std::string column = math.variable("column", sizes_.n / lanes);
+    std::string column = math.variable("column", columns_ / lanes);
     if (lanes > 1) column = math.add(math.mul(column, lanes), "j");
     if (!conv_) return {row, column};
-    const Ints y = graph_.shape(group_.anchor).to_ints();
+    const Ints y = graph_.shape(end_).to_ints();
     const Index position = math.split(row, {y[0], y[2], y[3]});
     return {position[0], column, position[1], position[2]};
 }
@@ -98,12 +100,12 @@ Index ProductEpilogue::index_of(Emitter& emitter, int lanes) const {
 // distance.
 std::optional<std::int64_t> ProductEpilogue::row_stride_of(const TensorRef& t) const {
     const Ints& s = t.strides;
-    if (t.shape != graph_.shape(group_.anchor).to_ints() || t.dtype != graph_.dtype(end_) ||
+    if (t.shape != graph_.shape(end_).to_ints() || t.dtype != graph_.dtype(end_) ||
         alignment_of(placement_.plan(), t) < 16)
         return std::nullopt;
     const std::int64_t stride = conv_ ? s[3] : s[0];
     const bool rows = conv_ ? s[1] == 1 && is_dense_image(t) : s[1] == 1;
-    if (!rows || stride < sizes_.n || stride * size_of(t.dtype) % 16 != 0) return std::nullopt;
+    if (!rows || stride < columns_ || stride * size_of(t.dtype) % 16 != 0) return std::nullopt;
     return stride;
 }
 
@@ -125,15 +127,31 @@ std::optional<Value> ProductEpilogue::before() const {
     return std::nullopt;
 }
 
-void ProductEpilogue::write_staged(KernelDraft& draft, std::string factors,
-                                   const TensorProduct& product) {
+// What the kernel calls the product's element `at`, where it makes the element `result` of y: the
+// same column, or that of the other half.
+std::string ProductEpilogue::sums_of(Emitter& emitter, const Index& result, const Index& at) const {
+    const bool second = at != result;
+    if (second) {
+        Index other = result;
+        other[1] = emitter.math().add(result[1], columns_);
+        KN_CHECK(halves_ == 2 && at == other, "an epilogue reads another element of the product");
+    }
+    return second ? "products[1][j]" : "products[0][j]";
+}
+
+std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::string factors,
+                                                       const TensorProduct& product) {
     const auto map = [&](const TensorRef& tensor, Access access) {
         const std::string pointer =
             draft.operands.pointer(tensor, access, access == Access::Write ? "y" : "x");
         return draft.operands.map(
             pointer, product.map_y(data_type(tensor.dtype).value(), row_stride_of(tensor).value()));
     };
-    const TensorRef y = placement_.stored(end_);
+    const bool in_place = can_be_staged();
+    const TensorRef y =
+        in_place ? placement_.stored(end_)
+                 : placement_.scratch(graph_.dtype(end_), graph_.shape(end_).to_ints(), "product",
+                                      conv_ ? AxisOrder{0, 2, 3, 1} : AxisOrder{0, 1});
     const std::optional<Value> before = this->before();
     const std::string map_y = map(y, Access::Write);
     factors += ", " + map_y + ", ";
@@ -146,10 +164,11 @@ void ProductEpilogue::write_staged(KernelDraft& draft, std::string factors,
     emitter.set_reader("kn_read");
     code.open(
         fmt::format("const auto finish = [&](const {} row, const int column, "
-                    "const float (&products)[2], const unsigned pair)",
-                    emitter.math().type()));
-    emitter.provide(group_.anchor, [](const Index&) -> std::string { return "products[j]"; });
+                    "const float (&products)[{}][2], const unsigned pair)",
+                    emitter.math().type(), halves_));
     const Index index = index_of(emitter, 2);
+    emitter.provide(group_.anchor,
+                    [&](const Index& at) { return sums_of(emitter, index, at); });
     if (before) {
         const std::string type = c_type(graph_.dtype(*before));
         code.line(fmt::format(
@@ -169,6 +188,7 @@ void ProductEpilogue::write_staged(KernelDraft& draft, std::string factors,
     code.close("};");
     code.line(fmt::format("kn_product({}, finish);", factors));
     draft.body = code.text();
+    return in_place ? std::nullopt : std::optional(y);
 }
 
 }  // namespace kn::cuda

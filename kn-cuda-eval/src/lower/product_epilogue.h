@@ -23,6 +23,8 @@ class ProductEpilogue {
   public:
     ProductEpilogue(Placement& placement, const Group& group);
 
+    /// TensorProduct::halves, from the shapes of the group's anchor and of its result.
+    int halves() const { return halves_; }
     /// Neighbouring columns that a thread takes at once, where results are not staged.
     int lanes() const { return lanes_; }
     /// The kernel's body around kn_product(factors, ...), behind `code`: what may be fetched in
@@ -34,13 +36,15 @@ class ProductEpilogue {
     std::optional<Value> before() const;
     bool can_be_staged() const;
     /// The body for that: two neighbours of the product become two of y, in the place of those of
-    /// before().
-    void write_staged(KernelDraft& draft, std::string factors, const TensorProduct& product);
+    /// before(). Where y does not lie so, they go to a tensor that is given back, to be copied.
+    std::optional<TensorRef> write_staged(KernelDraft& draft, std::string factors,
+                                          const TensorProduct& product);
 
   private:
     std::optional<std::int64_t> row_stride_of(const TensorRef& tensor) const;
     std::optional<std::string> place_in_rows(Emitter& emitter, const Emitter::Load& load) const;
     Index index_of(Emitter& emitter, int lanes) const;
+    std::string sums_of(Emitter& emitter, const Index& result, const Index& at) const;
 
     Placement& placement_;
     const Group& group_;
@@ -48,6 +52,8 @@ class ProductEpilogue {
     bool conv_;
     ProductSizes sizes_;
     Value end_;
+    std::int64_t columns_;  ///< of the result
+    int halves_;
     int lanes_ = 1;
 };
 

@@ -164,6 +164,8 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
         // Sums of a slab and of all, and rows, are in registers.
         if (product.exact && (tiles.rows != 64 * tiles.groups || tiles.columns > 128)) return;
         if (tiles.splits > (staged ? 1 : product.slabs())) return;
+        if (staged && tiles.columns % (64 * product.halves) != 0) return;
+        if (product.halves == 2 && !staged) return;
         tiles = with_stages(product, tiles, device);
         if (tiles.stages > 0) result.push_back(tiles);
     };
@@ -176,12 +178,20 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
                 continue;
             for (const int blocks : {1, 2, 4}) {
                 if (blocks * rows * columns > 2 * 128 * 128 || blocks * groups > 4) continue;
-                for (const int share : {1, 2, 4})
+                for (const int share : {1, 2, 4}) {
                     consider({.rows = rows,
                               .columns = columns,
                               .groups = groups,
                               .blocks = blocks,
                               .share_w = share});
+                    if (staged && rows <= 128 && blocks == 1 && rows * columns <= 128 * 192)
+                        consider({.rows = rows,
+                                  .columns = columns,
+                                  .groups = 2,
+                                  .blocks = 1,
+                                  .share_w = share,
+                                  .turns = true});
+                }
             }
             for (const int splits : {2, 4, 8})
                 consider({.rows = rows,
@@ -200,7 +210,8 @@ std::optional<ProductTiles>& forced_tiles() {
 }
 
 std::string to_string(const ProductTiles& tiles) {
-    return fmt::format("{}x{}{}{}{}{} {} stages", tiles.rows, tiles.columns,
+    return fmt::format("{}x{}{}{}{}{}{} {} stages", tiles.rows, tiles.columns,
+                       tiles.turns ? " in turns" : "",
                        tiles.staged ? " staged" : "",
                        tiles.blocks > 1 ? fmt::format(" {} a multiprocessor", tiles.blocks) : "",
                        tiles.share_w > 1 ? fmt::format(" in {}s", tiles.share_w) : "",
@@ -219,6 +230,7 @@ ProductTiles choose_tiles(const TensorProduct& product, const DeviceProperties& 
     for (const bool staged : {false, true}) {
         if (staged && !can_be_staged) continue;
         for (const ProductTiles& tiles : sensible_tiles(product, device, staged)) {
+            if (tiles.turns) continue;
             const double clocks = clocks_of(product, tiles, device);
             if (clocks >= least) continue;
             least = clocks;

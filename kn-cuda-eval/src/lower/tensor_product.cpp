@@ -83,6 +83,11 @@ class Lowering {
         std::get<KernelWork>(step.work).flops_per_clock =
             exact ? 2048 / 3 : (dtype_ == DType::F32 ? 2048 : 4096);
         step.reason += ", in tiles of " + to_string(product.tiles);
+        if (!elsewhere_) return;
+        step.produces.clear();
+        lower_copy(placement_, *elsewhere_, placement_.stored(group_.outputs[0]),
+                   "the product's layout is another");
+        placement_.plan().steps.back().produces = group_.outputs;
     }
 
   private:
@@ -158,9 +163,11 @@ class Lowering {
         product.k = sizes_.k;
         product.row_stride = row_stride_;
         product.windows = windows_;
+        product.halves = epilogue_.halves();
         product.before = epilogue_.before().has_value();
         product.tiles =
-            choose_tiles(product, placement_.plan().device, !exact && epilogue_.can_be_staged());
+            choose_tiles(product, placement_.plan().device,
+                         product.halves == 2 || (!exact && epilogue_.can_be_staged()));
         product.lanes = product.tiles.staged ? 2 : epilogue_.lanes();
         if (const auto why = product.why_not()) throw GraphError("tensor core product: " + *why);
         return product;
@@ -179,7 +186,7 @@ class Lowering {
         const std::string rest = product.exact ? map_of_rest(draft, product) : w;
         const std::string factors = fmt::format("{{{}, {}, {}}}", x, w, rest);
         if (product.tiles.staged)
-            epilogue_.write_staged(draft, factors, product);
+            elsewhere_ = epilogue_.write_staged(draft, factors, product);
         else
             epilogue_.write_direct(draft, factors);
     }
@@ -201,6 +208,7 @@ class Lowering {
     ProductEpilogue epilogue_;
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;
+    std::optional<TensorRef> elsewhere_;  // where the result has to be copied from
 };
 
 }  // namespace
@@ -227,6 +235,12 @@ std::optional<std::string> why_library_product(const Grouping& grouping, Value p
     if (sizes.k < 64 || sizes.n < 32) return "it moves more than it computes";
     // Another kernel to compile, for microseconds.
     if (2 * sizes.m * sizes.n * sizes.k < 10'000'000) return "it is small";
+    return std::nullopt;
+}
+
+std::optional<std::string> why_no_gated_product(const Grouping& grouping, Value product) {
+    (void)grouping, (void)product;
+    if (!forced_tiles()) return "it is not measured";
     return std::nullopt;
 }
 

@@ -46,9 +46,42 @@ class Lifter {
         return std::nullopt;
     }
 
+    // A half of the columns, where both halves and nothing else is read.
+    bool is_half(Value value) const {
+        const auto* slice = source_.get_if<op::Slice>(value);
+        if (!slice || uses_[slice->x.index] != 2) return false;
+        const Shape whole = source_.shape(slice->x), part = source_.shape(value);
+        for (std::size_t i = 0; i < whole.rank(); i++) {
+            const std::int64_t times = i + 1 == whole.rank() ? 2 : 1;
+            if (slice->steps[i] != 1 || !(whole[i] == part[i] * times)) return false;
+        }
+        return true;
+    }
+
+    // That half of the product itself.
+    std::optional<Value> lifted_half(Value value, const Operation& operation) {
+        if (!is_half(value)) return std::nullopt;
+        const auto& slice = std::get<op::Slice>(operation);
+        const auto* reshape = out_.get_if<op::Reshape>(slice.x);
+        const Value product = reshape ? reshape->x : slice.x;
+        if (!products_.count(product.index)) return std::nullopt;
+        const Shape whole = out_.shape(product);
+        if (!(whole.dims().back() == out_.shape(slice.x).dims().back())) return std::nullopt;
+        std::vector<Dim> starts(whole.rank(), Dim(0)), dims = whole.dims();
+        starts.back() = slice.starts.back();
+        dims.back() = source_.shape(value).dims().back();
+        const Value half =
+            out_.add(op::Slice{product, starts, Ints(whole.rank(), 1), Shape(dims)});
+        products_.insert(half.index);
+        return reshape ? out_.add(op::Reshape{half, source_.shape(value)}) : half;
+    }
+
     // The operand at the product's shape. What is repeated along all axes but the last stays so.
     Value reshaped(Value operand, const Shape& shape) {
         const Shape from = out_.shape(operand);
+        if (const auto* reshape = out_.get_if<op::Reshape>(operand);
+            reshape && out_.shape(reshape->x) == shape)
+            return reshape->x;
         if (const auto* broadcast = out_.get_if<op::Broadcast>(operand)) {
             const Value x = broadcast->x;
             const Shape small = out_.shape(x);
@@ -65,6 +98,7 @@ class Lifter {
     }
 
     Value lifted(Value value, const Operation& operation) {
+        if (const auto half = lifted_half(value, operation)) return *half;
         const auto product = product_operand(value);
         if (!product) {
             const Value made = out_.add(operation);

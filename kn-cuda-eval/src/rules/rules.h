@@ -12,6 +12,7 @@ namespace kn::cuda {
 std::vector<Rule> output_rules();
 std::vector<Rule> depthwise_rules();
 std::vector<Rule> product_chain_rules();
+std::vector<Rule> gated_product_rules();
 std::vector<Rule> tensor_product_rules();
 std::vector<Rule> conv_rules();
 std::vector<Rule> matmul_rules();

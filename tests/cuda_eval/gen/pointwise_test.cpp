@@ -1,4 +1,7 @@
 // Kernels of single elements, on the host.
+#include <cmath>
+#include <numeric>
+
 #include "check.h"
 
 namespace kn::test {
@@ -97,6 +100,28 @@ TEST(Pointwise, TransposesThroughTiles) {
         const auto plan = expect_same(g);
         ASSERT_EQ(plan.steps.size(), 1u);
         EXPECT_EQ(plan.steps[0].name, "transpose");
+    }
+}
+
+// Every finite number of a half type: its own function is as good as the rounding of its result.
+TEST(Pointwise, GeluOfHalfTypes) {
+    for (const DType dtype : {DType::F16, DType::BF16}) {
+        std::vector<std::uint16_t> bits(65536);
+        std::iota(bits.begin(), bits.end(), std::uint16_t{0});
+        const Tensor all =
+            Tensor::wrap(dtype, {65536}, std::as_bytes(std::span(bits)), nullptr);
+        Graph g;
+        const Var x = g.input("x", dtype, {65536});
+        g.output("y", gelu(x));
+        const Tensor y = cuda::run_plan_on_host(cuda::plan(g, h200()), {all}).at(0);
+        // Half a unit in the last place, and what is too small for the type or its unit.
+        const double unit = dtype == DType::F16 ? 0x1p-11 : 0x1p-8;
+        for (std::int64_t i = 0; i < 65536; ++i) {
+            const double at = all.at(i), exact = at / 2 * std::erfc(-at / std::sqrt(2.0));
+            if (!std::isfinite(at)) continue;
+            ASSERT_LE(std::abs(y.at(i) - exact), std::abs(exact) * (unit + 3e-5) + 6e-8)
+                << name_of(dtype) << " " << at;
+        }
     }
 }
 

@@ -9,12 +9,6 @@
 #include "cuda_eval/product_bounds.h"
 #include "lower/product_tiles.h"
 
-namespace kn::cuda {
-
-void PrintTo(const ProductTiles& tiles, std::ostream* out) { *out << to_string(tiles); }
-
-}  // namespace kn::cuda
-
 namespace kn::test {
 
 namespace {
@@ -123,11 +117,20 @@ INSTANTIATE_TEST_SUITE_P(
         ProductTiles{.rows = 64, .columns = 64, .groups = 1, .stages = 2, .staged = true},
         ProductTiles{.rows = 256, .columns = 64, .stages = 2, .blocks = 1, .staged = true},
         ProductTiles{.rows = 128, .columns = 128, .stages = 2, .share_w = 2, .staged = true},
+        ProductTiles{.rows = 64, .columns = 96, .stages = 3, .blocks = 1, .turns = true},
+        ProductTiles{.rows = 128,
+                     .columns = 64,
+                     .stages = 4,
+                     .blocks = 1,
+                     .share_w = 2,
+                     .staged = true,
+                     .turns = true},
         ProductTiles{.rows = 64, .columns = 64, .groups = 1, .stages = 2, .blocks = 1, .splits = 2},
         ProductTiles{.rows = 128, .columns = 48, .stages = 3, .blocks = 1, .splits = 4}),
     [](const auto& test) {
         const ProductTiles& tiles = test.param;
-        return fmt::format("{}x{}{}{}{}", tiles.rows, tiles.columns, tiles.staged ? "Staged" : "",
+        return fmt::format("{}x{}{}{}{}{}", tiles.rows, tiles.columns, tiles.staged ? "Staged" : "",
+                           tiles.turns ? "InTurns" : "",
                            tiles.share_w > 1 ? fmt::format("In{}s", tiles.share_w) : "",
                            tiles.splits > 1 ? fmt::format("KIn{}", tiles.splits) : "");
     });

@@ -50,6 +50,7 @@ static inline Vector kn_read(const Vector* from) {
     return *from;
 }
 
+static inline int kn_anew(int x) { return x; }
 static inline float kn_power_of_two(float x) { return __builtin_exp2f(x); }
 static inline unsigned kn_two_halves(float first, float second) {
     return kn_to_half(first).bits | (unsigned)kn_to_half(second).bits << 16;

@@ -60,5 +60,29 @@ TEST(LiftOverReshapes, WhatOthersReadStays) {
     expect_same(layer.graph, false);
 }
 
+TEST(LiftOverReshapes, TwoHalvesOfTheColumns) {
+    Layer layer;
+    const Var y = layer.product + layer.weight({8});
+    layer.graph.output("y", slice(y, 2, 0, 4) * gelu(slice(y, 2, 4, 8)));
+    expect_same(layer.graph, true);
+}
+
+TEST(LiftOverReshapes, HalvesThatAreReshapedApart) {
+    Layer layer;
+    const Var rows = matmul(reshape(layer.x, Shape::of({6, 8})), layer.weight({8, 8}));
+    const auto half = [&](int first) {
+        return reshape(slice(rows, 1, first, first + 4), Shape::of({2, 3, 4}));
+    };
+    layer.graph.output("y", gelu(half(4)) * half(0));
+    expect_same(layer.graph, true);
+}
+
+TEST(LiftOverReshapes, ThirdsStay) {
+    Layer layer;
+    const Var y = layer.product;
+    layer.graph.output("y", slice(y, 2, 0, 2) * slice(y, 2, 2, 4) + slice(y, 2, 6, 8));
+    expect_same(layer.graph, false);
+}
+
 }  // namespace
 }  // namespace kn::cuda
