@@ -18,7 +18,7 @@ std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value
 std::optional<std::string> why_library_product(const Grouping& grouping, Value product,
                                                const ProductTail& tail);
 
-/// Why the halves of a product's columns should meet in a kernel of their own behind it.
-std::optional<std::string> why_no_gated_product(const Grouping& grouping, Value product);
+/// Why the halves of a product's columns should meet in a kernel behind it.
+std::optional<std::string> why_two_kernels(const Grouping& grouping, Value product);
 
 }  // namespace kn::cuda

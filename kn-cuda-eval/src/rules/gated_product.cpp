@@ -76,7 +76,7 @@ std::optional<std::string> why_not(const Grouping& grouping, Value end, const Fo
         if (value != end && has_other_reader(grouping, value, found))
             return "something else reads what lies behind the product";
     if (const auto why = why_no_tensor_product(grouping, main)) return why;
-    return why_no_gated_product(grouping, main);
+    return why_two_kernels(grouping, main);
 }
 
 void gated_product(Grouping& grouping, Value value) {

@@ -226,6 +226,26 @@ TEST(GatedProductsRefused, WhereTwoProductsMeet) {
     })) << plan.to_string();
 }
 
+TEST(GatedProductsRefused, OfFewRows) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F16, Shape::of({64, 1024}));
+    const auto [a, b] = halves(matmul(x, weight(graph, {1024, 4096}, DType::F16)));
+    graph.output("y", a * gelu(b));
+    const cuda::Plan plan = plan_in(graph, {});
+    EXPECT_EQ(step_names(plan), (std::vector<std::string>{"matmul", "pointwise"}))
+        << plan.to_string();
+}
+
+TEST(GatedProductsTaken, OfMany) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F16, Shape::of({2, 256, 1024}));
+    const auto [a, b] = halves(linear(x, weight(graph, {1024, 4096}, DType::F16)));
+    graph.output("y", linear(a * gelu(b), weight(graph, {2048, 1024}, DType::F16)));
+    const cuda::Plan plan = plan_in(graph, {});
+    EXPECT_EQ(step_names(plan), (std::vector<std::string>{"tensor_product", "matmul"}))
+        << plan.to_string();
+}
+
 // Thirds are no halves, and one half alone meets nothing.
 TEST(GatedProductsRefused, SilentlyWhereThereAreNoTwoHalves) {
     Geglu layer(DType::F16, 96);
