@@ -167,8 +167,7 @@ std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::
                     "const float (&products)[{}][2], const unsigned pair)",
                     emitter.math().type(), halves_));
     const Index index = index_of(emitter, 2);
-    emitter.provide(group_.anchor,
-                    [&](const Index& at) { return sums_of(emitter, index, at); });
+    emitter.provide(group_.anchor, [&](const Index& at) { return sums_of(emitter, index, at); });
     if (before) {
         const std::string type = c_type(graph_.dtype(*before));
         code.line(fmt::format(

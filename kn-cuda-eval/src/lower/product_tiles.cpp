@@ -211,8 +211,7 @@ std::optional<ProductTiles>& forced_tiles() {
 
 std::string to_string(const ProductTiles& tiles) {
     return fmt::format("{}x{}{}{}{}{}{} {} stages", tiles.rows, tiles.columns,
-                       tiles.turns ? " in turns" : "",
-                       tiles.staged ? " staged" : "",
+                       tiles.turns ? " in turns" : "", tiles.staged ? " staged" : "",
                        tiles.blocks > 1 ? fmt::format(" {} a multiprocessor", tiles.blocks) : "",
                        tiles.share_w > 1 ? fmt::format(" in {}s", tiles.share_w) : "",
                        tiles.splits > 1 ? fmt::format(" k in {}", tiles.splits) : "", tiles.stages);

@@ -70,8 +70,7 @@ class Lifter {
         std::vector<Dim> starts(whole.rank(), Dim(0)), dims = whole.dims();
         starts.back() = slice.starts.back();
         dims.back() = source_.shape(value).dims().back();
-        const Value half =
-            out_.add(op::Slice{product, starts, Ints(whole.rank(), 1), Shape(dims)});
+        const Value half = out_.add(op::Slice{product, starts, Ints(whole.rank(), 1), Shape(dims)});
         products_.insert(half.index);
         return reshape ? out_.add(op::Reshape{half, source_.shape(value)}) : half;
     }

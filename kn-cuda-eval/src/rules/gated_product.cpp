@@ -14,8 +14,8 @@ constexpr std::size_t columns_axis = 1;
 /// What lies between a product and an elementwise operation that depends on it.
 struct Found {
     std::set<std::uint32_t> seen;
-    std::vector<Value> products;  ///< one, if this is the pattern
-    std::vector<Value> path;      ///< elementwise operations and halves; the end is the last
+    std::vector<Value> products;    ///< one, if this is the pattern
+    std::vector<Value> path;        ///< elementwise operations and halves; the end is the last
     std::set<std::int64_t> starts;  ///< of the halves
     bool depends(Value value) const {
         return std::ranges::count(path, value) > 0 || std::ranges::count(products, value) > 0;

@@ -108,8 +108,8 @@ TEST_P(GatedProducts, ConvolutionsOverTheirChannels) {
     const Var x = permute(graph.input("x", DType::F16, Shape::of({2, 13, 11, 64})), {0, 3, 1, 2});
     const Var y = conv(x, weight(graph, {176, 64, 3, 3}, DType::F16),
                        weight(graph, {176}, DType::F16), {.pads = {1, 1, 1, 1}});
-    graph.output("y", permute(tanh(slice(y, 1, 0, 88)) * sigmoid(slice(y, 1, 88, 176)),
-                              {0, 2, 3, 1}));
+    graph.output("y",
+                 permute(tanh(slice(y, 1, 0, 88)) * sigmoid(slice(y, 1, 88, 176)), {0, 2, 3, 1}));
     expect_right(graph, GetParam(), product_bounds[2], {"tensor_conv"});
 }
 
@@ -143,8 +143,8 @@ constexpr ProductTiles some_tiles{
 TEST(GatedProductsInCuda, Compile) {
     const cuda::Plan plan = plan_in(geglu(DType::F16), some_tiles);
     ASSERT_EQ(plan.kernels.size(), 1u);
-    EXPECT_NO_THROW(cuda::compile_kernels(plan.kernels,
-                                          {.arch = "sm_90", .prelude = cuda::kernel_prelude()}));
+    EXPECT_NO_THROW(
+        cuda::compile_kernels(plan.kernels, {.arch = "sm_90", .prelude = cuda::kernel_prelude()}));
 }
 
 // On the GPU, in every tile that may be chosen.
@@ -160,8 +160,7 @@ TEST(GpuGatedProducts, EveryTile) {
         const Graph graph = geglu(dtype);
         const std::vector<Tensor> inputs = random_inputs(graph);
         const auto exact = cpu::run(to_precision(graph, DType::F64), inputs);
-        for (const ProductTiles& tiles :
-             cuda::sensible_tiles(product, device.properties(), true)) {
+        for (const ProductTiles& tiles : cuda::sensible_tiles(product, device.properties(), true)) {
             SCOPED_TRACE(to_string(tiles));
             const auto plan = std::make_shared<const cuda::Plan>(plan_in(graph, tiles));
             EXPECT_EQ(step_names(*plan), std::vector<std::string>{"tensor_product"});
@@ -175,8 +174,8 @@ TEST(GpuGatedProducts, EveryTile) {
 }
 
 // The reason for which the rule left the graph alone.
-std::string refusal(const Graph& graph, const cuda::PlanOptions& options = {.precision =
-                                                                                Precision::F16}) {
+std::string refusal(const Graph& graph,
+                    const cuda::PlanOptions& options = {.precision = Precision::F16}) {
     const cuda::Plan plan = plan_in(graph, some_tiles, options);
     std::string reasons;
     for (const cuda::Decision& decision : plan.decisions) {

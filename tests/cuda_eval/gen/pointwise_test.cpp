@@ -108,8 +108,7 @@ TEST(Pointwise, GeluOfHalfTypes) {
     for (const DType dtype : {DType::F16, DType::BF16}) {
         std::vector<std::uint16_t> bits(65536);
         std::iota(bits.begin(), bits.end(), std::uint16_t{0});
-        const Tensor all =
-            Tensor::wrap(dtype, {65536}, std::as_bytes(std::span(bits)), nullptr);
+        const Tensor all = Tensor::wrap(dtype, {65536}, std::as_bytes(std::span(bits)), nullptr);
         Graph g;
         const Var x = g.input("x", dtype, {65536});
         g.output("y", gelu(x));
