@@ -176,6 +176,7 @@ cuda::TensorProduct problem_of(const Case& c, Precision precision) {
     cuda::TensorProduct product;
     product.exact = precision == Precision::F32;
     product.before = c.residual;
+    product.y_bytes = static_cast<int>(size_of(dtype));
     product.type = dtype == DType::F16    ? cuda::DataType::F16
                    : dtype == DType::BF16 ? cuda::DataType::BF16
                                           : cuda::DataType::F32;
@@ -296,7 +297,6 @@ std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::si
         return candidates;
     }
     for (const bool staged : {false, true}) {
-        if (staged && !is_half(dtype_of(precision))) continue;
         for (const cuda::ProductTiles& tiles :
              best_tiles(problem_of(c, precision), most_tiles, staged))
             candidates.push_back({"  " + cuda::to_string(tiles), options, tiles, {}, {}});

@@ -43,9 +43,9 @@ std::size_t TensorProduct::shared_bytes() const {
     if (tiles.splits > 1)
         return static_cast<std::size_t>(std::max(ring, tiles.rows * (tiles.columns + 4) * 4) +
                                         barriers);
-    // What the epilogue has for each warp, which takes 16 rows at a time.
-    const int strips = before || tiles.group_rows() > 64 ? 2 : 1;
-    const int own = tiles.staged ? strips * 16 * tiles.columns / halves * 2 + (before ? 16 : 0)
+    // What the epilogue has for each warp, which takes 16 rows at a time, or 8 of four bytes.
+    const int strips = before || tiles.group_rows() > 64 || y_bytes == 4 ? 2 : 1;
+    const int own = tiles.staged ? strips * 32 * tiles.columns / halves + (before ? 16 : 0)
                                  : 16 * tiles.chunk * 4;
     return static_cast<std::size_t>(ring + barriers + tiles.groups * 4 * own);
 }
@@ -96,18 +96,18 @@ TensorMapLayout TensorProduct::map_y(DataType y, std::int64_t stride) const {
     TensorMapLayout map;
     map.type = y;
     map.sizes = {n / halves, m};
-    map.strides = {stride * 2};
-    map.box = {64, 16};
+    map.strides = {stride * static_cast<std::int64_t>(size_of(y))};
+    map.box = {panel(), 32 / y_bytes};
     return map;
 }
 
 std::optional<std::string> TensorProduct::why_not() const {
     if (m < 1 || n < 1 || k < 1) return "there is nothing to multiply";
-    if (exact && (type != DataType::F32 || tiles.group_rows() != 64 || tiles.staged))
+    if (exact && (type != DataType::F32 || tiles.group_rows() != 64))
         return "exact products are of float32, 64 rows a group";
     if (tiles.turns && (exact || tiles.splits > 1)) return "turns are for whole tiles, not exact";
-    if (tiles.staged && (tiles.columns % (64 * halves) != 0 || tiles.splits > 1 || lanes != 2))
-        return "staged results are panels of 64 columns, by one block, two at once";
+    if (tiles.staged && (tiles.columns % (panel() * halves) != 0 || tiles.splits > 1 || lanes != 2))
+        return "staged results are panels of 128 bytes a row, by one block, two at once";
     if (halves == 2 && (!tiles.staged || n % 4 != 0))
         return "halves of an even number of columns meet in staged results";
     if (windows) {
@@ -141,6 +141,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_CHUNK", tiles.chunk},
                             {"KN_HALVES", product.halves},
                             {"KN_LANES", product.lanes},
+                            {"KN_Y_BYTES", product.y_bytes},
                             {"KN_BEFORE", product.before},
                             {"KN_WINDOWS", product.windows.has_value()}};
     const char* const epilogue = tiles.splits > 1 ? "epilogue_cluster"

@@ -28,7 +28,7 @@ struct ProductTiles {
     int splits = 1;     ///< blocks that share the k of a tile: 1, 2, 4, 8
     int chunk = 32;     ///< columns that a warp hands out at once: 16, 32, 64
     /// Instead of chunks: y, and what is added to it, go through shared memory by the copy engine;
-    /// for y of a half type, columns a multiple of 64, no splits.
+    /// whole panels of 128 bytes a row of y, no splits.
     bool staged = false;
     /// Groups take whole tiles in turn: one multiplies while another hands out its sums. No splits,
     /// not exact.
@@ -46,9 +46,12 @@ struct TensorProduct {
     /// 2: y has n / 2 columns, each made of two of the product, n / 2 apart (staged).
     int halves = 1;
     int lanes = 1;        ///< neighbouring columns that the epilogue takes at once; staged: 2
+    int y_bytes = 2;      ///< of an element of y; 2 or 4 where it is staged
     bool before = false;  ///< the epilogue wants the elements of another tensor like y
     ProductTiles tiles;
 
+    /// Columns of y that are staged in rows of 128 bytes.
+    int panel() const { return 128 / y_bytes; }
     /// Elements of k that are copied at once: 128 bytes.
     std::int64_t slab() const;
     std::int64_t slabs() const;

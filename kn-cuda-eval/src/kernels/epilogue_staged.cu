@@ -1,15 +1,25 @@
-// Of half types: a warp's 16 rows of a tile of y lie in a strip of shared memory, which the copy engine fills with what is
-// added to the product while the tensor cores are busy, and writes away while the next strip is worked on. A strip is panels
-// of 64 columns, 128 bytes a row, in the 128-byte swizzle: threads touch it where their sums belong, without conflicts.
+// A warp's rows of a tile of y lie in strips of shared memory, which the copy engine fills with what is added to the product
+// while the tensor cores are busy, and writes away while the next strip is worked on. A strip is 16 rows of a half type, 8 of
+// float, in panels of 128 bytes a row in the 128-byte swizzle: threads touch it where their sums belong, with few conflicts.
 //
 // What the generator defines in front of this text:
 //   KN_BEFORE         1: strips begin as what map_before shows
+//   KN_Y_BYTES        of an element of y, and of what map_before shows: 2, 4
 
-constexpr int kn_panels = kn_tile_columns / 64, kn_panel_bytes = 16 * 128, kn_strip_bytes = kn_panels * kn_panel_bytes;
+#if KN_Y_BYTES == 4
+using kn_pair = unsigned long long;
+#else
+using kn_pair = unsigned;
+#endif
+constexpr int kn_strip_rows = 32 / KN_Y_BYTES, kn_panel_columns = 128 / KN_Y_BYTES;
+constexpr int kn_panels = kn_tile_columns / kn_panel_columns, kn_panel_bytes = kn_strip_rows * 128;
+constexpr int kn_strip_bytes = kn_panels * kn_panel_bytes;
+constexpr int kn_parts = 16 / kn_strip_rows;  // strips that a warp's rows of a piece make
+constexpr int kn_turns_of_strips = kn_pieces * kn_parts;
 // One is read or written by the copy engine while the other is worked on.
-constexpr int kn_strips = KN_BEFORE || kn_pieces > 1 ? 2 : 1;
+constexpr int kn_strips = KN_BEFORE || kn_turns_of_strips > 1 ? 2 : 1;
 
-// The strips of a warp in turn; pieces of 64 rows come one after the other.
+// The strips of a warp in turn; pieces of 64 rows come one after the other, and their parts.
 template <class Finish>
 struct kn_staged {
     static constexpr int bytes = kn_strips * kn_strip_bytes, barriers = KN_BEFORE ? 2 : 0;
@@ -36,19 +46,21 @@ struct kn_staged {
 #pragma unroll
         for (int panel = 0; panel < kn_panels; panel++)
             kn_copy_rows(kn_shared_address(strips + which * kn_strip_bytes + panel * kn_panel_bytes), map_before,
-                         arrivals + which * 8, column + panel * 64, row);
+                         arrivals + which * 8, column + panel * kn_panel_columns, row);
     }
     KN_DEVICE void first(const kn_tile& tile) {
         if (KN_BEFORE && threadIdx.x % 32 == 0) request(0, tile.row + rows, tile.column);
     }
     KN_DEVICE void ahead(const kn_tile&) {}
+    // The first row of a strip, behind the warp's first of the tile.
+    static KN_DEVICE constexpr int row_of(int turn) { return turn / kn_parts * 64 + turn % kn_parts * 8; }
     KN_DEVICE void give(float (&sums)[kn_pieces][kn_sums], const kn_tile& tile, int next) {
 #pragma unroll
-        for (int piece = 0; piece < kn_pieces; piece++) {
+        for (int turn = 0; turn < kn_turns_of_strips; turn++) {
             const bool one = threadIdx.x % 32 == 0;
             if (KN_BEFORE) {
-                if (one && piece + 1 < kn_pieces) request(strip ^ 1, tile.row + rows + (piece + 1) * 64, tile.column);
-                if (one && piece + 1 == kn_pieces && next < kn_tiles) {
+                if (one && turn + 1 < kn_turns_of_strips) request(strip ^ 1, tile.row + rows + row_of(turn + 1), tile.column);
+                if (one && turn + 1 == kn_turns_of_strips && next < kn_tiles) {
                     const kn_tile after(next);
                     request(strip ^ 1, after.row + rows, after.column);
                 }
@@ -57,14 +69,14 @@ struct kn_staged {
                 if (one) kn_wait_stores_read<kn_strips - 1>();
                 kn_sync_warp();
             }
-            work(sums[piece], tile.row + rows + piece * 64, kn_anew(tile.column));
+            work(sums[turn / kn_parts], turn % kn_parts, tile.row + rows + row_of(turn), kn_anew(tile.column));
             kn_publish();
             kn_sync_warp();
             if (one) {
 #pragma unroll
                 for (int panel = 0; panel < kn_panels; panel++)
                     kn_store_rows(map_y, kn_shared_address(strips + strip * kn_strip_bytes + panel * kn_panel_bytes),
-                                  tile.column + panel * 64, tile.row + rows + piece * 64);
+                                  tile.column + panel * kn_panel_columns, tile.row + rows + row_of(turn));
                 kn_commit_stores();
             }
             if (kn_strips == 1) continue;
@@ -72,39 +84,42 @@ struct kn_staged {
             if (strip == 0) phase ^= 1;
         }
     }
-    KN_DEVICE void work(const float (&sums)[kn_sums], long long row0, int column0) {
-        const int lane = threadIdx.x % 32;
-        unsigned char* const line = strips + strip * kn_strip_bytes + lane / 4 * 128 + lane % 4 * 4;
+    KN_DEVICE void work(const float (&sums)[kn_sums], int part, long long row0, int column0) {
+        constexpr int lines = 2 / kn_parts, pair_bytes = 2 * KN_Y_BYTES;  // a thread's rows, eight apart
+        const int lane = threadIdx.x % 32, in_chunk = lane % 4 * pair_bytes;
+        unsigned char* const line = strips + strip * kn_strip_bytes + lane / 4 * 128 + in_chunk % 16;
 #pragma unroll
         for (int four = 0; four < kn_tile_columns / 8; four += 4) {
-            // Chunks of 16 bytes are exchanged by the row's number, and rows are eight apart.
+            // Chunks of 16 bytes are exchanged by the row's number.
             const auto pair = [&](int i) {
-                const int chunk = four % 8 + i / 2;
-                return reinterpret_cast<unsigned*>(line + four / 8 * kn_panel_bytes + i % 2 * 8 * 128 + ((chunk ^ lane / 4) << 4));
+                const int bytes = four * 8 * KN_Y_BYTES + i / lines * 8 * KN_Y_BYTES;
+                const int chunk = bytes % 128 / 16 + in_chunk / 16;
+                return reinterpret_cast<kn_pair*>(line + bytes / 128 * kn_panel_bytes + i % lines * 8 * 128 +
+                                                  ((chunk ^ lane / 4) << 4));
             };
             // All reads in front of all writes, so that they are under way together; and neighbours in a column one behind the
             // other, which share what is read for it.
-            unsigned pairs[8] = {};
+            kn_pair pairs[4 * lines] = {};
             if (KN_BEFORE) {
 #pragma unroll
-                for (int i = 0; i < 8; i++) pairs[i] = *pair(i);
+                for (int i = 0; i < 4 * lines; i++) pairs[i] = *pair(i);
             }
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                const long long row = row0 + lane / 4 + i % 2 * 8;
-                const int column = column0 + (four + i / 2) * 8 + lane % 4 * 2;
+            for (int i = 0; i < 4 * lines; i++) {
+                const long long row = row0 + lane / 4 + i % lines * 8;
+                const int column = column0 + (four + i / lines) * 8 + lane % 4 * 2;
                 if (!kn_whole && (row >= KN_M || column >= kn_columns)) continue;
                 float products[KN_HALVES][2];
 #pragma unroll
                 for (int half = 0; half < KN_HALVES; half++) {
-                    const int sum = half * (kn_sums / KN_HALVES) + (four + i / 2) * 4 + i % 2 * 2;
+                    const int sum = half * (kn_sums / KN_HALVES) + (four + i / lines) * 4 + (part + i % lines) * 2;
                     products[half][0] = sums[sum];
                     products[half][1] = sums[sum + 1];
                 }
                 pairs[i] = finish_pair(row, column / 2, products, pairs[i]);
             }
 #pragma unroll
-            for (int i = 0; i < 8; i++) *pair(i) = pairs[i];
+            for (int i = 0; i < 4 * lines; i++) *pair(i) = pairs[i];
         }
     }
     KN_DEVICE void finish() {

@@ -110,7 +110,8 @@ std::optional<std::int64_t> ProductEpilogue::row_stride_of(const TensorRef& t) c
 }
 
 bool ProductEpilogue::can_be_staged() const {
-    return is_half(graph_.dtype(end_)) && placement_.is_stored(end_) &&
+    const DType dtype = graph_.dtype(end_);
+    return (is_half(dtype) || dtype == DType::F32) && placement_.is_stored(end_) &&
            row_stride_of(placement_.stored(end_));
 }
 
@@ -164,7 +165,7 @@ std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::
     emitter.set_reader("kn_read");
     code.open(
         fmt::format("const auto finish = [&](const {} row, const int column, "
-                    "const float (&products)[{}][2], const unsigned pair)",
+                    "const float (&products)[{}][2], const kn_pair pair)",
                     emitter.math().type(), halves_));
     const Index index = index_of(emitter, 2);
     emitter.provide(group_.anchor, [&](const Index& at) { return sums_of(emitter, index, at); });
@@ -183,7 +184,7 @@ std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::
         fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = "
                     "kn_cast<{}>({});",
                     type, value));
-    code.line("return kn_bit_cast<unsigned>(result);");
+    code.line("return kn_bit_cast<kn_pair>(result);");
     code.close("};");
     code.line(fmt::format("kn_product({}, finish);", factors));
     draft.body = code.text();

@@ -35,6 +35,7 @@ class ProductEpilogue {
     /// memory by the copy engine (ProductTiles::staged).
     std::optional<Value> before() const;
     bool can_be_staged() const;
+    int y_bytes() const { return static_cast<int>(size_of(graph_.dtype(end_))); }
     /// The body for that: two neighbours of the product become two of y, in the place of those of
     /// before(). Where y does not lie so, they go to a tensor that is given back, to be copied.
     std::optional<TensorRef> write_staged(KernelDraft& draft, std::string factors,

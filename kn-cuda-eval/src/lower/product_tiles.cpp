@@ -27,7 +27,7 @@ ProductTiles with_stages(const TensorProduct& product, ProductTiles tiles,
     const std::size_t room = shared_room(device, tiles.blocks);
     TensorProduct trial = product;
     for (tiles.chunk = 64; tiles.chunk >= (tiles.staged ? 64 : 16); tiles.chunk /= 2) {
-        if (tiles.columns % tiles.chunk != 0) continue;
+        if (!tiles.staged && tiles.columns % tiles.chunk != 0) continue;
         for (tiles.stages = useful; tiles.stages >= enough; --tiles.stages) {
             trial.tiles = tiles;
             if (trial.shared_bytes() <= room) return tiles;
@@ -46,114 +46,140 @@ int blocks_at_once(const DeviceProperties& device, int cluster) {
     return std::max(blocks, cluster);
 }
 
-// What the model says in clocks, of products with one kind of epilogue.
-struct Costs {
-    double multiply;      ///< of a slab, for each clock at the tensor cores' rate
-    double shared;        ///< of a slab, for each clock at shared memory's rate
-    double slab;          ///< the least for one
-    double pair, four;    ///< factors where two and four blocks wait for each other's w
-    double start;         ///< until the first products, and behind the last
-    double end;           ///< of a tile: what its epilogue takes at least,
-    double piece;         ///< for each 64 rows of a group behind the first ones,
-    double sum;           ///< for each sum of a thread
-    double before_piece;  ///< and what comes to these where it reads a tensor like y
-    double before_sum;
-    double splits;           ///< factor of the end where k is split
-    double beside;           ///< factor of products beside another block's
-    double end_beside;       ///< factor of ends that are hidden behind those
-    double bytes_per_clock;  ///< of the device's memory
+// What the model says in clocks.
+struct ProductCosts {
+    double multiply;    ///< of a slab, for each clock at the tensor cores' rate
+    double shared;      ///< of a slab, for each clock at shared memory's rate
+    double l2_bytes;    ///< that come from L2 in a clock
+    double slab;        ///< the least for one
+    double pair, four;  ///< factors where two and four blocks wait for each other's w
+    double start;       ///< until the first products, and behind the last
+    double beside;      ///< factor of products beside another block's
+    double bytes;       ///< that the device's memory gives or takes in a clock
+};
+struct EpilogueCosts {
+    double tile;      ///< at least
+    double piece;     ///< for each strip of rows behind the first one,
+    double sum;       ///< for two bytes of y a thread,
+    double before;    ///< and for those of a tensor like y
+    double splits;    ///< factor where k is split
+    double beside;    ///< factor where other blocks hide it
+    double turn;      ///< of a turn's change
+    double in_turns;  ///< factor of all where groups take turns
 };
 
-// Fitted to 900 measurements on an H200 (tests/bench/products.cpp); where they choose, the best
-// that was measured is 1 % faster on average, at most 10 %.
-constexpr Costs direct = {.multiply = 1.014,
-                          .shared = 0.9,
-                          .slab = 67,
-                          .pair = 1.121,
-                          .four = 1.021,
-                          .start = 3453,
-                          .end = 1140,
-                          .piece = 369,
-                          .sum = 14.6,
-                          .before_piece = 305,
-                          .before_sum = 7.0,
-                          .splits = 4.77,
-                          .beside = 0.966,
-                          .end_beside = 2.11,
-                          .bytes_per_clock = 2420};
-constexpr Costs staged = {.multiply = 1.081,
-                          .shared = 0.88,
-                          .slab = 89,
-                          .pair = 1.118,
-                          .four = 1.224,
-                          .start = 2615,
-                          .end = 519,
-                          .piece = 1033,
-                          .sum = 10.4,
-                          .before_piece = 383,
-                          .before_sum = 7.2,
-                          .splits = 1,
-                          .beside = 1.171,
-                          .end_beside = 1.446,
-                          .bytes_per_clock = 2920};
-constexpr Costs exact = {.multiply = 3.35,
-                         .shared = 2.59,
-                         .slab = 572,
-                         .pair = 0.995,
-                         .four = 1.055,
-                         .start = 1592,
-                         .end = 848,
-                         .piece = 0,
-                         .sum = 27.9,
-                         .before_piece = 0,
-                         .before_sum = 22.9,
-                         .splits = 1.8,
-                         .beside = 1.131,
-                         .end_beside = 2.09,
-                         .bytes_per_clock = 1744};
+// Fitted to 1100 measurements on an H200 (tests/bench/products.cpp), in clocks of 1650 MHz; where
+// they choose, the best that was measured is 1 % faster on average, at most 10 %.
+constexpr ProductCosts plain = {.multiply = 1.132,
+                                .shared = 0.996,
+                                .l2_bytes = 112,
+                                .slab = 66,
+                                .pair = 1.045,
+                                .four = 1.001,
+                                .start = 3635,
+                                .beside = 1.13,
+                                .bytes = 2291};
+constexpr ProductCosts beside_copies = {.multiply = 1.129,
+                                        .shared = 0.902,
+                                        .l2_bytes = 68.2,
+                                        .slab = 130,
+                                        .pair = 1.108,
+                                        .four = 1.63,
+                                        .start = 2869,
+                                        .beside = 1.215,
+                                        .bytes = 2572};
+constexpr ProductCosts exact = {.multiply = 3.295,
+                                .shared = 2.57,
+                                .l2_bytes = 23.4,
+                                .slab = 583,
+                                .pair = 0.999,
+                                .four = 1.071,
+                                .start = 1749,
+                                .beside = 1.138,
+                                .bytes = 2572};
+constexpr EpilogueCosts direct = {.tile = 483,
+                                  .piece = 143,
+                                  .sum = 12.3,
+                                  .before = 9.8,
+                                  .splits = 5.16,
+                                  .beside = 2.65,
+                                  .turn = 0,
+                                  .in_turns = 1};
+constexpr EpilogueCosts direct_exact = {.tile = 9,
+                                        .piece = 218,
+                                        .sum = 18,
+                                        .before = 12,
+                                        .splits = 2,
+                                        .beside = 2.27,
+                                        .turn = 0,
+                                        .in_turns = 1};
+constexpr EpilogueCosts staged = {.tile = 528,
+                                  .piece = 530,
+                                  .sum = 8.16,
+                                  .before = 4.7,
+                                  .splits = 1,
+                                  .beside = 1.017,
+                                  .turn = 917,
+                                  .in_turns = 1.281};
 
 // What memory has to give and take, without the weights.
 double bytes_of(const TensorProduct& product) {
-    const auto element = static_cast<double>(size_of(product.type));
     const auto& windows = product.windows;
     const double x = windows ? static_cast<double>(windows->images * windows->height *
                                                    windows->width * windows->channels)
                              : static_cast<double>(product.m * product.k);
-    const auto y = static_cast<double>(product.m * product.n);
-    return element * (x + y * (product.before ? 2 : 1));
+    const auto y = static_cast<double>(product.m * product.n / product.halves);
+    return static_cast<double>(size_of(product.type)) * x +
+           static_cast<double>(product.y_bytes) * y * (product.before ? 2 : 1);
+}
+
+// Of a slab of the tile.
+double slab_clocks(const ProductCosts& costs, const ProductTiles& tiles) {
+    const double rows = tiles.rows, columns = tiles.columns;
+    const double multiply = costs.multiply * rows * columns / 32;
+    const double shared = costs.shared * (rows / 64 * 4 * (16 + columns / 4) + rows + columns);
+    const double copied = (rows + columns / tiles.share_w) * 128 / costs.l2_bytes;
+    const double waiting_for_others = tiles.share_w == 1   ? 1
+                                      : tiles.share_w == 2 ? costs.pair
+                                                           : costs.four;
+    return std::max({multiply, shared, copied, costs.slab}) * waiting_for_others;
+}
+
+// Of a tile's epilogue, by itself.
+double epilogue_clocks(const EpilogueCosts& costs, const TensorProduct& product,
+                       const ProductTiles& tiles) {
+    const double strips = tiles.group_rows() / 64 * (product.y_bytes == 4 ? 2 : 1);
+    const double sums = tiles.group_rows() / 64 * tiles.columns * product.y_bytes / 2.0;
+    return (costs.tile + (strips - 1) * costs.piece +
+            sums * (costs.sum + (product.before ? costs.before : 0))) *
+           (tiles.splits > 1 ? costs.splits : 1);
 }
 
 }  // namespace
 
 double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
                  const DeviceProperties& device) {
-    const Costs& costs = product.exact ? exact : tiles.staged ? staged : direct;
-    const double rows = tiles.rows, columns = tiles.columns;
-    const double multiply = costs.multiply * rows * columns / 32;
-    const double shared = costs.shared * (rows / 64 * 4 * (16 + columns / 4) + rows + columns);
-    const double waiting_for_others = tiles.share_w == 1   ? 1
-                                      : tiles.share_w == 2 ? costs.pair
-                                                           : costs.four;
-    const double slab = std::max({multiply, shared, costs.slab}) * waiting_for_others;
-    const auto slabs = static_cast<double>(ceil_div(product.slabs(), tiles.splits));
-    const double pieces = tiles.rows / 64 / tiles.groups;
-    const double sums = pieces * columns;
-    const double end =
-        (costs.end + (pieces - 1) * costs.piece + sums * costs.sum +
-         (product.before ? (pieces - 1) * costs.before_piece + sums * costs.before_sum : 0)) *
-        (tiles.splits > 1 ? costs.splits : 1);
+    const ProductCosts& costs = product.exact ? exact : tiles.staged ? beside_copies : plain;
+    const EpilogueCosts& ends = tiles.staged ? staged : product.exact ? direct_exact : direct;
+    const double multiply =
+        slab_clocks(costs, tiles) * static_cast<double>(ceil_div(product.slabs(), tiles.splits));
+    const double end = epilogue_clocks(ends, product, tiles);
 
     const int cluster = tiles.share_w * tiles.splits;
     const std::int64_t blocks = ceil_div(product.m, tiles.rows * tiles.share_w) * tiles.share_w *
                                 ceil_div(product.n, tiles.columns) * tiles.splits;
     const std::int64_t on_one = ceil_div(blocks, blocks_at_once(device, cluster));
     const auto rounds = static_cast<double>(on_one);
-    const double work =
-        tiles.blocks == 1 || on_one == 1
-            ? rounds * (slabs * slab + end)
-            : rounds * slabs * slab * costs.beside +
-                  static_cast<double>(ceil_div(on_one, tiles.blocks)) * end * costs.end_beside;
-    return costs.start + std::max(work, bytes_of(product) / costs.bytes_per_clock);
+    double work = 0;
+    if (tiles.turns)  // of two groups: one's end beside the other's products
+        work =
+            rounds * std::max(multiply + ends.turn, (multiply + end) / 2 * ends.in_turns) + end / 2;
+    else if (tiles.blocks == 1 || on_one == 1)
+        work = rounds * (multiply + end);
+    else
+        work = rounds * multiply * costs.beside +
+               static_cast<double>(ceil_div(on_one, tiles.blocks)) * end * ends.beside;
+    return costs.start + std::max(work, bytes_of(product) / costs.bytes);
 }
 
 std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
@@ -162,9 +188,10 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
     const auto consider = [&](ProductTiles tiles) {
         tiles.staged = staged;
         // Sums of a slab and of all, and rows, are in registers.
-        if (product.exact && (tiles.rows != 64 * tiles.groups || tiles.columns > 128)) return;
+        if (product.exact && (tiles.group_rows() != 64 || tiles.columns > 128 || tiles.turns))
+            return;
         if (tiles.splits > (staged ? 1 : product.slabs())) return;
-        if (staged && tiles.columns % (64 * product.halves) != 0) return;
+        if (staged && tiles.columns % (product.panel() * product.halves) != 0) return;
         if (product.halves == 2 && !staged) return;
         tiles = with_stages(product, tiles, device);
         if (tiles.stages > 0) result.push_back(tiles);
@@ -229,7 +256,6 @@ ProductTiles choose_tiles(const TensorProduct& product, const DeviceProperties& 
     for (const bool staged : {false, true}) {
         if (staged && !can_be_staged) continue;
         for (const ProductTiles& tiles : sensible_tiles(product, device, staged)) {
-            if (tiles.turns) continue;
             const double clocks = clocks_of(product, tiles, device);
             if (clocks >= least) continue;
             least = clocks;

@@ -165,8 +165,9 @@ class Lowering {
         product.windows = windows_;
         product.halves = epilogue_.halves();
         product.before = epilogue_.before().has_value();
+        product.y_bytes = epilogue_.y_bytes();
         product.tiles = choose_tiles(product, placement_.plan().device,
-                                     product.halves == 2 || (!exact && epilogue_.can_be_staged()));
+                                     product.halves == 2 || epilogue_.can_be_staged());
         product.lanes = product.tiles.staged ? 2 : epilogue_.lanes();
         if (const auto why = product.why_not()) throw GraphError("tensor core product: " + *why);
         return product;
