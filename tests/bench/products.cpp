@@ -207,6 +207,7 @@ cuda::FewChannels few_channels_of(const Case& c, Precision precision) {
     conv.exact = product.exact;
     conv.n = product.n;
     conv.windows = *product.windows;
+    conv.y_bytes = static_cast<int>(size_of(dtype_of(precision)));
     conv.windows.stride_y = conv.windows.stride_x = c.n[6];
     conv.windows.pad_y = conv.windows.pad_x = c.n[5] / 2;
     conv.windows.rows = conv.windows.columns = (c.n[2] + c.n[5] / 2 * 2 - c.n[5]) / c.n[6] + 1;
@@ -276,7 +277,7 @@ std::vector<cuda::FewChannelTiles> best_tiles(const cuda::FewChannels& conv, std
     for (const auto& tiles : cuda::sensible_tiles(conv, cuda::Device(0).properties())) {
         const bool known = std::ranges::any_of(chosen, [&](const auto& other) {
             return other.groups == tiles.groups && other.blocks == tiles.blocks &&
-                   other.stages == tiles.stages;
+                   other.stages == tiles.stages && other.filter_rows == tiles.filter_rows;
         });
         if (!known && chosen.size() < most) chosen.push_back(tiles);
     }

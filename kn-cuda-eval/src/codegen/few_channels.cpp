@@ -48,30 +48,47 @@ std::int64_t FewChannels::plane_cells() const {
 }
 
 std::int64_t FewChannels::band_rows() const {
-    return (tiles.patch_rows * 8 - 1) * windows.stride_y +
+    return (tiles.patch_rows * tiles.patch_height - 1) * windows.stride_y +
            (windows.kernel_height - 1) * windows.dilation_y + 1;
 }
 
 std::int64_t FewChannels::weight_bytes() const {
-    return 2 * steps() * tiles.columns * cell * (exact ? 2 : 1);
+    return 2 * steps() * tiles.filters * cell * (exact ? 2 : 1);
 }
 
 std::size_t FewChannels::shared_bytes() const {
-    return static_cast<std::size_t>(tiles.stages * (band_bytes() + 2 * 8) + weight_bytes());
+    const int results =
+        tiles.filter_rows ? tiles.groups * 8 * tiles.patch_height * 64 * y_bytes : 0;
+    return static_cast<std::size_t>(results + tiles.stages * (band_bytes() + 2 * 8) +
+                                    weight_bytes());
 }
 
 std::int64_t FewChannels::bands() const {
-    return windows.images * ceil_div(windows.rows, tiles.patch_rows * 8) *
+    return windows.images * ceil_div(windows.rows, tiles.patch_rows * tiles.patch_height) *
            ceil_div(windows.columns, tiles.patch_columns * 8);
 }
 
-std::int64_t FewChannels::column_tiles() const { return ceil_div(n, tiles.columns); }
+std::int64_t FewChannels::filter_tiles() const { return ceil_div(n, tiles.filters); }
+
+int FewChannels::sums() const {
+    const int outputs = 8 * tiles.patch_height;
+    return (tiles.filter_rows ? outputs : tiles.filters) / 2 * (exact ? 2 : 1);
+}
+
+TensorMapLayout FewChannels::map_y(const std::array<std::int64_t, 3>& strides, DataType y) const {
+    TensorMapLayout map;
+    map.type = y;
+    map.sizes = {n, windows.columns, windows.rows, windows.images};
+    map.strides = {strides[2] * y_bytes, strides[1] * y_bytes, strides[0] * y_bytes};
+    map.box = {128 / y_bytes, 8, tiles.patch_height, 1};
+    return map;
+}
 
 Dim3 FewChannels::grid(int sm_count) const {
     const std::int64_t at_once =
-        std::max<std::int64_t>(1, sm_count * tiles.blocks / column_tiles());
+        std::max<std::int64_t>(1, sm_count * tiles.blocks / filter_tiles());
     return {static_cast<unsigned>(std::min(bands(), at_once)),
-            static_cast<unsigned>(column_tiles()), 1};
+            static_cast<unsigned>(filter_tiles()), 1};
 }
 
 std::optional<std::string> FewChannels::why_never() const {
@@ -90,11 +107,14 @@ std::optional<std::string> FewChannels::why_not() const {
     if (auto why = why_never()) return why;
     // What the description of a matrix has room for.
     constexpr std::int64_t farthest = (1 << 14) * cell;
-    if (windows.stride_y * line_bytes() >= farthest || tiles.columns * cell >= farthest ||
+    if (windows.stride_y * line_bytes() >= farthest || tiles.filters * cell >= farthest ||
         windows.dilation_y * line_bytes() >= farthest)
         return "the rows of a band are too long";
-    if (tiles.columns < 8 || tiles.columns > 256 || tiles.columns % 8 != 0)
+    if (tiles.filters < 8 || tiles.filters > 256 || tiles.filters % 8 != 0)
         return "filters come by eights";
+    if (tiles.filter_rows ? tiles.filters != 64 || y_bytes == 0 || windows.columns % 2 != 0
+                          : tiles.patch_height != 8)
+        return "filters as rows come by 64, and outputs by two";
     if (tiles.groups > tiles.patch_rows * tiles.patch_columns)
         return "there are fewer patches than groups";
     if (bands() > 0x7fffffff) return "it is too large";
@@ -109,9 +129,11 @@ std::string few_channels_helpers(const FewChannels& conv) {
                                         : conv.type == DataType::BF16 ? 1
                                                                       : 2},
                             {"KN_EXACT", conv.exact},
-                            {"KN_BN", tiles.columns},
+                            {"KN_BN", tiles.filters},
                             {"KN_N", conv.n},
                             {"KN_LANES", conv.lanes},
+                            {"KN_Y_BYTES", conv.y_bytes},
+                            {"KN_PATCH_HEIGHT", tiles.patch_height},
                             {"KN_PATCH_ROWS", tiles.patch_rows},
                             {"KN_PATCH_COLUMNS", tiles.patch_columns},
                             {"KN_TAPS", conv.taps()},
@@ -124,8 +146,11 @@ std::string few_channels_helpers(const FewChannels& conv) {
                             {"KN_KERNEL_HEIGHT", conv.windows.kernel_height}};
     std::string text(kernel_text("hopper"));
     text += window_constants(conv.windows);
-    text += wgmma_function({.type = conv.type, .columns = tiles.columns});
+    text += wgmma_function(
+        {.type = conv.type, .columns = tiles.filter_rows ? 8 * tiles.patch_height : tiles.filters});
     text += kernel_text("conv_few_channels");
+    text += "\n";
+    text += kernel_text(tiles.filter_rows ? "few_channels_filters" : "few_channels_outputs");
     return constants.around(text);
 }
 

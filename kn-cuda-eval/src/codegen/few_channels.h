@@ -7,23 +7,28 @@
 // kernels/conv_few_channels.cu for how bands of the image lie in shared memory.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 
 #include <kn/cuda_sys/data_type.h>
 #include <kn/cuda_sys/library.h>
+#include <kn/cuda_sys/tensor_map.h>
 
 #include "codegen/windows.h"
 
 namespace kn::cuda {
 
-/// How the outputs are shared out. A band is patch_rows by patch_columns patches of 8 by 8 outputs.
+/// How the outputs are shared out. A band is patch_rows by patch_columns patches of 8 columns.
 struct FewChannelTiles {
     int groups = 2;   ///< of 128 threads, which take a patch each at a time
     int blocks = 2;   ///< on a multiprocessor
     int stages = 2;   ///< bands in shared memory
-    int columns = 0;  ///< filters of a block, a multiple of 8
+    int filters = 0;  ///< of a block, a multiple of 8
     int patch_rows = 1, patch_columns = 1;
+    /// Products have filters as rows, 64 a block, not outputs, and the copy engine writes y.
+    bool filter_rows = false;
+    int patch_height = 8;  ///< 8; 16 where filters are rows
     bool operator==(const FewChannelTiles&) const = default;
 };
 
@@ -33,6 +38,7 @@ struct FewChannels {
     ProductWindows windows;         ///< strides are not used
     std::int64_t n = 0;             ///< filters
     int lanes = 1;                  ///< neighbouring filters that the epilogue takes: 1, 2, 4, 8
+    int y_bytes = 0;  ///< of an element of y where filters may be rows, 2 or 4; else 0
     FewChannelTiles tiles;
 
     /// Channels and taps of a cell of 16 bytes.
@@ -52,8 +58,13 @@ struct FewChannels {
     int threads() const { return (tiles.groups + 1) * 128; }
     std::size_t shared_bytes() const;
     std::int64_t bands() const;
-    std::int64_t column_tiles() const;
+    std::int64_t filter_tiles() const;
+    /// Sums of a thread.
+    int sums() const;
     Dim3 grid(int sm_count) const;
+
+    /// Of y [image, row, column, filter], by strides in elements.
+    TensorMapLayout map_y(const std::array<std::int64_t, 3>& strides, DataType y) const;
 
     /// Why the kernel cannot do this in these tiles, shared memory and registers apart; and in any.
     std::optional<std::string> why_not() const;
@@ -68,7 +79,8 @@ struct FewChannels {
 
 /// The text in front of a kernel that calls kn_product(pixel, w, touch, store):
 /// pixel(image, row, column, channels) sets float (&channels)[windows.channels], store is called as
-/// for a TensorProduct; w is dense [kernel row, tap, channel, filter]. Needs the target sm_90a,
+/// for a TensorProduct. Where filters are rows: kn_product(pixel, w, map_y, finish), where
+/// finish(image, filter, row, column / 2, product) gives two neighbours of y as a kn_vector. w is dense [kernel row, tap, channel, filter]. Needs the target sm_90a,
 /// threads() threads a block and shared_bytes() of dynamic shared memory.
 std::string few_channels_helpers(const FewChannels& conv);
 

@@ -1,8 +1,8 @@
 // A convolution over few channels on Hopper's tensor cores (sm_90a).
 //
 // A band of an image lies in shared memory as cells of 16 bytes, each a few taps of a row of the kernel as one window meets
-// them, with all their channels. Windows of neighbouring outputs meet neighbouring cells, so that eight by eight outputs are
-// the rows of a product that the tensor cores read straight from the band: windows overlap in memory, and no matrix of
+// them, with all their channels. Windows of neighbouring outputs meet neighbouring cells, so that a patch of outputs is one
+// operand of a product, which the tensor cores read straight from the band: windows overlap in memory, and no matrix of
 // windows is ever written. Where windows are some pixels apart, cells lie in planes, one for each remainder of their first
 // pixel.
 //
@@ -13,14 +13,16 @@
 //   KN_GROUPS, KN_STAGES          groups that multiply; bands at a time
 //   KN_TYPE                       0: half, 1: bfloat16, 2: float32
 //   KN_EXACT                      1: float32 by three TF32 products, high*high + high*low + low*high, some steps summed apart
+//                                 and added in float32
 //   KN_BN, KN_N                   filters of a block, a multiple of 8, and of all
-//   KN_LANES                      neighbouring filters that the epilogue takes at once: 1, 2, 4, 8
-//   KN_PATCH_ROWS, KN_PATCH_COLUMNS   of a band, each of 8 outputs
+//   KN_PATCH_HEIGHT               rows of a patch of outputs, which has 8 columns
+//   KN_PATCH_ROWS, KN_PATCH_COLUMNS   patches of a band
 //   KN_TAPS, KN_CELL_CHANNELS     of a cell
 //   KN_PHASE_STEP                 between the remainders of planes
 //   KN_PLANES, KN_PLANE_CELLS, KN_BAND_ROWS   of a band: planes, cells of a row of a plane, rows of the image
 //   KN_IMAGES, KN_KERNEL_HEIGHT, and the kn_window_* constants
-//   kn_wgmma(sums, a, b, first)   one step: two cells of 64 rows
+//   kn_wgmma(sums, a, b, first)   one step: two cells
+// What it is followed by is few_channels_filters.cu or few_channels_outputs.cu, for what the rows of products are.
 
 constexpr int kn_row_cells = (kn_window_width + KN_TAPS - 1) / KN_TAPS;  // of a row of the kernel
 constexpr int kn_cells = KN_KERNEL_HEIGHT * kn_row_cells;
@@ -31,9 +33,8 @@ constexpr int kn_line_bytes = kn_line_cells * 16;
 constexpr int kn_band_bytes = KN_BAND_ROWS * kn_line_bytes;
 constexpr int kn_stage_bytes = kn_band_bytes * (1 + KN_EXACT);  // low parts behind all high ones
 constexpr int kn_weight_bytes = 2 * kn_steps * KN_BN * 16;      // likewise
-constexpr int kn_sums = KN_BN / 2;
 constexpr int kn_patches = KN_PATCH_ROWS * KN_PATCH_COLUMNS;
-constexpr int kn_bands_down = (kn_window_rows + KN_PATCH_ROWS * 8 - 1) / (KN_PATCH_ROWS * 8);
+constexpr int kn_bands_down = (kn_window_rows + KN_PATCH_ROWS * KN_PATCH_HEIGHT - 1) / (KN_PATCH_ROWS * KN_PATCH_HEIGHT);
 constexpr int kn_bands_across = (kn_window_columns + KN_PATCH_COLUMNS * 8 - 1) / (KN_PATCH_COLUMNS * 8);
 constexpr int kn_bands = KN_IMAGES * kn_bands_down * kn_bands_across;
 
@@ -68,7 +69,7 @@ struct kn_band {
     int image, row, column;
     KN_DEVICE kn_band(int number) {
         column = number % kn_bands_across * (KN_PATCH_COLUMNS * 8);
-        row = number / kn_bands_across % kn_bands_down * (KN_PATCH_ROWS * 8);
+        row = number / kn_bands_across % kn_bands_down * (KN_PATCH_ROWS * KN_PATCH_HEIGHT);
         image = number / (kn_bands_across * kn_bands_down);
     }
 };
@@ -189,157 +190,65 @@ KN_DEVICE void kn_produce(Pixel pixel, unsigned stages, kn_barriers barriers) {
     }
 }
 
-// All threads of a group: the sums of 8 x 8 outputs, whose first one's window meets its first cell at `rows`.
-KN_DEVICE void kn_multiply(float (&sums)[kn_sums], unsigned rows, unsigned weights) {
-    const unsigned long long a = kn_plain_matrix(rows, 0, kn_window_stride_y * kn_line_bytes);
-    const unsigned long long b = kn_plain_matrix(weights, KN_BN * 16, 128);
+// Until a patch's sums are there: `step` has the products of one step be added, the first of those that are summed together
+// beginning anew.
+template <int count, class Step>
+KN_DEVICE void kn_sum_up(float (&sums)[count], Step step) {
 #if KN_EXACT
 #pragma unroll
-    for (int i = 0; i < kn_sums; i++) sums[i] = 0;
+    for (int i = 0; i < count; i++) sums[i] = 0;
 #pragma unroll
     for (int from = 0; from < kn_steps; from += 4) {
-        float part[kn_sums];
+        float part[count];
         kn_start_products();
 #pragma unroll
-        for (int step = from; step < from + 4 && step < kn_steps; step++) {
-            const unsigned long long high = a + kn_step_cells(step), low = high + kn_band_bytes / 16;
-            const unsigned long long whole = b + step * (2 * KN_BN), rest = whole + kn_weight_bytes / 16;
-            kn_wgmma(part, low, whole, step == from);
-            kn_wgmma(part, high, rest, false);
-            kn_wgmma(part, high, whole, false);
-        }
+        for (int i = from; i < from + 4 && i < kn_steps; i++) step(part, i, i == from);
         kn_commit_products();
         kn_wait_products<0>();
         kn_arrived(part);
 #pragma unroll
-        for (int i = 0; i < kn_sums; i++) sums[i] += part[i];
+        for (int i = 0; i < count; i++) sums[i] += part[i];
     }
 #else
     kn_start_products();
 #pragma unroll
-    for (int step = 0; step < kn_steps; step++)
-        kn_wgmma(sums, a + kn_step_cells(step), b + step * (2 * KN_BN), step == 0);
+    for (int i = 0; i < kn_steps; i++) step(sums, i, i == 0);
     kn_commit_products();
     kn_wait_products<0>();
     kn_arrived(sums);
 #endif
 }
 
-// Pieces of eight filters `first` to first + 3, of which each of a row's four threads has two filters each: afterwards,
-// thread i has all eight of piece first + i.
-KN_DEVICE void kn_exchange_fours(float (&x)[4][2]) {
-#pragma unroll
-    for (int bit = 1; bit <= 2; bit *= 2) {
-        const bool upper = threadIdx.x & bit;
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            if ((i & bit) == 0) {
-#pragma unroll
-                for (int j = 0; j < 2; j++) {
-                    const float other = kn_shuffle_xor(upper ? x[i][j] : x[i + bit][j], bit);
-                    if (upper)
-                        x[i][j] = other;
-                    else
-                        x[i + bit][j] = other;
-                }
-            }
-    }
-}
-
-// Calls store for what a thread's sums of one row become in `there` outputs; all threads of the warp take part.
-template <class Store>
-KN_DEVICE void kn_give_row(const float (&sums)[kn_sums], int r, bool there, long long row, int column0, Store store) {
-    constexpr int pieces = KN_BN / 8;
-    const int place = threadIdx.x % 4;
-    const auto give = [&](int column, const float (&product)[KN_LANES]) {
-        if (there && column < KN_N) store(row, column / KN_LANES, product);
-    };
-#if KN_LANES == 8
-#pragma unroll
-    for (int first = 0; first < pieces; first += 4) {
-        float x[4][2];
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-#pragma unroll
-            for (int j = 0; j < 2; j++) x[i][j] = first + i < pieces ? sums[(first + i) % pieces * 4 + 2 * r + j] : 0.0f;
-        kn_exchange_fours(x);
-        const float product[8] = {x[0][0], x[0][1], x[1][0], x[1][1], x[2][0], x[2][1], x[3][0], x[3][1]};
-        if (first + place < pieces) give(column0 + (first + place) * 8, product);
-    }
-#elif KN_LANES == 4
-#pragma unroll
-    for (int first = 0; first < pieces; first += 2) {
-        const bool upper = place % 2;
-        float x[2][2];
-#pragma unroll
-        for (int i = 0; i < 2; i++)
-#pragma unroll
-            for (int j = 0; j < 2; j++) x[i][j] = first + i < pieces ? sums[(first + i) % pieces * 4 + 2 * r + j] : 0.0f;
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            const float other = kn_shuffle_xor(upper ? x[0][j] : x[1][j], 1);
-            if (upper)
-                x[0][j] = other;
-            else
-                x[1][j] = other;
-        }
-        const float product[4] = {x[0][0], x[0][1], x[1][0], x[1][1]};
-        if (first + place % 2 < pieces) give(column0 + (first + place % 2) * 8 + place / 2 * 4, product);
-    }
-#else
-#pragma unroll
-    for (int piece = 0; piece < pieces; piece++)
-#pragma unroll
-        for (int j = 0; j < 2; j += KN_LANES) {
-            float product[KN_LANES];
-#pragma unroll
-            for (int i = 0; i < KN_LANES; i++) product[i] = sums[piece * 4 + 2 * r + j + i];
-            give(column0 + piece * 8 + place * 2 + j, product);
-        }
-#endif
-}
-
-// A group that multiplies.
-template <class Store>
-KN_DEVICE void kn_consume(int group, unsigned stages, unsigned weights, kn_barriers barriers, int column0, Store store) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x % 128 / 32;
+// A group that multiplies: for each of its patches, `multiply(sums, cells)` with where the first output's window meets its
+// first cell, then, when the band may be filled anew, `give(sums, image, row, column)`.
+template <int count, class Multiply, class Give>
+KN_DEVICE void kn_consume(int group, unsigned stages, kn_barriers barriers, Multiply multiply, Give give) {
     kn_ring ring;
 #pragma unroll 1
     for (int number = blockIdx.x; number < kn_bands; number += gridDim.x) {
         const kn_band band(number);
-        const unsigned rows = stages + ring.stage * kn_stage_bytes;
+        const unsigned cells = stages + ring.stage * kn_stage_bytes;
         kn_wait(barriers.full(ring.stage), ring.phase);
 #pragma unroll 1
         for (int patch = group; patch < kn_patches; patch += KN_GROUPS) {
-            const int down = patch / KN_PATCH_COLUMNS * 8, across = patch % KN_PATCH_COLUMNS * 8;
+            const int down = patch / KN_PATCH_COLUMNS * KN_PATCH_HEIGHT, across = patch % KN_PATCH_COLUMNS * 8;
             const bool last = patch + KN_GROUPS >= kn_patches;
             const bool some = band.row + down < kn_window_rows && band.column + across < kn_window_columns;
-            float sums[kn_sums];
-            if (some) kn_multiply(sums, rows + down * kn_window_stride_y * kn_line_bytes + across * 16, weights);
+            float sums[count];
+            if (some) multiply(sums, cells + down * kn_window_stride_y * kn_line_bytes + across * 16);
             if (last) kn_arrive_warp(barriers.empty(ring.stage));
-            if (!some) continue;
-            const int column = band.column + across + lane / 4;
-#pragma unroll
-            for (int r = 0; r < 2; r++) {
-                const int row = band.row + down + warp * 2 + r;
-                const bool there = row < kn_window_rows && column < kn_window_columns;
-                const long long place = (static_cast<long long>(band.image) * kn_window_rows + row) * kn_window_columns + column;
-                kn_give_row(sums, r, there, place, column0, store);
-            }
+            if (some) give(sums, band.image, band.row + down, band.column + across);
         }
         ring.next();
     }
 }
 
-// pixel(image, row, column, channels) loads a pixel of x that is there; store(row, column / KN_LANES, product) is called
-// for each KN_LANES neighbours of y, once.
-template <class Pixel, class Weight, class Touch, class Store>
-KN_DEVICE void kn_product(Pixel pixel, const Weight* w, Touch, Store store) {
-    KN_SWIZZLED_SHARED(kn_memory);
-    const unsigned stages = kn_shared_address(kn_memory);
-    const unsigned weights = stages + KN_STAGES * kn_stage_bytes;
+// All that a block does: `work(group, stages, weights, barriers)` is what groups do that multiply. `memory` is behind
+// what they have for themselves.
+template <class Pixel, class Weight, class Work>
+KN_DEVICE void kn_run(unsigned memory, Pixel pixel, const Weight* w, Work work) {
+    const unsigned stages = memory, weights = stages + KN_STAGES * kn_stage_bytes;
     const kn_barriers barriers{weights + kn_weight_bytes * (1 + KN_EXACT)};
-    const int column0 = blockIdx.y * KN_BN;
     if (threadIdx.x == 0)
         for (int stage = 0; stage < KN_STAGES; stage++) {
             kn_init_barrier(barriers.full(stage), 4);
@@ -350,9 +259,9 @@ KN_DEVICE void kn_product(Pixel pixel, const Weight* w, Touch, Store store) {
     if (group == KN_GROUPS) {
         kn_produce(pixel, stages, barriers);
     } else {
-        kn_put_weights(weights, w, column0);
+        kn_put_weights(weights, w, blockIdx.y * KN_BN);
         kn_publish();
         kn_sync_some(1, KN_GROUPS * 128);
-        kn_consume(group, stages, weights, barriers, column0, store);
+        work(group, stages, weights, barriers);
     }
 }

@@ -207,6 +207,11 @@ KN_DEVICE void kn_store_rows(const kn_tensor_map& map, unsigned source, int k, i
                  "r"(source)
                  : "memory");
 }
+KN_DEVICE void kn_store_patch(const kn_tensor_map& map, unsigned source, int channel, int x, int y, int image) {
+    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(&map),
+                 "r"(channel), "r"(x), "r"(y), "r"(image), "r"(source)
+                 : "memory");
+}
 KN_DEVICE void kn_commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 template <int open>
 KN_DEVICE void kn_wait_stores_read() {
@@ -231,6 +236,13 @@ KN_DEVICE void kn_load_matrices(unsigned (&a)[4], unsigned address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
                  : "r"(address));
+}
+/// Four matrices whose columns the threads have as they have rows of sums: rows of 16 bytes of half types, at addresses that
+/// the warp's threads bring.
+KN_DEVICE void kn_store_matrices(unsigned address, const unsigned (&a)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a[0]),
+                 "r"(a[1]), "r"(a[2]), "r"(a[3])
+                 : "memory");
 }
 
 #endif

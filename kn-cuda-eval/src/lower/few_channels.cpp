@@ -48,11 +48,27 @@ bool fits(const FewChannels& conv, const DeviceProperties& device) {
     if ((conv.shared_bytes() + reserved) * static_cast<std::size_t>(tiles.blocks) >
         device.shared_per_sm)
         return false;
-    constexpr int registers = 65536, most_threads = 2048, others = 44;
+    constexpr int registers = 65536, most_threads = 2048;
+    const int others = tiles.filter_rows ? 32 : 44;
     const int threads = conv.threads() * tiles.blocks;
-    const int sums = tiles.columns / 2 * (conv.exact ? 2 : 1);
     return conv.threads() <= 1024 && threads <= most_threads &&
-           registers / threads / 8 * 8 >= sums + others;
+           registers / threads / 8 * 8 >= conv.sums() + others;
+}
+
+// y, if the copy engine can write it from patches of two neighbours.
+std::optional<TensorRef> whole_patches(Placement& placement, const Group& group,
+                                       const FewChannels& conv) {
+    const TensorRef& y = placement.stored(group.outputs[0]);
+    const bool suits = (is_half(y.dtype) || y.dtype == DType::F32) && y.strides[1] == 1 &&
+                       conv.windows.columns % 2 == 0 &&
+                       y.shape == placement.graph().shape(group.anchor).to_ints() &&
+                       alignment_of(placement.plan(), y) >= 16;
+    if (!suits) return std::nullopt;
+    FewChannels trial = conv;
+    trial.y_bytes = static_cast<int>(size_of(y.dtype));
+    const auto map =
+        trial.map_y({y.strides[0], y.strides[2], y.strides[3]}, data_type(y.dtype).value());
+    return map.why_not() ? std::nullopt : std::optional(y);
 }
 
 }  // namespace
@@ -61,17 +77,19 @@ double clocks_of(const FewChannels& conv, const DeviceProperties& device) {
     const FewChannelTiles& tiles = conv.tiles;
     const int patches = tiles.patch_rows * tiles.patch_columns;
     const double products = static_cast<double>(conv.steps()) * (conv.exact ? 3 : 1);
-    const double columns = tiles.columns;
+    const double filters = tiles.filters, outputs = 8 * tiles.patch_height;
     // The tensor cores, or what they read of shared memory; results go through it too.
-    const double multiply = products * std::max(16 + columns / 4, columns / 2) + 2 * columns;
+    const double multiply =
+        products * std::max(filters / 4 + outputs / 4, filters * outputs / 128) +
+        2 * filters * outputs / 64;
     // A patch by one group alone: sums are waited for, then handed out.
-    const double alone = multiply * 1.1 + 300 + 30 * columns;
+    const double alone = multiply * 1.1 + 300 + 30 * filters * outputs / 64;
     const double cells = static_cast<double>(conv.line_bytes() * conv.band_rows()) / 16;
     const double pixels = static_cast<double>(conv.taps() * conv.windows.channels);
     const double issue = cells * (0.5 + 0.15 * pixels);
     const double load = 800 + cells / 128 * (40 + 60 * pixels);  // by one group, mostly waiting
 
-    const std::int64_t bands = conv.bands() * conv.column_tiles();
+    const std::int64_t bands = conv.bands() * conv.filter_tiles();
     const std::int64_t on_one = ceil_div(bands, device.sm_count);
     const auto at_once = static_cast<double>(std::min<std::int64_t>(on_one, tiles.blocks));
     const double rounds = static_cast<double>(ceil_div(on_one, tiles.blocks));
@@ -80,36 +98,38 @@ double clocks_of(const FewChannels& conv, const DeviceProperties& device) {
     constexpr double start = 3000;
     if (rounds == 1) return start + load + std::max(own, shared);
     // Blocks with one band wait for it together more often than not.
-    const double round = tiles.stages > 1 ? std::max({shared, own, load})
-                                          : 1.08 * std::max(shared, own + load);
+    const double round =
+        tiles.stages > 1 ? std::max({shared, own, load}) : 1.08 * std::max(shared, own + load);
     return start + load + rounds * round;
 }
 
 std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProperties& device) {
     std::vector<std::pair<double, FewChannelTiles>> found;
+    const auto consider = [&](const FewChannelTiles& tiles) {
+        conv.tiles = tiles;
+        if (fits(conv, device)) found.emplace_back(clocks_of(conv, device), tiles);
+    };
+    const auto each_band = [&](FewChannelTiles tiles) {
+        const std::int64_t across = ceil_div(conv.windows.columns, 8);
+        const std::int64_t down = ceil_div(conv.windows.rows, tiles.patch_height);
+        for (std::int64_t parts = 1; parts <= across; ++parts) {
+            tiles.patch_columns = static_cast<int>(ceil_div(across, parts));
+            if (parts > 1 && tiles.patch_columns == ceil_div(across, parts - 1)) continue;
+            for (const int rows : {1, 2}) {
+                if (rows > down) continue;
+                tiles.patch_rows = rows;
+                for (tiles.groups = 1; tiles.groups <= 4; ++tiles.groups)
+                    for (tiles.blocks = 1; tiles.blocks <= 4; ++tiles.blocks)
+                        for (tiles.stages = 1; tiles.stages <= 2; ++tiles.stages) consider(tiles);
+            }
+        }
+    };
     const std::int64_t most = conv.exact ? 64 : 128;  // filters
-    const std::int64_t column_tiles = ceil_div(conv.n, most);
-    const std::int64_t columns = ceil_div(ceil_div(conv.n, column_tiles), 8) * 8;
-    const std::int64_t across = ceil_div(conv.windows.columns, 8);
-    const std::int64_t down = ceil_div(conv.windows.rows, 8);
-    for (std::int64_t parts = 1; parts <= across; ++parts) {
-        const std::int64_t patch_columns = ceil_div(across, parts);
-        if (parts > 1 && patch_columns == ceil_div(across, parts - 1)) continue;
-        for (std::int64_t patch_rows = 1; patch_rows <= std::min<std::int64_t>(down, 2);
-             ++patch_rows)
-            for (int groups = 1; groups <= 4; ++groups)
-                for (int blocks = 1; blocks <= 4; ++blocks)
-                    for (int stages = 1; stages <= 2; ++stages) {
-                        conv.tiles = {groups,
-                                      blocks,
-                                      stages,
-                                      static_cast<int>(columns),
-                                      static_cast<int>(patch_rows),
-                                      static_cast<int>(patch_columns)};
-                        if (fits(conv, device))
-                            found.emplace_back(clocks_of(conv, device), conv.tiles);
-                    }
-    }
+    const std::int64_t filters = ceil_div(ceil_div(conv.n, ceil_div(conv.n, most)), 8) * 8;
+    each_band({.filters = static_cast<int>(filters)});
+    if (ceil_div(conv.n, 64) * 64 * 3 <= conv.n * 4)
+        for (const int height : {8, 16})
+            each_band({.filters = 64, .filter_rows = true, .patch_height = height});
     std::ranges::stable_sort(found, {}, [](const auto& each) { return each.first; });
     std::vector<FewChannelTiles> tiles;
     for (const auto& [clocks, each] : found) tiles.push_back(each);
@@ -117,9 +137,11 @@ std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProper
 }
 
 std::string to_string(const FewChannelTiles& tiles) {
-    return fmt::format("{} groups, {} blocks, {} bands of {}x{} patches, {} filters", tiles.groups,
-                       tiles.blocks, tiles.stages, tiles.patch_rows, tiles.patch_columns,
-                       tiles.columns);
+    return fmt::format(
+        "{} groups, {} blocks, {} bands of {}x{} patches{}, {} filters{}", tiles.groups,
+        tiles.blocks, tiles.stages, tiles.patch_rows, tiles.patch_columns,
+        tiles.patch_height == 8 ? "" : fmt::format(" of {} rows", tiles.patch_height),
+        tiles.filters, tiles.filter_rows ? " as rows" : "");
 }
 
 std::optional<FewChannelTiles>& forced_few_channel_tiles() {
@@ -162,6 +184,10 @@ void lower_few_channels(Placement& placement, const Group& group) {
     ProductEpilogue epilogue(placement, group);
     FewChannels conv = problem_of(graph, group.anchor, *op, options.precision);
     conv.lanes = epilogue.lanes();
+    // What else is read for each output comes better by neighbouring filters.
+    const std::optional<TensorRef> y =
+        epilogue.before() ? std::nullopt : whole_patches(placement, group, conv);
+    if (y) conv.y_bytes = static_cast<int>(size_of(y->dtype));
     if (forced_few_channel_tiles())
         conv.tiles = *forced_few_channel_tiles();
     else
@@ -195,7 +221,16 @@ void lower_few_channels(Placement& placement, const Group& group) {
     draft.block = {static_cast<unsigned>(conv.threads())};
     draft.blocks_per_sm = conv.tiles.blocks;
     draft.shared_bytes = conv.shared_bytes();
-    epilogue.write_direct(draft, "pixel, " + pw, std::move(code));
+    const std::string factors = "pixel, " + pw;
+    if (conv.tiles.filter_rows) {
+        const std::string py = draft.operands.pointer(*y, Access::Write, "y");
+        const std::string map = draft.operands.map(
+            py,
+            conv.map_y({y->strides[0], y->strides[2], y->strides[3]}, data_type(y->dtype).value()));
+        epilogue.write_pairs(draft, factors + ", " + map, std::move(code));
+    } else {
+        epilogue.write_direct(draft, factors, std::move(code));
+    }
     add_kernel_step(placement, group, draft);
     Step& step = placement.plan().steps.back();
     const Ints weights = graph.shape(group.roles.at("w")).to_ints();

@@ -21,7 +21,7 @@ std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProper
 /// Clocks that a model gives to these tiles.
 double clocks_of(const FewChannels& conv, const DeviceProperties& device);
 
-/// "2 groups, 2 blocks, 2 bands of 1x14 patches, 64 filters".
+/// "2 groups, 2 blocks, 2 bands of 1x14 patches, 64 filters as rows".
 std::string to_string(const FewChannelTiles& tiles);
 
 /// For measurements: tiles that this thread's plans take whatever the model says.

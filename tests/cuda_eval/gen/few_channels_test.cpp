@@ -22,7 +22,7 @@ namespace {
 using cuda::FewChannelTiles;
 
 constexpr FewChannelTiles small{
-    .groups = 1, .blocks = 1, .stages = 2, .columns = 24, .patch_columns = 1};
+    .groups = 1, .blocks = 1, .stages = 2, .filters = 24, .patch_columns = 1};
 
 /// One step of ours in these tiles, against the CPU in double; gives the plan.
 cuda::Plan expect_right(const Graph& graph, const FewChannelTiles& tiles,
@@ -86,12 +86,37 @@ INSTANTIATE_TEST_SUITE_P(, FewChannels, ::testing::Range<std::size_t>(0, std::si
 TEST(FewChannelTiles, AnyOfThem) {
     const Graph graph = convolution({3, 39, 53, 72, {5, 5}, {2, 2}, {1, 1}, {2, 2, 2, 2}});
     for (const FewChannelTiles& tiles :
-         {FewChannelTiles{.groups = 2, .stages = 1, .columns = 72, .patch_columns = 2},
-          FewChannelTiles{.groups = 3, .stages = 2, .columns = 40, .patch_columns = 4},
-          FewChannelTiles{.groups = 4, .columns = 24, .patch_rows = 2, .patch_columns = 3}}) {
+         {FewChannelTiles{.groups = 2, .stages = 1, .filters = 72, .patch_columns = 2},
+          FewChannelTiles{.groups = 3, .stages = 2, .filters = 40, .patch_columns = 4},
+          FewChannelTiles{.groups = 4, .filters = 24, .patch_rows = 2, .patch_columns = 3}}) {
         expect_right(graph, tiles, product_bounds[0]);
         expect_right(graph, tiles, product_bounds[2]);
     }
+}
+
+// Filters as rows, that are no multiple of 64, of outputs that fill no patch; results of both sizes.
+TEST(FewChannelsByFilters, ResultsByTheCopyEngine) {
+    for (const bool channels_last : {true, false})
+        for (const FewChannelTiles& tiles :
+             {FewChannelTiles{
+                  .groups = 2, .stages = 1, .filters = 64, .patch_columns = 2, .filter_rows = true},
+              FewChannelTiles{.groups = 1,
+              .filters = 64,
+              .patch_columns = 2,
+              .filter_rows = true,
+              .patch_height = 16}}) {
+            Graph graph;
+            const Var x = graph.input("x", DType::F32, Shape::of({2, 3, 43, 51}));
+            const Var y = relu(conv(x, weight(graph, {72, 3, 5, 4}), weight(graph, {72}),
+                                    {.strides = {2, 2}, .pads = {2, 2, 2, 2}}));
+            // An output of the network has its channels outside; another step's operand inside.
+            graph.output(
+                "y", channels_last ? permute(y, {0, 2, 3, 1}) : reduce(ReduceOp::Sum, y * y, {1}));
+            for (const ProductBound& bound : product_bounds) {
+                const cuda::Plan plan = expect_right(graph, tiles, bound);
+                EXPECT_NE(plan.to_string().find("as rows"), std::string::npos);
+            }
+        }
 }
 
 TEST(FewChannelsOfHalfTypes, UpToEightChannelsInAnyLayout) {

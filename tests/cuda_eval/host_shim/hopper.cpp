@@ -425,6 +425,22 @@ const KnHopperCalls Hopper::calls = {
             }
             Fibers::barrier(0);
         },
+    .store_matrices =
+        [](const unsigned* a, unsigned address) {
+            const auto fiber = static_cast<std::size_t>(Fibers::current());
+            hopper->states_[fiber].address = address;
+            Fibers::barrier(0);
+            for (unsigned matrix = 0; matrix < 4; ++matrix)
+                for (unsigned i = 0; i < 2; ++i) {
+                    const auto row = static_cast<unsigned>(lane()) % 4 * 2 + i;
+                    const unsigned to =
+                        hopper->states_[fiber / 32 * 32 + matrix * 8 + row].address +
+                        static_cast<unsigned>(lane()) / 4 * 2;
+                    const auto half = static_cast<unsigned short>(a[matrix] >> 16 * i);
+                    std::memcpy(hopper->at(to, 2), &half, 2);
+                }
+            Fibers::barrier(0);
+        },
 };
 
 }  // namespace kn::cuda

@@ -103,11 +103,11 @@ TEST(FewChannelsTiles, FitAMultiprocessor) {
                 EXPECT_LE((conv.shared_bytes() + 1024) * static_cast<std::size_t>(tiles.blocks),
                           device.shared_per_sm);
                 EXPECT_LE(conv.threads() * tiles.blocks, device.max_threads_per_sm);
-                EXPECT_GE(tiles.columns * conv.column_tiles(), conv.n);
+                EXPECT_GE(tiles.filters * conv.filter_tiles(), conv.n);
             }
             // One image is shared out among more blocks.
             conv.tiles = all[0];
-            EXPECT_GE(conv.bands() * conv.column_tiles(), device.sm_count / 2);
+            EXPECT_GE(conv.bands() * conv.filter_tiles(), device.sm_count / 2);
         }
 }
 
