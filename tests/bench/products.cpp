@@ -272,12 +272,14 @@ std::vector<cuda::ProductTiles> best_tiles(const cuda::TensorProduct& product, s
 }
 
 // The best by the model of each number of groups, blocks and bands.
-std::vector<cuda::FewChannelTiles> best_tiles(const cuda::FewChannels& conv, std::size_t most) {
+std::vector<cuda::FewChannelTiles> best_tiles(const cuda::FewChannels& conv, std::size_t most,
+                                              bool filter_rows) {
     std::vector<cuda::FewChannelTiles> chosen;
-    for (const auto& tiles : cuda::sensible_tiles(conv, cuda::Device(0).properties())) {
+    for (const auto& tiles :
+         cuda::sensible_tiles(conv, cuda::Device(0).properties(), filter_rows)) {
         const bool known = std::ranges::any_of(chosen, [&](const auto& other) {
             return other.groups == tiles.groups && other.blocks == tiles.blocks &&
-                   other.stages == tiles.stages && other.filter_rows == tiles.filter_rows;
+                   other.stages == tiles.stages;
         });
         if (!known && chosen.size() < most) chosen.push_back(tiles);
     }
@@ -293,8 +295,10 @@ std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::si
     libraries.disabled_rules = {"tensor core product", "gated product", "few channels"};
     candidates.push_back({"  libraries", libraries, {}, {}, {}});
     if (c.few_channels()) {
-        for (const auto& tiles : best_tiles(few_channels_of(c, precision), most_tiles))
-            candidates.push_back({"  " + cuda::to_string(tiles), options, {}, tiles, {}});
+        for (const bool filter_rows : {false, true})
+            for (const auto& tiles :
+                 best_tiles(few_channels_of(c, precision), most_tiles, filter_rows))
+                candidates.push_back({"  " + cuda::to_string(tiles), options, {}, tiles, {}});
         return candidates;
     }
     for (const bool staged : {false, true}) {

@@ -93,17 +93,20 @@ double clocks_of(const FewChannels& conv, const DeviceProperties& device) {
     const std::int64_t on_one = ceil_div(bands, device.sm_count);
     const auto at_once = static_cast<double>(std::min<std::int64_t>(on_one, tiles.blocks));
     const double rounds = static_cast<double>(ceil_div(on_one, tiles.blocks));
-    const double shared = at_once * (patches * multiply + issue);  // with the other blocks
+    // With the other blocks; groups that are few meet less well.
+    const double shared =
+        at_once * (patches * multiply + issue) * (1 + 0.25 / (tiles.groups * tiles.blocks));
     const double own = static_cast<double>(ceil_div(patches, tiles.groups)) * alone;
-    constexpr double start = 3000;
+    constexpr double start = 3000, next_band = 300;
     if (rounds == 1) return start + load + std::max(own, shared);
     // Blocks with one band wait for it together more often than not.
     const double round =
         tiles.stages > 1 ? std::max({shared, own, load}) : 1.08 * std::max(shared, own + load);
-    return start + load + rounds * round;
+    return start + load + rounds * (round + next_band);
 }
 
-std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProperties& device) {
+std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProperties& device,
+                                            bool filter_rows) {
     std::vector<std::pair<double, FewChannelTiles>> found;
     const auto consider = [&](const FewChannelTiles& tiles) {
         conv.tiles = tiles;
@@ -124,10 +127,11 @@ std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProper
             }
         }
     };
-    const std::int64_t most = conv.exact ? 64 : 128;  // filters
+    const std::int64_t most = conv.exact ? 64 : 128;
     const std::int64_t filters = ceil_div(ceil_div(conv.n, ceil_div(conv.n, most)), 8) * 8;
-    each_band({.filters = static_cast<int>(filters)});
-    if (ceil_div(conv.n, 64) * 64 * 3 <= conv.n * 4)
+    if (!filter_rows)
+        each_band({.filters = static_cast<int>(filters)});
+    else if (ceil_div(conv.n, 64) * 64 * 3 <= conv.n * 4)
         for (const int height : {8, 16})
             each_band({.filters = 64, .filter_rows = true, .patch_height = height});
     std::ranges::stable_sort(found, {}, [](const auto& each) { return each.first; });
