@@ -12,9 +12,20 @@
 #include <string>
 
 #include <kn/cuda_sys/library.h>
+#include <kn/cuda_sys/tensor_map.h>
 #include <kn/graph/dtype.h>
 
 namespace kn::cuda {
+
+/// How attention is cut into tiles.
+struct AttentionTiles {
+    int groups = 2;  ///< of 64 queries and 128 threads, in a block
+    int keys = 64;   ///< at a time, a multiple of 16
+    int stages = 2;  ///< tiles of keys in flight
+    int blocks = 1;  ///< on a multiprocessor, as the register count allows
+    int rounds = 1;  ///< tiles of queries one after the other, keys all in shared memory
+    bool operator==(const AttentionTiles&) const = default;
+};
 
 struct TensorAttention {
     DType dtype = DType::F16;  ///< F16 or BF16
@@ -26,28 +37,33 @@ struct TensorAttention {
     std::optional<std::int64_t> causal_shift;
     /// In elements, between batches, heads, rows.
     std::array<std::int64_t, 3> q_strides{}, k_strides{}, v_strides{}, o_strides{};
-
-    int groups = 2;      ///< of 64 queries and 128 threads, in a block
-    int tile_keys = 64;  ///< at a time, a multiple of 16
-    int stages = 2;      ///< tiles in flight
-    int blocks = 1;      ///< on a multiprocessor, as the register count allows
+    AttentionTiles tiles;
 
     /// One group more copies keys and values.
-    int threads() const { return (groups + 1) * 128; }
+    int threads() const { return (tiles.groups + 1) * 128; }
     std::size_t shared_bytes() const;
     Dim3 grid() const;
+    /// What the copy engine reads, a tile at a time.
+    TensorMapLayout map_q() const;
+    TensorMapLayout map_k() const;
+    TensorMapLayout map_v() const;
 
-    /// Why the kernel cannot do this, whatever the strides.
+    /// Why the kernel cannot do this, whatever strides and tiles.
     std::optional<std::string> why_not() const;
-    /// Sets the sizes of tiles and blocks: so that the device is busy in few waves, and registers
-    /// suffice.
-    void choose_tiles(int sm_count);
-    /// About how many clocks it takes as it is.
-    double cost(int sm_count) const;
 };
 
-/// The text in front of a kernel that calls kn_attention(q, k, v, o), all of unsigned short. Needs
-/// the target sm_90a, threads() threads a block and shared_bytes() of dynamic shared memory.
+/// Registers of a thread: at launch, and when the copying group has given away what it can do
+/// without.
+struct AttentionRegisters {
+    int launched, producer, consumer;
+};
+AttentionRegisters registers(const AttentionTiles& tiles);
+/// The tiles with as many stages as shared memory holds, at most one a tile of keys; below 1: none.
+int most_stages(const TensorAttention& attention, const AttentionTiles& tiles);
+
+/// The text in front of a kernel that calls kn_attention({q, k, v}, o), of kn_tensor_maps and an
+/// unsigned short*. Needs the target sm_90a, threads() threads a block and shared_bytes() of
+/// dynamic shared memory.
 std::string tensor_attention_helpers(const TensorAttention& attention);
 
 }  // namespace kn::cuda

@@ -201,6 +201,15 @@ KN_DEVICE void kn_copy_weights_to_all(unsigned target, const kn_tensor_map& map,
         : "memory");
 }
 
+/// Rows from `row` on of one head, of axes (width, rows, heads, batches).
+KN_DEVICE void kn_copy_heads(unsigned target, const kn_tensor_map& map, unsigned barrier, int k, int row, int head, int batch) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(
+            target),
+        "l"(&map), "r"(barrier), "r"(k), "r"(row), "r"(head), "r"(batch)
+        : "memory");
+}
+
 /// From shared memory to the map's tensor, by one thread, whose groups of such copies end when their sources have been read.
 KN_DEVICE void kn_store_rows(const kn_tensor_map& map, unsigned source, int k, int row) {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&map), "r"(k), "r"(row),

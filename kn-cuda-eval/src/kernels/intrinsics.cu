@@ -59,6 +59,17 @@ KN_DEVICE float kn_reciprocal_fast(float x) {
     return y;
 }
 
+#if __CUDA_ARCH__ >= 800
+/// sums += a b for 16 rows and 8 columns by 8 in TF32, a warp together. With lane = 4 row + quad: sums are of the columns
+/// 2 quad and 2 quad + 1, sums[2] and [3] of row + 8; a of the columns quad, then quad + 4, a[1] and a[3] of row + 8; b0 and
+/// b1 of column `row`, from the rows quad and quad + 4.
+KN_DEVICE void kn_multiply_tf32(float (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+#endif
+
 KN_DEVICE void kn_sync() { __syncthreads(); }
 KN_DEVICE void kn_sync_warp() { __syncwarp(); }
 /// Orders memory for threads of other blocks.

@@ -171,6 +171,8 @@ void HandKernel::add_step(const Group& group, const std::string& name, std::int6
     draft.operands = operands_;
     draft.grid = {static_cast<unsigned>(blocks), 1, 1};
     draft.block = {threads, 1, 1};
+    draft.shared_bytes = shared_bytes_;
+    draft.blocks_per_sm = blocks_per_sm_;
     Group part = group;
     if (!last) part.outputs.clear();
     add_kernel_step(placement_, part, draft);

@@ -45,6 +45,13 @@ class HandKernel {
     void function(const std::string& name, const std::string& parameters,
                   const std::string& expression);
 
+    /// Of dynamic shared memory, the body's KN_DYNAMIC_SHARED, and how many blocks a multiprocessor
+    /// is to hold.
+    void set_block(std::int64_t shared_bytes, int blocks_per_sm) {
+        shared_bytes_ = static_cast<std::size_t>(shared_bytes);
+        blocks_per_sm_ = blocks_per_sm;
+    }
+
     Code& code() { return code_; }
     KernelOperands& operands() { return operands_; }
     Placement& placement() { return placement_; }
@@ -63,6 +70,8 @@ class HandKernel {
     std::string_view text_;
     Code code_;
     KernelOperands operands_;
+    std::size_t shared_bytes_ = 0;
+    int blocks_per_sm_ = 0;
 };
 
 /// Where the operand of an own kernel can be read by strides; made by a copy where it cannot.
@@ -78,6 +87,10 @@ std::int64_t elements_of(const TensorRef& tensor);
 std::string offset_text(const Ints& strides, const Index& index);
 /// The type sums are made in: float, double, long long.
 std::string sum_type(DType dtype);
+
+/// For measurements and tests: whether this thread's plans multiply attention in float32 on the
+/// tensor cores, where these can.
+std::optional<bool>& forced_attention_products();
 
 void lower_direct_conv(Placement& placement, const Group& group);
 void lower_direct_attention(Placement& placement, const Group& group);

@@ -1,6 +1,7 @@
 #include "codegen/attention_tensor.h"
 #include "codegen/emit.h"
 #include "lower/attention.h"
+#include "lower/attention_tiles.h"
 #include "lower/lower.h"
 
 namespace kn::cuda {
@@ -71,24 +72,26 @@ void lower_tensor_attention(Placement& placement, const Group& group) {
     attention.k_strides = strides_of(k);
     attention.v_strides = strides_of(v);
     attention.o_strides = strides_of(written);
-    attention.choose_tiles(placement.plan().device.sm_count);
+    attention.tiles = choose_tiles(attention, placement.plan().device.sm_count);
 
-    const std::string pq = draft.operands.pointer(q, Access::Read, "q");
-    const std::string pk = draft.operands.pointer(k, Access::Read, "k");
-    const std::string pv = draft.operands.pointer(v, Access::Read, "v");
+    const auto map = [&](const TensorRef& tensor, const char* role, const TensorMapLayout& layout) {
+        return draft.operands.map(draft.operands.pointer(tensor, Access::Read, role), layout);
+    };
+    const std::string mq = map(q, "q", attention.map_q()), mk = map(k, "k", attention.map_k()),
+                      mv = map(v, "v", attention.map_v());
     const std::string po = draft.operands.pointer(written, Access::Write, "o");
-    const std::string type = "(const unsigned short*)";
     draft.name = "tensor_attention";
-    draft.body = "    kn_attention(" + type + pq + ", " + type + pk + ", " + type + pv +
-                 ", (unsigned short*)" + po + ");\n";
+    draft.body =
+        "    kn_attention({" + mq + ", " + mk + ", " + mv + "}, (unsigned short*)" + po + ");\n";
     draft.helpers = tensor_attention_helpers(attention);
     draft.grid = attention.grid();
     draft.block = {static_cast<unsigned>(attention.threads())};
-    draft.blocks_per_sm = attention.blocks;
+    draft.blocks_per_sm = attention.tiles.blocks;
     draft.shared_bytes = attention.shared_bytes();
     draft.arch = "sm_90a";
     add_kernel_step(placement, group, draft);
     Step& step = placement.plan().steps.back();
+    step.reason += ", in tiles of " + to_string(attention.tiles);
     step.flops = 2 * attention.batch * attention.heads * attention.queries * attention.keys *
                  (attention.width + attention.value_width);
     std::get<KernelWork>(step.work).flops_per_clock = 4096;

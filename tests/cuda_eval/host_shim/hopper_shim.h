@@ -117,6 +117,11 @@ static inline void kn_copy_weights(unsigned target, const kn_tensor_map& map, un
                                    int channel, int tap, int column) {
     kn_copy_weights_to_all(target, map, barrier, channel, tap, column, 0);
 }
+static inline void kn_copy_heads(unsigned target, const kn_tensor_map& map, unsigned barrier, int k,
+                                 int row, int head, int batch) {
+    const int place[] = {k, row, head, batch};
+    KN_CALL copy_tensor(target, map.map, barrier, place, nullptr, 0);
+}
 
 static inline void kn_store_rows(const kn_tensor_map& map, unsigned source, int k, int row) {
     const int place[] = {k, row};

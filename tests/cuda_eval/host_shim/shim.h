@@ -138,6 +138,48 @@ KN_SHIM_SHUFFLE(int, unsigned)
 KN_SHIM_SHUFFLE(float, unsigned)
 KN_SHIM_SHUFFLE(long long, unsigned long long)
 KN_SHIM_SHUFFLE(double, unsigned long long)
+static inline void kn_multiply_tf32(float (&sums)[4], const unsigned (&a)[4], unsigned b0,
+                                    unsigned b1) {
+    const unsigned thread = kn_shim_thread(), warp = thread / 32 * 32, row = thread % 32 / 4;
+    float rows[2][8], columns[8][2];
+    for (int half = 0; half < 3; half++) {  // of the rows' columns, then of the columns' rows
+        const unsigned long long low = half < 2 ? a[2 * half] : b0;
+        const unsigned long long high = half < 2 ? a[2 * half + 1] : b1;
+        kn_shim.slots[thread] = high << 32 | low;
+        kn_sync_warp();
+        for (unsigned k = 0; k < 4; k++)
+            for (unsigned i = 0; i < 2; i++) {
+                const unsigned column = 2 * (thread % 4) + i;
+                const unsigned lane = half < 2 ? row * 4 + k : column * 4 + k;
+                const unsigned long long words = kn_shim.slots[warp + lane];
+                const float first = kn_bits_to_float((unsigned)words & 0xffffe000u);
+                const float second = kn_bits_to_float((unsigned)(words >> 32) & 0xffffe000u);
+                if (half < 2) {
+                    rows[0][4 * half + k] = first;
+                    rows[1][4 * half + k] = second;
+                } else {
+                    columns[k][i] = first;
+                    columns[k + 4][i] = second;
+                }
+            }
+        kn_sync_warp();
+    }
+    // As the tensor cores do: all addends in 24 bits of the largest, rounded towards zero.
+    for (int r = 0; r < 2; r++)
+        for (int i = 0; i < 2; i++) {
+            float& sum = sums[2 * r + i];
+            double addends[9] = {sum}, most = 0, total = 0;
+            for (int k = 0; k < 8; k++) addends[k + 1] = (double)rows[r][k] * columns[k][i];
+            for (const double x : addends) most = __builtin_fmax(most, __builtin_fabs(x));
+            int exponent = 0;
+            if (most > 0 && most < __builtin_inf()) __builtin_frexp(most, &exponent);
+            const double unit = __builtin_ldexp(1.0, exponent - 24);
+            for (const double x : addends) total += __builtin_trunc(x / unit) * unit;
+            const float nearest = (float)total;
+            sum = __builtin_fabs(nearest) > __builtin_fabs(total) ? __builtin_nextafterf(nearest, 0)
+                                                                 : nearest;
+        }
+}
 static inline unsigned kn_ballot(bool yes) {
     const unsigned thread = kn_shim_thread();
     kn_shim.slots[thread] = yes;

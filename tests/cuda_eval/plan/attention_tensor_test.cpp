@@ -16,6 +16,7 @@
 #include "cuda_eval/host_shim/host_shim.h"
 #include "cuda_eval/plan/support.h"
 #include "executor/kernels.h"
+#include "lower/attention_tiles.h"
 
 namespace kn::cuda {
 namespace {
@@ -138,6 +139,39 @@ TEST_P(TensorAttentionOnHost, AsInDouble) {
 
 INSTANTIATE_TEST_SUITE_P(, TensorAttentionOnHost, ::testing::ValuesIn(small_forms()),
                          [](const auto& form) { return form.param.name; });
+
+/// Sets the tiles of this thread's plans.
+struct ForcedTiles {
+    explicit ForcedTiles(const AttentionTiles& tiles) { forced_attention_tiles() = tiles; }
+    ForcedTiles(const ForcedTiles&) = delete;
+    ForcedTiles& operator=(const ForcedTiles&) = delete;
+    ~ForcedTiles() { forced_attention_tiles().reset(); }
+};
+
+TEST(TensorAttention, EveryFormOnHost) {
+    const Form shapes[] = {{"", 1, 2, 1, 300, 150, 40, 40},
+                           {"", 1, 1, 1, 700, 77, 40, 56},
+                           {"", 1, 2, 2, 200, 230, 72, 24, bottom_right, DType::BF16}};
+    for (const Form& shape : shapes) {
+        const Graph graph = graph_of(shape);
+        const std::vector<Tensor> inputs = random_inputs(graph);
+        TensorAttention attention;
+        attention.heads = shape.heads;
+        attention.queries = shape.queries;
+        attention.keys = shape.keys;
+        attention.width = shape.width;
+        attention.value_width = shape.value_width;
+        if (shape.causal != kn::CausalMask::None) attention.causal_shift = 30;
+        int count = 0;
+        for (AttentionTiles tiles : sensible_tiles(attention, 2)) {
+            if (count++ % 3 != 0) continue;
+            SCOPED_TRACE(to_string(tiles));
+            const ForcedTiles forced(tiles);
+            expect_close(graph, inputs, true);
+        }
+        EXPECT_GT(count, 8);
+    }
+}
 
 /// Heads out of one packed product, and joined again: views, so that the step is alone with it.
 Graph packed(DType dtype) {

@@ -1,6 +1,10 @@
 // Convolutions and attention by our own kernels, against the CPU.
+#include <cmath>
 #include <limits>
 
+#include <kn/graph/precision.h>
+
+#include "lower/special.h"
 #include "special_check.h"
 
 namespace kn::cuda::test {
@@ -139,6 +143,38 @@ TEST(DirectAttention, Masks) {
                                    : c.input(random(DType::I32, shape, 34, 0, 2).cast(DType::Bool));
             expect_as_cpu(c, {attention(q, k, v, mask)}, "attention", 4e-6);
         }
+}
+
+double rms_error(const Tensor& got, const Tensor& exact) {
+    const Tensor wide = got.cast(DType::F64);
+    double square = 0;
+    for (std::int64_t i = 0; i < exact.size(); ++i) {
+        const double error = wide.data<double>()[i] - exact.data<double>()[i];
+        square += error * error;
+    }
+    return std::sqrt(square / static_cast<double>(exact.size()));
+}
+
+TEST(DirectAttention, ProductsAreAsExactAsFma) {
+    for (const std::int64_t width : {40, 64}) {
+        Graph graph;
+        std::vector<Tensor> inputs;
+        std::vector<Var> parts;
+        for (unsigned i = 0; i < 3; ++i) {
+            inputs.push_back(random(DType::F32, {1, 2, 130, width}, 50 + i, -3, 3));
+            parts.push_back(
+                graph.input("x" + std::to_string(i), DType::F32, Shape::of(inputs.back().shape())));
+        }
+        graph.output("y", attention(parts[0], parts[1], parts[2]));
+        const Tensor exact = cpu::run(to_precision(graph, DType::F64), inputs).at(0);
+        const auto error_of = [&](bool by_products) {
+            forced_attention_products() = by_products;
+            const Plan made = plan_without_libraries(graph);
+            forced_attention_products().reset();
+            return rms_error(run_plan_on_host(made, inputs).at(0), exact);
+        };
+        EXPECT_LT(error_of(true), 2 * error_of(false)) << "width " << width;
+    }
 }
 
 TEST(DirectAttention, FewQueriesSplitTheKeys) {
