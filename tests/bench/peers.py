@@ -26,12 +26,12 @@ import tempfile
 import time
 
 ROWS = [
-    ("tower", 256, "f16", 0.65), ("resnet50", 128, "f16", 0.50), ("bert", 8, "f16", 0.38), ("resnet50", 1, "f16", 0.50),
-    ("resnet50", 8, "f16", 0.50), ("resnet50", 128, "tf32", 0.58), ("resnet50", 128, "f32", 0.65), ("bert", 8, "f32", 0.65),
-    ("bert", 8, "tf32", None), ("tower", 16, "f16", 0.50), ("tower", 1024, "f16", 0.70), ("tower", 16, "f32", None),
-    ("tower", 256, "f32", None), ("tower", 256, "tf32", None), ("tower", 1024, "f32", None), ("tower", 1024, "tf32", None),
-    ("tower", 16, "tf32", None), ("resnet50", 1, "f32", None), ("resnet50", 1, "tf32", None), ("resnet50", 8, "f32", None),
-    ("resnet50", 8, "tf32", None), ("llama", 1, "f16", 0.65), ("unet", 2, "f16", 0.60),
+    ("tower", 256, "f16", 0.65), ("resnet50", 128, "f16", 0.50), ("bert", 8, "f16", 0.38), ("unet", 2, "f16", 0.60),
+    ("llama", 1, "f16", 0.65), ("resnet50", 1, "f16", 0.50), ("resnet50", 8, "f16", 0.50), ("resnet50", 128, "tf32", 0.58),
+    ("tower", 16, "f16", 0.50), ("tower", 1024, "f16", 0.70), ("bert", 8, "f32", 0.65), ("resnet50", 128, "f32", 0.65),
+    ("bert", 8, "tf32", None), ("tower", 16, "f32", None), ("tower", 256, "f32", None), ("tower", 256, "tf32", None),
+    ("tower", 1024, "f32", None), ("tower", 1024, "tf32", None), ("tower", 16, "tf32", None), ("resnet50", 1, "f32", None),
+    ("resnet50", 1, "tf32", None), ("resnet50", 8, "f32", None), ("resnet50", 8, "tf32", None),
 ]
 NAMES = [f"{network}-{batch}-{precision}" for network, batch, precision, _ in ROWS]
 RUNS = 50
