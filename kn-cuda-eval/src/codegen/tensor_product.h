@@ -75,8 +75,8 @@ struct TensorProduct {
     std::optional<std::string> why_not() const;
 };
 
-/// The text in front of a kernel that calls kn_product({map_x, map_w, map_w_rest}, touch, store)
-/// with maps of type kn_tensor_map, the last one for exact products (PlanConstant::rest);
+/// The text in front of a kernel that calls kn_product({map_x, map_w, map_w_low}, touch, store)
+/// with maps of type kn_tensor_map, the last one for exact products (Tf32Part: of w the high parts, then the low ones);
 /// store(row, column / lanes, product) is called for each `lanes` neighbours of y, touch(row,
 /// column / lanes) a while before for what may be fetched into L2. Staged: kn_product({...}, map_y,
 /// map_before, finish), where finish(row, column / 2, products, pair) gives two elements of y as one

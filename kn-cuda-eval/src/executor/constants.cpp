@@ -37,12 +37,12 @@ struct Key {
     std::int64_t axis;
     DType dtype;
     Ints order;
-    bool rest;
+    Tf32Part tf32;
     auto operator<=>(const Key&) const = default;
 };
 
 Key key_of(int device, const PlanConstant& constant) {
-    Key key{device, {}, constant.axis, constant.dtype, constant.order, constant.rest};
+    Key key{device, {}, constant.axis, constant.dtype, constant.order, constant.tf32};
     for (const auto& part : constant.parts) {
         const Tensor& from = origin(*part);
         key.parts.push_back({from.identity(), from.shape(), from.dtype(), part->tensor.dtype()});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -36,8 +37,8 @@ const Tensor& origin(const ConstantData& data) {
     return before.shape() == data.tensor.shape() ? before : data.tensor;
 }
 
-LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype), rest_(constant.rest) {
-    KN_CHECK(!rest_ || to_ == DType::F32, constant.parts.at(0)->name);
+LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype), tf32_(constant.tf32) {
+    KN_CHECK(tf32_ == Tf32Part::None || to_ == DType::F32, constant.parts.at(0)->name);
     const Ints shape = constant.shape();
     Ints order = constant.order;
     if (order.empty())
@@ -91,20 +92,25 @@ void LaidOut::gather(std::int64_t begin, std::int64_t end, std::byte* target) co
     }
 }
 
-float tf32_rest(float x) {
-    constexpr std::uint32_t below = 0x1fff;  // the bits that TF32 has not
-    const auto high = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & ~below);
-    const auto rest = std::bit_cast<std::uint32_t>(x - high);
-    return std::bit_cast<float>((rest + (below + 1) / 2) & ~below);
+float tf32_part(float x, Tf32Part part) {
+    const auto rounded = [](float value) {
+        constexpr std::uint32_t below = 0x1fff;  // the bits that TF32 has not
+        const auto bits = std::bit_cast<std::uint32_t>(value);
+        const auto near = std::bit_cast<float>((bits + (below + 1) / 2) & ~below);
+        return std::isfinite(near) ? near : std::bit_cast<float>(bits & ~below);
+    };
+    if (part == Tf32Part::None) return x;
+    if (!std::isfinite(x)) return part == Tf32Part::High ? x : 0;
+    return part == Tf32Part::High ? rounded(x) : rounded(x - rounded(x));
 }
 
 void LaidOut::write(std::int64_t begin, std::int64_t end, std::byte* target) const {
     convert(begin, end, target);
-    if (!rest_) return;
+    if (tf32_ == Tf32Part::None) return;
     for (std::size_t at = 0; at < static_cast<std::size_t>(end - begin) * row_bytes_; at += 4) {
         float x = 0;
         std::memcpy(&x, target + at, 4);
-        x = tf32_rest(x);
+        x = tf32_part(x, tf32_);
         std::memcpy(target + at, &x, 4);
     }
 }

@@ -34,7 +34,7 @@ class LaidOut {
 
     std::vector<Part> parts_;
     DType from_, to_;
-    bool rest_ = false;
+    Tf32Part tf32_ = Tf32Part::None;
     Ints shape_, strides_;    // of the target
     std::size_t joined_ = 0;  // the axis along which parts follow each other
     std::size_t row_axis_ = 0;
@@ -42,9 +42,8 @@ class LaidOut {
     std::size_t row_bytes_ = 0;
 };
 
-/// What TF32 leaves of x, in TF32: so rounded, halves away from zero, of what is below the 10 bits of
-/// x's mantissa.
-float tf32_rest(float x);
+/// The part of x; halves are rounded away from zero.
+float tf32_part(float x, Tf32Part part);
 
 /// The tensor that holds a part's elements as the file has them, where the part is nothing but a
 /// cast of it; else the part itself.

@@ -39,9 +39,9 @@ constexpr int kn_cluster = KN_SHARED_W * KN_SPLITS;
 // No tile reaches beyond y.
 constexpr bool kn_whole = KN_M % (KN_BM * KN_SHARED_W) == 0 && KN_N % KN_BN == 0;
 
-// What slabs are copied from; w_rest: the low parts, where they are wanted.
+// What slabs are copied from; w_low: the low parts, where they are wanted.
 struct kn_sources {
-    const kn_tensor_map &x, &w, &w_rest;
+    const kn_tensor_map &x, &w, &w_low;
 };
 
 // Place in the ring of stages, and how often it went round.
@@ -129,7 +129,7 @@ KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barrier
                 }
             };
             copy_weights(b, sources.w);
-            if (KN_EXACT) copy_weights(b + kn_b_bytes, sources.w_rest);
+            if (KN_EXACT) copy_weights(b + kn_b_bytes, sources.w_low);
             ring.next();
         }
     }
@@ -145,7 +145,8 @@ KN_DEVICE void kn_release(kn_barriers barriers, int stage) {
 }
 
 #if KN_EXACT
-KN_DEVICE float kn_high(float x) { return kn_bits_to_float(kn_float_to_bits(x) & 0xffffe000u); }
+// Rounded to TF32, so that what it leaves is small and of either sign; a NaN may get lost here, and is in what is left.
+KN_DEVICE float kn_high(float x) { return kn_bits_to_float((kn_float_to_bits(x) + 0x1000u) & 0xffffe000u); }
 
 // A warp's 16 rows of a slab as registers: high and low parts.
 KN_DEVICE void kn_load_rows(unsigned (&high)[kn_steps][4], unsigned (&low)[kn_steps][4], unsigned slab) {
@@ -179,10 +180,10 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, uns
         kn_start_products();
 #pragma unroll
         for (int step = 0; step < kn_steps; step++) {
-            const unsigned long long whole = kn_matrix(b + step * 32), rest = kn_matrix(b + kn_b_bytes + step * 32);
-            kn_wgmma(part, low[step], whole, step == 0);
-            kn_wgmma(part, high[step], rest, false);
-            kn_wgmma(part, high[step], whole, false);
+            const unsigned long long high_w = kn_matrix(b + step * 32), low_w = kn_matrix(b + kn_b_bytes + step * 32);
+            kn_wgmma(part, low[step], high_w, step == 0);
+            kn_wgmma(part, high[step], low_w, false);
+            kn_wgmma(part, high[step], high_w, false);
         }
         kn_commit_products();
         kn_wait_products<0>();

@@ -67,9 +67,8 @@ class Lowering {
 
     void run() {
         const TensorRef x = conv_ ? image() : rows();
-        const TensorRef w =
-            placement_.constant(group_.roles.at(conv_ ? "w" : "b"), dtype_, weight_order());
         const bool exact = is_exact(placement_.plan().options, dtype_);
+        const TensorRef w = weights(exact ? Tf32Part::High : Tf32Part::None);
         KernelDraft draft;
         draft.name = conv_ ? "tensor_conv" : "tensor_product";
         draft.arch = "sm_90a";
@@ -94,8 +93,6 @@ class Lowering {
     bool aligned(const TensorRef& tensor) const {
         return alignment_of(placement_.plan(), tensor) >= 16;
     }
-
-    AxisOrder weight_order() const { return conv_ ? AxisOrder{0, 2, 3, 1} : AxisOrder{1, 0}; }
 
     std::int64_t chunk() const { return 16 / static_cast<std::int64_t>(size_of(dtype_)); }
 
@@ -183,19 +180,23 @@ class Lowering {
         draft.shared_bytes = product.shared_bytes();
         const std::string x = draft.operands.map(px, product.map_x());
         const std::string w = draft.operands.map(pw, product.map_w());
-        const std::string rest = product.exact ? map_of_rest(draft, product) : w;
-        const std::string factors = fmt::format("{{{}, {}, {}}}", x, w, rest);
+        const std::string low = product.exact ? map_of_low(draft, product) : w;
+        const std::string factors = fmt::format("{{{}, {}, {}}}", x, w, low);
         if (product.tiles.staged)
             elsewhere_ = epilogue_.write_staged(draft, factors, product);
         else
             epilogue_.write_direct(draft, factors);
     }
 
-    std::string map_of_rest(KernelDraft& draft, const TensorProduct& product) {
-        const TensorRef rest =
-            placement_.constant(group_.roles.at(conv_ ? "w" : "b"), dtype_, weight_order(), true);
-        return draft.operands.map(draft.operands.pointer(rest, Access::Read, "rest of w"),
-                                  product.map_w());
+    TensorRef weights(Tf32Part part) {
+        return placement_.constant(group_.roles.at(conv_ ? "w" : "b"), dtype_,
+                                   conv_ ? AxisOrder{0, 2, 3, 1} : AxisOrder{1, 0}, part);
+    }
+
+    std::string map_of_low(KernelDraft& draft, const TensorProduct& product) {
+        return draft.operands.map(
+            draft.operands.pointer(weights(Tf32Part::Low), Access::Read, "low part of w"),
+            product.map_w());
     }
 
     Placement& placement_;

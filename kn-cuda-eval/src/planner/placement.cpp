@@ -128,8 +128,8 @@ std::optional<TensorRef> Placement::view(Value value) const {
     return view_of(graph(), value, *inner);
 }
 
-TensorRef Placement::constant(Value value, DType dtype, const AxisOrder& order, bool rest) {
-    PlanConstant wanted{constant_parts(graph(), value), 0, dtype, order, rest};
+TensorRef Placement::constant(Value value, DType dtype, const AxisOrder& order, Tf32Part part) {
+    PlanConstant wanted{constant_parts(graph(), value), 0, dtype, order, part};
     KN_CHECK(!wanted.parts.empty(), "%" + std::to_string(value.index) + " is no constant");
     if (const auto* concat = graph().get_if<op::Concat>(value)) wanted.axis = concat->axis;
     const Ints shape = wanted.shape();
@@ -140,7 +140,7 @@ TensorRef Placement::constant(Value value, DType dtype, const AxisOrder& order, 
         const std::string& name = wanted.parts[0]->name;
         buffer = add_buffer(plan_, Buffer::Kind::Constant, bytes_of(dtype, shape),
                             plan_.constants.size() - 1,
-                            (rest ? "rest of " : "") +
+                            (part == Tf32Part::Low ? "low part of " : "") +
                                 (name.empty() ? "%" + std::to_string(value.index) : name));
     } else {
         const auto index = static_cast<std::size_t>(it - plan_.constants.begin());

@@ -29,9 +29,10 @@ class Placement {
     /// Reshape, Window), if that can be.
     std::optional<TensorRef> view(Value value) const;
 
-    /// A constant in another dtype or axis order than its own, or its `rest` (see PlanConstant): a
+    /// A constant in another dtype or axis order than its own, or a part of it (see PlanConstant): a
     /// buffer of its own, made at upload.
-    TensorRef constant(Value value, DType dtype, const AxisOrder& order, bool rest = false);
+    TensorRef constant(Value value, DType dtype, const AxisOrder& order,
+                       Tf32Part part = Tf32Part::None);
     /// A new arena buffer for a step's own use, dense in this order of axes (row-major where
     /// empty).
     TensorRef scratch(DType dtype, Ints shape, const std::string& name, AxisOrder order = {});

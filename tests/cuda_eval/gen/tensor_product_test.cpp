@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include <kn/graph/precision.h>
 
@@ -159,6 +160,30 @@ TEST(TensorProductsInFloat32, InTheTilesThatPlansTake) {
     expect_right(windows(5), {}, product_bounds[0]);
     expect_right(layer(1300), {}, product_bounds[0]);
     expect_right(residual(20), {}, product_bounds[0]);
+}
+
+// For few terms multiply-adds are most exact: what TF32 leaves of an operand has to be rounded well.
+TEST(TensorProductsInFloat32, ErrLessThanTwiceAsMuchAsMultiplyAdds) {
+    constexpr std::int64_t rows = 320, columns = 256, terms = 64;
+    Graph graph;
+    const Var w = weight(graph, {terms, columns});
+    graph.output("y", matmul(graph.input("x", DType::F32, Shape::of({rows, terms})), w));
+    const cuda::Plan plan = cuda::plan(graph, h200());
+    ASSERT_EQ(plan.steps.at(0).name, "tensor_product") << plan.to_string();
+    const std::vector<Tensor> inputs = random_inputs(graph);
+    const Tensor exact = cpu::run(to_precision(graph, DType::F64), inputs).at(0);
+    const Tensor got = cuda::run_plan_on_host(plan, inputs).at(0);
+    const Tensor& weights = graph.get_if<op::Constant>(w)->data->tensor;
+    double ours = 0, multiply_adds = 0;
+    for (std::int64_t at = 0; at < rows * columns; ++at) {
+        float sum = 0;
+        for (std::int64_t k = 0; k < terms; ++k)
+            sum = std::fma(inputs[0].data<float>()[at / columns * terms + k],
+                           weights.data<float>()[k * columns + at % columns], sum);
+        ours += std::pow(got.at(at) - exact.at(at), 2);
+        multiply_adds += std::pow(sum - exact.at(at), 2);
+    }
+    EXPECT_LE(ours, 4 * multiply_adds);
 }
 
 }  // namespace

@@ -176,10 +176,10 @@ void for_each_element(const Ints& shape, const Ints& strides, const F& f) {
     }
 }
 
-Tensor rest_of(const Tensor& tensor) {
+Tensor part_of(const Tensor& tensor, Tf32Part part) {
     Tensor result(DType::F32, tensor.shape());
     const auto to = result.mutable_data<float>();
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] = tf32_rest(tensor.data<float>()[i]);
+    for (std::size_t i = 0; i < to.size(); ++i) to[i] = tf32_part(tensor.data<float>()[i], part);
     return result;
 }
 
@@ -190,7 +190,7 @@ void upload_constant(const PlanConstant& constant, std::byte* to) {
     for (const auto& part : constant.parts) {
         const auto axis = static_cast<std::size_t>(constant.axis);
         Tensor tensor = part->tensor.cast(constant.dtype);
-        if (constant.rest) tensor = rest_of(tensor);
+        if (constant.tf32 != Tf32Part::None) tensor = part_of(tensor, constant.tf32);
         scatter_strided(tensor, to + (start == 0 ? 0 : start * strides[axis] * size), strides);
         if (constant.parts.size() > 1) start += tensor.shape()[axis];
     }

@@ -35,8 +35,8 @@ bool is_planned(const Plan& plan) {
     return std::ranges::count(test::step_names(plan), "tensor_conv_few") == 1;
 }
 
-std::string why_refused(const Graph& graph) {
-    const Plan plan = cuda::plan(graph, h200(), {.precision = Precision::F16});
+std::string why_refused(const Graph& graph, Precision precision = Precision::F16) {
+    const Plan plan = cuda::plan(graph, h200(), {.precision = precision});
     EXPECT_FALSE(is_planned(plan)) << plan.to_string();
     std::string why;
     for (const Decision& decision : plan.decisions)
@@ -73,6 +73,9 @@ TEST(FewChannelsPlan, Refusals) {
     EXPECT_NE(why_refused(convolution({64, 3, 224, 224}, {16, 3, 31, 31})).find("too large"),
               std::string::npos);
     EXPECT_NE(why_refused(convolution({64, 3, 8, 3000}, {64, 3, 8, 7})).find("thin"),
+              std::string::npos);
+    EXPECT_NE(why_refused(convolution({64, 3, 224, 224}, {64, 3, 3, 3}), Precision::F32)
+                  .find("more exactly"),
               std::string::npos);
 }
 

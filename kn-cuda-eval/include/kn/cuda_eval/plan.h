@@ -78,6 +78,10 @@ struct Operand {
     std::string role;  ///< "x", "w", "bias", "y", ...
 };
 
+/// F32 in two numbers that TF32 can say: High is the element rounded to TF32's 10 bits of a mantissa,
+/// Low what that leaves, rounded too; together they have 22 bits.
+enum class Tf32Part { None, High, Low };
+
 /// A weight as the device wants it: its parts one behind the other along `axis`, converted to
 /// `dtype`, axes stored in the order `order` (outermost first), dense.
 struct KN_CUDA_EVAL_API PlanConstant {
@@ -85,8 +89,7 @@ struct KN_CUDA_EVAL_API PlanConstant {
     std::int64_t axis = 0;                                   ///< where there are several
     DType dtype = DType::F32;
     Ints order;
-    /// F32: what TF32's 10 bits of a mantissa, cut off, leave of each element; rounded to as many.
-    bool rest = false;
+    Tf32Part tf32 = Tf32Part::None;
     bool operator==(const PlanConstant&) const = default;
     /// With the axes in their own order.
     Ints shape() const;
