@@ -82,7 +82,8 @@ int bench_cuda(const BenchArgs& args, const Device& device) {
                       {"kernels_from_cache", count(setup.kernels_from_cache)},
                       {"plans_built", count(setup.plans_built)},
                       {"problems_tuned", count(setup.problems_tuned)},
-                      {"problems_from_cache", count(setup.problems_from_cache)}};
+                      {"problems_from_cache", count(setup.problems_from_cache)},
+                      {"overlap", static_cast<double>(setup.overlap)}};
     result.times_ms = time_runs(executor, gpu, model.inputs, args.runs);
     result.peak_bytes = executor.device_bytes();
     result.device = device.to_string() + " " + gpu.properties().name;

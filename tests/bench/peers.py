@@ -203,18 +203,22 @@ class Row:
                     self.write(**{peer + "_problem": f"{type(error).__name__}: {error}"[:400]})
 
 
-def run_child(name, arguments, work, prepare=False):
-    """The row's figures, whatever became of its process."""
+def start_child(name, arguments, work, prepare=False):
+    """The row's process, which imports what it needs and waits for finish_child."""
     command = [sys.executable, __file__, "--child", name, "--work", work, "--kn", arguments.kn, "--only", arguments.only,
                "--ahead", str(arguments.ahead)]
     environment = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=str(pathlib.Path(work) / "inductor"))
     if prepare:
         environment["TORCHINDUCTOR_COMPILE_THREADS"] = "2"
-    child = subprocess.Popen(command + ["--cpu"] * arguments.cpu + ["--prepare"] * prepare, start_new_session=True,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command + ["--cpu"] * arguments.cpu + ["--prepare"] * prepare, start_new_session=True, stdin=subprocess.PIPE,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish_child(child, name, arguments, work):
+    """Lets it go on; the row's figures, whatever became of it."""
     problem = None
     try:
-        _, stderr = child.communicate(timeout=arguments.limit)
+        _, stderr = child.communicate("go\n", timeout=arguments.limit)
         if child.returncode != 0:
             problem = f"status {child.returncode}: {stderr.strip()[-300:]}"
     except subprocess.TimeoutExpired:
@@ -226,6 +230,17 @@ def run_child(name, arguments, work, prepare=False):
     if problem:
         figures["problem"] = problem
     return figures
+
+
+def prepare_all(names, arguments, work):
+    def prepare(name):
+        return finish_child(start_child(name, arguments, work, prepare=True), name, arguments, work)
+
+    start = time.time()
+    with concurrent.futures.ThreadPoolExecutor(arguments.ahead) as pool:
+        for name, figures in zip(names, pool.map(prepare, names)):
+            print(f"{name}: {figures.get('problem', 'prepared')}", flush=True)
+    print(f"prepared in {time.time() - start:.0f} s", flush=True)
 
 
 def table(results):
@@ -269,6 +284,11 @@ def main():
     parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
+        import torch, torch_models  # noqa: what takes seconds, before it is this row's turn
+        if not arguments.cpu:
+            import torch._dynamo, torch._inductor.compile_fx  # noqa
+        if not sys.stdin.readline():  # whoever started this is gone
+            return
         row = Row(arguments.child, arguments)
         row.prepare() if arguments.prepare else row.run()
         return
@@ -286,14 +306,13 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         work = arguments.work or scratch
         if arguments.ahead:
+            prepare_all(names, arguments, work)
+        waiting = [start_child(name, arguments, work) for name in names[:1]]
+        for i, name in enumerate(names):
             start = time.time()
-            with concurrent.futures.ThreadPoolExecutor(arguments.ahead) as pool:
-                for name, figures in zip(names, pool.map(lambda name: run_child(name, arguments, work, True), names)):
-                    print(f"{name}: {figures.get('problem', 'prepared')}", flush=True)
-            print(f"prepared in {time.time() - start:.0f} s", flush=True)
-        for name in names:
-            start = time.time()
-            figures = run_child(name, arguments, work)
+            child = waiting.pop()
+            waiting += [start_child(following, arguments, work) for following in names[i + 1:i + 2]]
+            figures = finish_child(child, name, arguments, work)
             results[name] = {k: v for k, v in results.get(name, {}).items() if not k.endswith("problem")} | figures
             results[name]["date"] = time.strftime("%Y-%m-%d %H:%M")
             file.write_text(json.dumps(results, indent=1))

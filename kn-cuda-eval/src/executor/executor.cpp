@@ -167,6 +167,13 @@ std::vector<StepTime> Executor::time_steps(int repeats) {
     repeats = std::max(repeats, 1);
     const std::lock_guard lock(s.mutex);
     s.stream.wait(s.done);
+    // A repeated step must not start beside itself.
+    const struct Restore {
+        State& state;
+        Overlap overlap = state.setup.overlap;
+        ~Restore() { state.set_overlap(overlap); }
+    } restore{s};
+    s.set_overlap(Overlap::None);
     Event start(s.device()), stop(s.device());
     const auto median_us = [&](const std::vector<std::size_t>& steps) {
         const GraphExec graph =

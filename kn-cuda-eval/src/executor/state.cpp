@@ -219,7 +219,6 @@ std::future<std::vector<std::shared_ptr<const Kernel>>> Executor::State::start_k
 }
 
 void Executor::State::take_kernels() {
-    const bool overlap = overlaps(device());
     const auto loaded = log.measure("waiting for kernels", [&] { return kernels.get(); });
     copy_kernels.assign(loaded.begin() + static_cast<std::ptrdiff_t>(plan->kernels.size()),
                         loaded.end());
@@ -234,7 +233,6 @@ void Executor::State::take_kernels() {
             config.block = work->block;
             config.cluster = work->cluster;
             config.shared_bytes = work->shared_bytes;
-            config.overlap_previous = overlap && may_overlap(*plan, i, options.overlap);
             launch.work = KernelLaunch{kernel, config, work->scalars, work->maps};
             std::size_t& most = allowed[kernel.get()];
             if (work->shared_bytes > device().properties().shared_per_block &&
@@ -266,6 +264,7 @@ void Executor::State::prepare(const std::function<void()>& take_weights) {
         queue_steps(stream, bases);
         stream.synchronize();
     });
+    log.measure("overlap of kernels", [&] { choose_overlap(); });
     if (options.use_graph && !launches.empty())
         staged_graph = log.measure("captured graph", [&] { return capture_steps(bases); });
     done.record(stream);

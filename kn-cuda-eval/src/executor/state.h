@@ -82,7 +82,11 @@ struct Executor::State {
     /// The plan's, then copy_kernels: compiled and loaded by other threads.
     std::future<std::vector<std::shared_ptr<const Kernel>>> start_kernels(Device device);
     DiskCache* cache() const { return options.cache ? DiskCache::shared() : nullptr; }
+    /// Whether kernels may start early, so that they have to wait.
     bool overlaps(Device device) const;
+    void set_overlap(Overlap overlap);
+    /// As the options say: times what there is, on whatever the buffers hold.
+    void choose_overlap();
     /// `take_weights` waits for them the first time; addresses are known then.
     void prepare(const std::function<void()>& take_weights);
     void take_kernels();

@@ -186,7 +186,8 @@ TEST(GpuExecutor, KeepsOrderWhereKernelsOverlap) {
             expected.push_back(static_cast<std::int32_t>(at) + static_cast<std::int32_t>(count));
         }
         for (const bool use_graph : {true, false})
-            for (const Overlap overlap : {Overlap::None, Overlap::Own, Overlap::All}) {
+            for (const Overlap overlap :
+                 {Overlap::None, Overlap::Own, Overlap::All, Overlap::Timed}) {
                 Executor executor(plan, Device(0), {.use_graph = use_graph, .overlap = overlap});
                 for (int round = 0; round < 3; round++) {
                     const auto y = executor.run({x}).at(0);

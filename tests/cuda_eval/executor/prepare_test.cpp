@@ -11,6 +11,7 @@
 
 #include "executor/algorithms.h"
 #include "executor/constants.h"
+#include "executor/fastest_overlap.h"
 #include "executor/kernels.h"
 #include "executor/laid_out.h"
 #include "executor/launch.h"
@@ -322,6 +323,31 @@ TEST(Overlap, PutsTheWaitFirst) {
     EXPECT_FALSE(may_overlap(other, 1, Overlap::All));
     other.steps[1].work = MatMulWork{};
     EXPECT_FALSE(may_overlap(other, 1, Overlap::All));
+}
+
+TEST(Overlap, TakesTheFastestThatGains) {
+    using Times = std::vector<std::pair<Overlap, std::vector<double>>>;
+    const auto fastest = [](Times times) { return fastest_overlap(std::move(times)); };
+    EXPECT_EQ(fastest({{Overlap::None, {3, 9, 2}}, {Overlap::Own, {2.9, 2.8, 9}}}), Overlap::Own);
+    EXPECT_EQ(fastest({{Overlap::None, {3}}, {Overlap::Own, {2.99}}}), Overlap::None);
+    EXPECT_EQ(fastest({{Overlap::None, {3}}, {Overlap::Own, {2.5}}, {Overlap::All, {2}}}),
+              Overlap::All);
+    EXPECT_EQ(fastest({}), Overlap::None);
+    for (const Overlap overlap : {Overlap::None, Overlap::Own, Overlap::All})
+        EXPECT_EQ(parse_overlap(name_of(overlap)), overlap);
+    EXPECT_EQ(parse_overlap("timed"), std::nullopt);
+    EXPECT_EQ(parse_overlap(""), std::nullopt);
+}
+
+// Another order of steps is another answer; what makes no difference is not timed.
+TEST(Overlap, IsAskedOncePerChainOfSteps) {
+    const Plan plan = test::affine_plan(test::h200(), 100, counting({100}));
+    EXPECT_EQ(overlaps_to_try(plan), (std::vector{Overlap::None, Overlap::Own}));
+    Plan other = plan;
+    other.steps[0].work = ClearWork{};
+    EXPECT_EQ(overlaps_to_try(other), std::vector{Overlap::None});
+    EXPECT_EQ(overlap_key(plan, test::h200()), overlap_key(plan, test::h200()));
+    EXPECT_NE(overlap_key(plan, test::h200()), overlap_key(other, test::h200()));
 }
 
 TEST(CompileKernels, NamesTheKernelAtFault) {

@@ -118,15 +118,16 @@ TEST(FewChannelsTiles, FitAMultiprocessor) {
         }
 }
 
-/// On the GPU in every precision, against the CPU in double.
-void expect_right(const Graph& graph) {
+/// On the GPU in every precision, against the CPU in double. With few terms float32 is cuDNN's.
+void expect_right(const Graph& graph, bool few_terms = false) {
     if (device_count() == 0) GTEST_SKIP() << why_unavailable();
     const std::vector<Tensor> inputs = random_inputs(graph);
     const auto expected = cpu::run(to_precision(graph, DType::F64), inputs);
     for (const ProductBound& bound : product_bounds) {
         const auto plan = std::make_shared<const Plan>(
             cuda::plan(graph, Device(0).properties(), {.precision = bound.precision}));
-        EXPECT_TRUE(is_planned(*plan)) << plan->to_string();
+        EXPECT_EQ(is_planned(*plan), !few_terms || bound.precision != Precision::F32)
+            << plan->to_string();
         const auto got = Executor(plan, Device(0)).run(inputs);
         const auto difference = testing::compare(got.at(0), expected.at(0).cast(DType::F32),
                                                  {.rtol = 0, .atol_of_peak = bound.of_peak});
@@ -182,7 +183,7 @@ TEST(GpuFewChannels, NothingDividesAnything) {
     const Var y = conv(x, weight(graph, {75, 2, 5, 4}), weight(graph, {75}),
                        {.strides = {1, 3}, .dilations = {2, 1}, .pads = {2, 1, 0, 3}});
     graph.output("y", silu(y));
-    expect_right(graph);
+    expect_right(graph, true);
 }
 
 TEST(GpuFewChannels, NeighbouringWindowsAndAResidual) {
@@ -191,7 +192,7 @@ TEST(GpuFewChannels, NeighbouringWindowsAndAResidual) {
     const Var y =
         conv(x, weight(graph, {160, 4, 3, 3}), weight(graph, {160}), {.pads = {1, 1, 1, 1}});
     graph.output("y", relu(y + graph.input("r", DType::F32, Shape::of({4, 160, 90, 61}))));
-    expect_right(graph);
+    expect_right(graph, true);
 }
 
 }  // namespace

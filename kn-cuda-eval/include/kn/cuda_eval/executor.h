@@ -23,12 +23,15 @@ enum class Overlap {
     None,
     Own,  ///< those behind kernels of ours
     All,  ///< those behind libraries' kernels too
+    /// Whichever of these is fastest: timed when the executor is made, by runs on zeros, and kept on
+    /// disk. None without tuning or graphs.
+    Timed,
 };
 
 struct ExecutorOptions {
     Tuning tuning = Tuning::Fast;  ///< time the libraries' candidates on the device
     bool use_graph = true;         ///< capture the steps into a CUDA graph
-    /// Measured on an H200: 5 % faster for some chains of small kernels, 10 % slower for others.
+    /// Measured on an H200: 7 % faster for some chains of small kernels, 10 % slower for others.
     Overlap overlap = Overlap::None;
     bool cache = true;  ///< kernels and tuned algorithms on disk ($XDG_CACHE_HOME/kn)
 };
@@ -43,6 +46,7 @@ struct ExecutorSetup {
     std::size_t problems_tuned = 0;  ///< library problems whose candidates were timed
     std::size_t problems_from_cache = 0;
     std::size_t graphs_captured = 0;
+    Overlap overlap = Overlap::None;  ///< that runs have
     std::size_t allocations = 0;  ///< of device and pinned memory
     double ms = 0;
     std::vector<Phase> phases;
