@@ -80,8 +80,12 @@ struct FewChannels {
 /// The text in front of a kernel that calls kn_product(pixel, w, touch, store):
 /// pixel(image, row, column, channels) sets float (&channels)[windows.channels], store is called as
 /// for a TensorProduct. Where filters are rows: kn_product(pixel, w, map_y, finish), where
-/// finish(image, filter, row, column / 2, product) gives two neighbours of y as a kn_vector. w is dense [kernel row, tap, channel, filter]. Needs the target sm_90a,
-/// threads() threads a block and shared_bytes() of dynamic shared memory.
+/// finish(image, filter, row, column / 2, product) gives two neighbours of y as a kn_vector. w is
+/// dense [kernel row, tap, channel, filter]. Needs the target sm_90a, threads() threads a block and
+/// shared_bytes() of dynamic shared memory.
+///
+/// Where a cell has more taps than are left of a kernel's row, the pixel beside the window is
+/// multiplied by zero: an infinity or NaN there becomes a NaN of y.
 std::string few_channels_helpers(const FewChannels& conv);
 
 }  // namespace kn::cuda

@@ -76,13 +76,14 @@ struct TensorProduct {
 };
 
 /// The text in front of a kernel that calls kn_product({map_x, map_w, map_w_low}, touch, store)
-/// with maps of type kn_tensor_map, the last one for exact products (Tf32Part: of w the high parts, then the low ones);
-/// store(row, column / lanes, product) is called for each `lanes` neighbours of y, touch(row,
-/// column / lanes) a while before for what may be fetched into L2. Staged: kn_product({...}, map_y,
-/// map_before, finish), where finish(row, column / 2, products, pair) gives two elements of y as one
-/// number; products[half][0 and 1] are the product's, `pair` those of map_before. Needs the target
-/// sm_90a, threads() threads a block, blocks in clusters of cluster(), and shared_bytes() of dynamic
-/// shared memory.
+/// with maps of type kn_tensor_map; the last one is for exact products, whose maps of w show its
+/// high and low parts (Tf32Part). store(row, column / lanes, product) is called for each `lanes`
+/// neighbours of y, touch(row, column / lanes) a while before for what may be fetched into L2.
+/// Staged: kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, products,
+/// pair) gives two elements of y as one number; products[half][0 and 1] are the product's, `pair`
+/// those of map_before. Exact products of infinities are NaN, since one of the parts is zero. Needs
+/// the target sm_90a, threads() threads a block, blocks in clusters of cluster(), and
+/// shared_bytes() of dynamic shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);
 
 }  // namespace kn::cuda

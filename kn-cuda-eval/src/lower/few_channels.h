@@ -16,8 +16,8 @@ std::optional<std::string> why_no_few_channels(const Grouping& grouping, Value c
 /// Appends the step of a group whose roles are "image", "w" and "y".
 void lower_few_channels(Placement& placement, const Group& group);
 
-/// All tiles that fit a multiprocessor; the best first. Those with filters as rows, whose clocks the
-/// model does not know yet, are for measurements.
+/// All tiles that fit a multiprocessor; the best first. Those with filters as rows, whose clocks
+/// the model does not know yet, are for measurements.
 std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProperties& device,
                                             bool filter_rows = false);
 /// Clocks that a model, fitted to 25 measurements on an H200, gives to these tiles.

@@ -1,4 +1,5 @@
-// What a product on the tensor cores does with its sums: the functions that its kernel's text calls.
+// What a product on the tensor cores does with its sums: the functions that its kernel's text
+// calls.
 #pragma once
 
 #include <optional>

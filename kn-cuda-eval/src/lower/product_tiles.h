@@ -11,8 +11,8 @@
 namespace kn::cuda {
 
 /// The tiles with the least time by a model of the multiprocessor: products, shared memory and L2
-/// traffic overlap, blocks come in rounds, a block that is alone on its multiprocessor hides nothing
-/// of its start and end, and memory has a rate.
+/// traffic overlap, blocks come in rounds, a block that is alone on its multiprocessor hides
+/// nothing of its start and end, and memory has a rate.
 ProductTiles choose_tiles(const TensorProduct& product, const DeviceProperties& device,
                           bool can_be_staged);
 

@@ -29,7 +29,7 @@ class Placement {
     /// Reshape, Window), if that can be.
     std::optional<TensorRef> view(Value value) const;
 
-    /// A constant in another dtype or axis order than its own, or a part of it (see PlanConstant): a
+    /// A constant in another dtype or axis order than its own, or a part of it (PlanConstant): a
     /// buffer of its own, made at upload.
     TensorRef constant(Value value, DType dtype, const AxisOrder& order,
                        Tf32Part part = Tf32Part::None);

@@ -94,7 +94,7 @@ TEST(FewChannelTiles, AnyOfThem) {
     }
 }
 
-// Filters as rows, that are no multiple of 64, of outputs that fill no patch; results of both sizes.
+// Filters as rows, no multiple of 64, of outputs that fill no patch; results of both sizes.
 TEST(FewChannelsByFilters, ResultsByTheCopyEngine) {
     for (const bool channels_last : {true, false})
         for (const FewChannelTiles& tiles :

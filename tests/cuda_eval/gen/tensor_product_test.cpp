@@ -162,7 +162,7 @@ TEST(TensorProductsInFloat32, InTheTilesThatPlansTake) {
     expect_right(residual(20), {}, product_bounds[0]);
 }
 
-// For few terms multiply-adds are most exact: what TF32 leaves of an operand has to be rounded well.
+// For few terms multiply-adds are most exact: what TF32 leaves of an operand has to be rounded.
 TEST(TensorProductsInFloat32, ErrLessThanTwiceAsMuchAsMultiplyAdds) {
     constexpr std::int64_t rows = 320, columns = 256, terms = 64;
     Graph graph;

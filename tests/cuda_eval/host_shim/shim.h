@@ -5,8 +5,8 @@
 struct KnShim {
     unsigned thread[3], block[3], block_dim[3], grid_dim[3];
     unsigned char* dynamic_shared;
-    void (*barrier)(int whole_block);     // gives way until all threads of the warp or block arrive
-    unsigned long long* slots;            // one a thread
+    void (*barrier)(int whole_block);  // gives way until all threads of the warp or block arrive
+    unsigned long long* slots;         // one a thread
     const struct KnHopperCalls* hopper;
 };
 extern "C" {
@@ -58,21 +58,24 @@ static inline unsigned long long kn_double_to_bits(double x) {
     return kn_shim_bits<unsigned long long>(x);
 }
 
-#define KN_SHIM_UNARY(name)                                                 \
-    static inline float name(float x) { return __builtin_##name##f(x); }    \
+#define KN_SHIM_UNARY(name)                                              \
+    static inline float name(float x) { return __builtin_##name##f(x); } \
     static inline double name(double x) { return __builtin_##name(x); }
-#define KN_SHIM_BINARY(name)                                                            \
-    static inline float name(float x, float y) { return __builtin_##name##f(x, y); }    \
+#define KN_SHIM_BINARY(name)                                                         \
+    static inline float name(float x, float y) { return __builtin_##name##f(x, y); } \
     static inline double name(double x, double y) { return __builtin_##name(x, y); }
-KN_SHIM_UNARY(floor) KN_SHIM_UNARY(ceil) KN_SHIM_UNARY(rint) KN_SHIM_UNARY(trunc)
-KN_SHIM_UNARY(sqrt) KN_SHIM_UNARY(exp) KN_SHIM_UNARY(expm1) KN_SHIM_UNARY(log)
-KN_SHIM_UNARY(log1p) KN_SHIM_UNARY(sin) KN_SHIM_UNARY(cos) KN_SHIM_UNARY(tan)
-KN_SHIM_UNARY(asin) KN_SHIM_UNARY(acos) KN_SHIM_UNARY(atan) KN_SHIM_UNARY(sinh)
-KN_SHIM_UNARY(cosh) KN_SHIM_UNARY(tanh) KN_SHIM_UNARY(asinh) KN_SHIM_UNARY(acosh)
-KN_SHIM_UNARY(atanh) KN_SHIM_UNARY(erf) KN_SHIM_UNARY(fabs)
-KN_SHIM_BINARY(fmod) KN_SHIM_BINARY(pow) KN_SHIM_BINARY(atan2) KN_SHIM_BINARY(copysign)
-KN_SHIM_BINARY(fmin) KN_SHIM_BINARY(fmax)
-static inline float fmaf(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+KN_SHIM_UNARY(floor)
+KN_SHIM_UNARY(ceil) KN_SHIM_UNARY(rint) KN_SHIM_UNARY(trunc) KN_SHIM_UNARY(sqrt) KN_SHIM_UNARY(exp)
+    KN_SHIM_UNARY(expm1) KN_SHIM_UNARY(log) KN_SHIM_UNARY(log1p) KN_SHIM_UNARY(sin)
+        KN_SHIM_UNARY(cos) KN_SHIM_UNARY(tan) KN_SHIM_UNARY(asin) KN_SHIM_UNARY(acos)
+            KN_SHIM_UNARY(atan) KN_SHIM_UNARY(sinh) KN_SHIM_UNARY(cosh) KN_SHIM_UNARY(tanh)
+                KN_SHIM_UNARY(asinh) KN_SHIM_UNARY(acosh) KN_SHIM_UNARY(atanh) KN_SHIM_UNARY(erf)
+                    KN_SHIM_UNARY(fabs) KN_SHIM_BINARY(fmod) KN_SHIM_BINARY(pow)
+                        KN_SHIM_BINARY(atan2) KN_SHIM_BINARY(copysign) KN_SHIM_BINARY(fmin)
+                            KN_SHIM_BINARY(fmax) static inline float fmaf(float a, float b,
+                                                                          float c) {
+    return __builtin_fmaf(a, b, c);
+}
 static inline double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 static inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline float expf(float x) { return __builtin_expf(x); }
@@ -127,12 +130,12 @@ static inline unsigned long long kn_shim_exchange(unsigned long long bits, unsig
     kn_sync_warp();
     return result;
 }
-#define KN_SHIM_SHUFFLE(type, bits)                                                            \
-    static inline type kn_shuffle(type x, int lane) {                                          \
+#define KN_SHIM_SHUFFLE(type, bits)                                                               \
+    static inline type kn_shuffle(type x, int lane) {                                             \
         return kn_shim_bits<type>((bits)kn_shim_exchange(kn_shim_bits<bits>(x), (unsigned)lane)); \
-    }                                                                                          \
-    static inline type kn_shuffle_xor(type x, int mask) {                                      \
-        return kn_shuffle(x, (int)((kn_shim_thread() & 31) ^ (unsigned)mask));                 \
+    }                                                                                             \
+    static inline type kn_shuffle_xor(type x, int mask) {                                         \
+        return kn_shuffle(x, (int)((kn_shim_thread() & 31) ^ (unsigned)mask));                    \
     }
 KN_SHIM_SHUFFLE(int, unsigned)
 KN_SHIM_SHUFFLE(float, unsigned)
@@ -177,7 +180,7 @@ static inline void kn_multiply_tf32(float (&sums)[4], const unsigned (&a)[4], un
             for (const double x : addends) total += __builtin_trunc(x / unit) * unit;
             const float nearest = (float)total;
             sum = __builtin_fabs(nearest) > __builtin_fabs(total) ? __builtin_nextafterf(nearest, 0)
-                                                                 : nearest;
+                                                                  : nearest;
         }
 }
 static inline unsigned kn_ballot(bool yes) {

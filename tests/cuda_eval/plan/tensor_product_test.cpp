@@ -188,6 +188,23 @@ TEST(ProductTiles, SuitTheProblem) {
     EXPECT_TRUE(choose_tiles(product_of(401408, 256, 64), device, true).staged);
 }
 
+// The fastest of those that were measured on an H200 (bench_products), or within 3 % of it.
+TEST(ProductTiles, AreThoseThatWereMeasuredAsFastest) {
+    const auto chosen = [](TensorProduct product) {
+        return to_string(choose_tiles(product, h200(), true));
+    };
+    EXPECT_EQ(chosen(product_of(8192, 2560, 320)), "128x128 in turns staged 5 stages");
+    EXPECT_EQ(chosen(product_of(8192, 320, 1280)), "128x160 5 stages");
+    EXPECT_EQ(chosen(product_of(3136, 64, 256)), "64x32 8 stages");
+    EXPECT_EQ(chosen(product_of(196, 1024, 256)), "64x32 8 stages");
+    EXPECT_EQ(chosen(product_of(196, 256, 2304)), "128x48 k in 8 8 stages");
+    TensorProduct exact = product_of(1024, 3072, 768);
+    exact.type = DataType::F32;
+    exact.exact = true;
+    exact.y_bytes = 4;
+    EXPECT_NE(chosen(exact).find("128x96"), std::string::npos) << chosen(exact);
+}
+
 /// On the GPU in every precision, against the CPU in double.
 void expect_right(const Graph& graph) {
     if (device_count() == 0) GTEST_SKIP() << why_unavailable();

@@ -23,8 +23,8 @@ enum class Overlap {
     None,
     Own,  ///< those behind kernels of ours
     All,  ///< those behind libraries' kernels too
-    /// Whichever of these is fastest: timed when the executor is made, by runs on zeros, and kept on
-    /// disk. None without tuning or graphs.
+    /// Whichever of these is fastest: timed when the executor is made, by runs on zeros, and kept
+    /// on disk. None without tuning or graphs.
     Timed,
 };
 
@@ -47,7 +47,7 @@ struct ExecutorSetup {
     std::size_t problems_from_cache = 0;
     std::size_t graphs_captured = 0;
     Overlap overlap = Overlap::None;  ///< that runs have
-    std::size_t allocations = 0;  ///< of device and pinned memory
+    std::size_t allocations = 0;      ///< of device and pinned memory
     double ms = 0;
     std::vector<Phase> phases;
 };

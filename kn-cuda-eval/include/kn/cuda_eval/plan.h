@@ -78,8 +78,8 @@ struct Operand {
     std::string role;  ///< "x", "w", "bias", "y", ...
 };
 
-/// F32 in two numbers that TF32 can say: High is the element rounded to TF32's 10 bits of a mantissa,
-/// Low what that leaves, rounded too; together they have 22 bits.
+/// F32 in two numbers that TF32 can say: High is the element rounded to TF32's 10 bits of a
+/// mantissa, Low what that leaves, rounded too; together they have 22 bits.
 enum class Tf32Part { None, High, Low };
 
 /// A weight as the device wants it: its parts one behind the other along `axis`, converted to
