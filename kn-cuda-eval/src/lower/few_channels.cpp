@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include "codegen/emit.h"
+#include "lower/conv.h"
 #include "lower/library.h"
 #include "lower/product_epilogue.h"
 #include "planner/ceil_div.h"
@@ -14,29 +15,14 @@ namespace kn::cuda {
 
 namespace {
 
-FewChannels problem_of(const Graph& graph, Value value, const op::Conv& conv, Precision precision) {
-    const Ints x = graph.shape(conv.x).to_ints(), w = graph.shape(conv.w).to_ints();
-    const Ints y = graph.shape(value).to_ints();
+FewChannels problem_of(const Graph& graph, Value value, const op::Conv& conv,
+                       const PlanOptions& options) {
     const DType dtype = graph.dtype(value);
     FewChannels problem;
     problem.type = data_type(dtype).value();
-    problem.exact = dtype == DType::F32 && precision != Precision::TF32;
-    problem.n = w[0];
-    ProductWindows& windows = problem.windows;
-    windows.channels = x[1];
-    windows.images = x[0];
-    windows.height = x[2];
-    windows.width = x[3];
-    windows.rows = y[2];
-    windows.columns = y[3];
-    windows.kernel_height = w[2];
-    windows.kernel_width = w[3];
-    windows.stride_y = conv.strides[0];
-    windows.stride_x = conv.strides[1];
-    windows.pad_y = conv.pads_before[0].value();
-    windows.pad_x = conv.pads_before[1].value();
-    windows.dilation_y = conv.dilations[0];
-    windows.dilation_x = conv.dilations[1];
+    problem.exact = !uses_tensor_cores(options, dtype);
+    problem.windows = windows_of(graph, conv, value);
+    problem.n = graph.shape(conv.w).to_ints()[0];
     return problem;
 }
 
@@ -163,7 +149,7 @@ std::optional<std::string> why_no_few_channels(const Grouping& grouping, Value v
     if (graph.shape(conv->w).rank() != 4) return "it has not two spatial axes";
     if (conv->groups != 1) return "it has groups";
     if (constant_parts(graph, conv->w).empty()) return "the second operand is no weight";
-    const FewChannels problem = problem_of(graph, value, *conv, grouping.options().precision);
+    const FewChannels problem = problem_of(graph, value, *conv, grouping.options());
     if (auto why = problem.why_never()) return why;
     if (forced_few_channel_tiles()) return std::nullopt;
     const ProductWindows& windows = problem.windows;
@@ -187,10 +173,9 @@ void lower_few_channels(Placement& placement, const Group& group) {
     const Graph& graph = placement.graph();
     const auto* op = graph.get_if<op::Conv>(group.anchor);
     KN_CHECK(op);
-    const PlanOptions& options = placement.plan().options;
     const DeviceProperties& device = placement.plan().device;
     ProductEpilogue epilogue(placement, group);
-    FewChannels conv = problem_of(graph, group.anchor, *op, options.precision);
+    FewChannels conv = problem_of(graph, group.anchor, *op, placement.plan().options);
     conv.lanes = epilogue.lanes();
     // What else is read for each output comes better by neighbouring filters.
     const std::optional<TensorRef> y =

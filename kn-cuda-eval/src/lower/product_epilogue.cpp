@@ -20,6 +20,27 @@ ProductSizes product_sizes(const Graph& graph, Value product) {
             checked_size(w) / std::max<std::int64_t>(columns, 1)};
 }
 
+ProductWindows windows_of(const Graph& graph, const op::Conv& conv, Value result) {
+    const Ints x = graph.shape(conv.x).to_ints(), w = graph.shape(conv.w).to_ints();
+    const Ints y = graph.shape(result).to_ints();
+    ProductWindows windows;
+    windows.images = x[0];
+    windows.channels = x[1];
+    windows.height = x[2];
+    windows.width = x[3];
+    windows.rows = y[2];
+    windows.columns = y[3];
+    windows.kernel_height = w[2];
+    windows.kernel_width = w[3];
+    windows.stride_y = conv.strides[0];
+    windows.stride_x = conv.strides[1];
+    windows.pad_y = conv.pads_before[0].value();
+    windows.pad_x = conv.pads_before[1].value();
+    windows.dilation_y = conv.dilations[0];
+    windows.dilation_x = conv.dilations[1];
+    return windows;
+}
+
 bool is_dense_image(const TensorRef& x) {
     return x.strides[2] == x.shape[3] * x.strides[3] &&
            (x.shape[0] == 1 || x.strides[0] == x.shape[2] * x.strides[2]);

@@ -17,6 +17,10 @@ struct ProductSizes {
 };
 ProductSizes product_sizes(const Graph& graph, Value product);
 
+/// Those of a convolution with two spatial axes whose result is `y`; where its image lies is left
+/// open.
+ProductWindows windows_of(const Graph& graph, const op::Conv& conv, Value y);
+
 /// Whether all pixels of x [N, C, H, W] are one step apart, so that they are rows of a matrix.
 bool is_dense_image(const TensorRef& x);
 

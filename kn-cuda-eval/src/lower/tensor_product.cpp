@@ -6,6 +6,7 @@
 
 #include "codegen/emit.h"
 #include "codegen/tensor_product.h"
+#include "lower/conv.h"
 #include "lower/library.h"
 #include "lower/lower.h"
 #include "lower/product_epilogue.h"
@@ -22,10 +23,6 @@ bool is_plain(const op::Conv& conv, const Ints& w) {
     return w[2] == 1 && w[3] == 1 && std::ranges::all_of(conv.pads_before, zero) &&
            std::ranges::all_of(conv.pads_after, zero) &&
            std::ranges::all_of(conv.strides, [](std::int64_t s) { return s == 1; });
-}
-
-bool is_exact(const PlanOptions& options, DType dtype) {
-    return dtype == DType::F32 && options.precision != Precision::TF32;
 }
 
 std::optional<std::string> why_no_form(const Graph& graph, Value product) {
@@ -67,7 +64,7 @@ class Lowering {
 
     void run() {
         const TensorRef x = conv_ ? image() : rows();
-        const bool exact = is_exact(placement_.plan().options, dtype_);
+        const bool exact = !uses_tensor_cores(placement_.plan().options, dtype_);
         const TensorRef w = weights(exact ? Tf32Part::High : Tf32Part::None);
         KernelDraft draft;
         draft.name = conv_ ? "tensor_conv" : "tensor_product";
@@ -128,27 +125,10 @@ class Lowering {
     }
 
     void set_windows(const TensorRef& x) {
-        const Ints w = graph_.shape(group_.roles.at("w")).to_ints();
-        const Ints y = graph_.shape(group_.anchor).to_ints();
-        ProductWindows windows;
-        windows.images = x.shape[0];
-        windows.channels = x.shape[1];
-        windows.height = x.shape[2];
-        windows.width = x.shape[3];
-        windows.rows = y[2];
-        windows.columns = y[3];
-        windows.kernel_height = w[2];
-        windows.kernel_width = w[3];
-        windows.stride_y = conv_->strides[0];
-        windows.stride_x = conv_->strides[1];
-        windows.pad_y = conv_->pads_before[0].value();
-        windows.pad_x = conv_->pads_before[1].value();
-        windows.dilation_y = conv_->dilations[0];
-        windows.dilation_x = conv_->dilations[1];
-        windows.image_stride = x.strides[0];
-        windows.line_stride = x.strides[2];
-        windows.pixel_stride = x.strides[3];
-        windows_ = windows;
+        windows_ = windows_of(graph_, *conv_, group_.anchor);
+        windows_->image_stride = x.strides[0];
+        windows_->line_stride = x.strides[2];
+        windows_->pixel_stride = x.strides[3];
     }
 
     TensorProduct product_of(bool exact) const {
@@ -219,7 +199,7 @@ std::optional<std::string> why_library_product(const Grouping& grouping, Value p
                                                const ProductTail& tail) {
     if (forced_tiles()) return std::nullopt;
     const Graph& graph = grouping.graph();
-    const bool exact = is_exact(grouping.options(), graph.dtype(product));
+    const bool exact = !uses_tensor_cores(grouping.options(), graph.dtype(product));
     const auto* conv = graph.get_if<op::Conv>(product);
     const ProductSizes sizes = product_sizes(graph, product);
     if (!exact && !tail.own) {

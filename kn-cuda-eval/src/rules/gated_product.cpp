@@ -2,6 +2,7 @@
 #include <set>
 
 #include "lower/tensor_product.h"
+#include "rules/product_group.h"
 #include "rules/rules.h"
 
 namespace kn::cuda {
@@ -89,25 +90,13 @@ void gated_product(Grouping& grouping, Value value) {
     if (const auto why = why_not(grouping, value, found))
         return grouping.decide(rule, false, value, *why);
     const Value main = found.products[0];
-    const bool conv = graph.get_if<op::Conv>(main) != nullptr;
-    Group group;
-    group.kind = conv ? Group::Kind::Conv : Group::Kind::MatMul;
-    group.own_kernel = true;
-    group.channels_last = conv;
-    group.anchor = main;
-    group.outputs = {value};
-    group.rule = rule;
-    const std::vector<Value> operands = inputs_of(graph[main].operation);
-    group.roles = {{conv ? "x" : "a", operands[0]}, {conv ? "w" : "b", operands[1]}};
-    if (conv) group.roles["y"] = value;
-    grouping.demand(operands[0]);
+    Group group = product_group(graph, rule, main, value);
+    grouping.demand(inputs_of(graph[main].operation)[0]);
     for (const Value& inner : found.path)
-        for (const Value& other : inputs_of(graph[inner].operation)) {
-            if (found.depends(other)) continue;
-            const auto* broadcast = graph.get_if<op::Broadcast>(other);
-            grouping.demand(broadcast ? broadcast->x : other);
-        }
-    group.reason = "both halves of a " + std::string(conv ? "convolution" : "product") +
+        for (const Value& other : inputs_of(graph[inner].operation))
+            if (!found.depends(other)) demand_operand(grouping, other);
+    group.reason = "both halves of a " +
+                   std::string(group.kind == Group::Kind::Conv ? "convolution" : "product") +
                    " in one tile, so that they meet before anything is written";
     grouping.decide(rule, true, value, group.reason);
     std::vector<Value> swallowed = found.path;

@@ -1,6 +1,8 @@
 #include "lower/tensor_product.h"
 
+#include "lower/conv.h"
 #include "lower/few_channels.h"
+#include "rules/product_group.h"
 #include "rules/rules.h"
 
 namespace kn::cuda {
@@ -56,17 +58,12 @@ ProductTail tail_of(const Grouping& grouping, Value end, const Found& found) {
 
 constexpr int longest = 12;  // way up from the end
 
-void demand_others(Grouping& grouping, const Found& found) {
-    const Graph& graph = grouping.graph();
-    for (const Value& other : found.others) {
-        const auto* broadcast = graph.get_if<op::Broadcast>(other);
-        grouping.demand(broadcast ? broadcast->x : other);
-    }
-}
-
-bool is_exact(const Grouping& grouping, Value product) {
-    return grouping.graph().dtype(product) == DType::F32 &&
-           grouping.options().precision == Precision::F32;
+// "with 3 operations behind it".
+std::string describe(const Grouping& grouping, const Found& found) {
+    const DType dtype = grouping.graph().dtype(found.main);
+    const bool exact = !uses_tensor_cores(grouping.options(), dtype);
+    return (exact ? " in float32 by three TF32 products, with " : " with ") +
+           std::to_string(found.swallowed.size()) + " operations behind it";
 }
 
 // What an image is computed from, element by element with constants, on the way to the kernel.
@@ -103,22 +100,12 @@ void few_channels(Grouping& grouping, Value value) {
         if (found.main == value) grouping.decide(rule, false, value, *why);
         return;
     }
-    Group group;
-    group.kind = Group::Kind::Conv;
-    group.own_kernel = true;
-    group.channels_last = true;
-    group.anchor = found.main;
-    group.outputs = {value};
-    group.rule = rule;
+    Group group = product_group(graph, rule, found.main, value);
     group.roles = {{"image", conv->x}, {"w", conv->w}, {"y", value}};
     grouping.demand(image_source(grouping, conv->x));
-    demand_others(grouping, found);
-    group.reason =
-        "convolution over few channels" +
-        std::string(is_exact(grouping, found.main) ? " in float32 by three TF32 products, with "
-                                                   : " with ") +
-        std::to_string(found.swallowed.size()) +
-        " operations behind it, read from the image as it lies";
+    for (const Value& other : found.others) demand_operand(grouping, other);
+    group.reason = "convolution over few channels" + describe(grouping, found) +
+                   ", read from the image as it lies";
     grouping.decide(rule, true, value, group.reason);
     grouping.add(std::move(group), found.swallowed);
 }
@@ -141,22 +128,10 @@ void tensor_product(Grouping& grouping, Value value) {
         if (found.main == value) grouping.decide("tensor core product", false, value, *why);
         return;
     }
-    Group group;
-    group.kind = conv ? Group::Kind::Conv : Group::Kind::MatMul;
-    group.own_kernel = true;
-    group.channels_last = conv;
-    group.anchor = found.main;
-    group.outputs = {value};
-    group.rule = "tensor core product";
-    const std::vector<Value> operands = inputs_of(graph[found.main].operation);
-    group.roles = {{conv ? "x" : "a", operands[0]}, {conv ? "w" : "b", operands[1]}};
-    if (conv) group.roles["y"] = value;
-    grouping.demand(operands[0]);
-    demand_others(grouping, found);
-    const bool exact = is_exact(grouping, found.main);
-    group.reason = std::string(conv ? "convolution" : "product") +
-                   (exact ? " in float32 by three TF32 products, with " : " with ") +
-                   std::to_string(found.swallowed.size()) + " operations behind it";
+    Group group = product_group(graph, "tensor core product", found.main, value);
+    grouping.demand(inputs_of(graph[found.main].operation)[0]);
+    for (const Value& other : found.others) demand_operand(grouping, other);
+    group.reason = (conv ? "convolution" : "product") + describe(grouping, found);
     grouping.decide(group.rule, true, value, group.reason);
     grouping.add(std::move(group), found.swallowed);
 }

@@ -7,6 +7,7 @@
 
 #include <kn/graph/builder.h>
 #include <kn/graph/cpu.h>
+#include <kn/graph/precision.h>
 #include <kn/graph/random.h>
 #include <kn/testing/compare.h>
 #include <kn/testing/print.h>
@@ -32,6 +33,19 @@ inline cuda::Plan expect_same(const Graph& graph, std::uint64_t seed = 0,
             << graph.to_string() << "seed " << seed;
     }
     return plan;
+}
+
+/// Runs a plan of `graph` on the host with random inputs, and expects what kn::cpu gives in double,
+/// but for `of_peak` of each output's largest element.
+inline void expect_as_in_double(const cuda::Plan& plan, const Graph& graph, double of_peak) {
+    const std::vector<Tensor> inputs = random_inputs(graph);
+    const auto exact = cpu::run(to_precision(graph, DType::F64), inputs);
+    const auto got = cuda::run_plan_on_host(plan, inputs);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+        const auto difference = testing::compare(got[i].cast(DType::F32), exact[i].cast(DType::F32),
+                                                 {.rtol = 0, .atol_of_peak = of_peak});
+        EXPECT_TRUE(difference.equal) << difference.message << "\n" << plan.to_string();
+    }
 }
 
 }  // namespace kn::test

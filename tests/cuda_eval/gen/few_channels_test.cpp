@@ -34,14 +34,7 @@ cuda::Plan expect_right(const Graph& graph, const FewChannelTiles& tiles,
     cuda::Plan plan = cuda::plan(graph, device, {.precision = bound.precision});
     cuda::forced_few_channel_tiles().reset();
     EXPECT_EQ(std::ranges::count(step_names(plan), "tensor_conv_few"), 1) << plan.to_string();
-    const std::vector<Tensor> inputs = random_inputs(graph);
-    const auto exact = cpu::run(to_precision(graph, DType::F64), inputs);
-    const auto got = cuda::run_plan_on_host(plan, inputs);
-    for (std::size_t i = 0; i < got.size(); ++i) {
-        const auto difference = testing::compare(got[i].cast(DType::F32), exact[i].cast(DType::F32),
-                                                 {.rtol = 0, .atol_of_peak = bound.of_peak});
-        EXPECT_TRUE(difference.equal) << difference.message << "\n" << plan.to_string();
-    }
+    expect_as_in_double(plan, graph, bound.of_peak);
     return plan;
 }
 

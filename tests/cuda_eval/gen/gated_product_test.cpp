@@ -32,14 +32,7 @@ void expect_right(const Graph& graph, const ProductTiles& tiles, const ProductBo
     SCOPED_TRACE(name_of(bound.precision) + " in " + to_string(tiles));
     const cuda::Plan plan = plan_in(graph, tiles, {.precision = bound.precision});
     ASSERT_EQ(step_names(plan), steps) << plan.to_string();
-    const std::vector<Tensor> inputs = random_inputs(graph);
-    const auto exact = cpu::run(to_precision(graph, DType::F64), inputs);
-    const auto got = cuda::run_plan_on_host(plan, inputs);
-    for (std::size_t i = 0; i < got.size(); ++i) {
-        const auto difference = testing::compare(got[i].cast(DType::F32), exact[i].cast(DType::F32),
-                                                 {.rtol = 0, .atol_of_peak = bound.of_peak});
-        EXPECT_TRUE(difference.equal) << difference.message << "\n" << plan.to_string();
-    }
+    expect_as_in_double(plan, graph, bound.of_peak);
 }
 
 struct Halves {

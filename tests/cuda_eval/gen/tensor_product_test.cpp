@@ -29,14 +29,7 @@ void expect_right(const Graph& graph, const std::optional<ProductTiles>& tiles,
                   plan.steps, [](const auto& step) { return step.name.starts_with("tensor_"); }),
               1)
         << plan.to_string();
-    const std::vector<Tensor> inputs = random_inputs(graph);
-    const auto exact = cpu::run(to_precision(graph, DType::F64), inputs);
-    const auto got = cuda::run_plan_on_host(plan, inputs);
-    for (std::size_t i = 0; i < got.size(); ++i) {
-        const auto difference = testing::compare(got[i].cast(DType::F32), exact[i].cast(DType::F32),
-                                                 {.rtol = 0, .atol_of_peak = bound.of_peak});
-        EXPECT_TRUE(difference.equal) << difference.message << "\n" << plan.to_string();
-    }
+    expect_as_in_double(plan, graph, bound.of_peak);
     const bool channels_innermost = graph.get_if<op::Permute>(graph.outputs().front().value);
     if (tiles && tiles->staged && channels_innermost) {
         EXPECT_NE(plan.to_string().find("staged"), std::string::npos) << plan.to_string();
