@@ -62,12 +62,13 @@ int bench_cuda(const BenchArgs& args, const Device& device) {
     result.setup.load_ms = model.load_ms;
     result.setup.optimize_ms = model.optimize_ms;
     start = std::chrono::steady_clock::now();
-    const auto plan = make_plan(model, args.model, gpu.properties());
+    const Tuning tuning = parse_tuning(args.tune);
+    const auto plan = make_plan(model, args.model, gpu, tuning);
     result.setup.plan_ms = ms_since(start);
     note("plan", start);
     add(plan->phases);
     start = std::chrono::steady_clock::now();
-    cuda::Executor executor(plan, gpu, {.tuning = parse_tuning(args.tune)});
+    cuda::Executor executor(plan, gpu, {.tuning = tuning});
     note("executor", start);
     const auto first = std::chrono::steady_clock::now();
     executor.run(model.inputs);

@@ -45,6 +45,12 @@ std::shared_ptr<const cuda::Plan> make_plan(const StaticModel& model, const Mode
         cuda::plan(model.graph, device, {.precision = parse_precision(flags.precision)}));
 }
 
+std::shared_ptr<const cuda::Plan> make_plan(const StaticModel& model, const ModelFlags& flags,
+                                            cuda::Device gpu, Tuning tuning) {
+    if (tuning != Tuning::Full) return make_plan(model, flags, gpu.properties());
+    return cuda::tuned_plan(model.graph, gpu, {.precision = parse_precision(flags.precision)});
+}
+
 DeviceTensors::DeviceTensors(cuda::StreamRef stream, const std::vector<Tensor>& tensors) {
     for (const Tensor& tensor : tensors) {
         memory_.emplace_back(stream.device(), std::max<std::size_t>(tensor.byte_size(), 1));

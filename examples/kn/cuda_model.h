@@ -20,6 +20,9 @@ cuda::DeviceProperties read_properties(const std::string& name);
 
 std::shared_ptr<const cuda::Plan> make_plan(const StaticModel& model, const ModelFlags& flags,
                                             const cuda::DeviceProperties& device);
+/// For a GPU that is here, as the network's options would have it.
+std::shared_ptr<const cuda::Plan> make_plan(const StaticModel& model, const ModelFlags& flags,
+                                            cuda::Device gpu, Tuning tuning);
 
 /// Device copies of host tensors, and where they lie.
 class DeviceTensors {

@@ -144,7 +144,9 @@ int explain(const ExplainArgs& args) {
     const StaticModel model = static_model(args.path, args.model);
     std::vector<SetupLine> timings = model.timings;
     const auto start = std::chrono::steady_clock::now();
-    const auto plan = make_plan(model, args.model, properties);
+    const auto plan =
+        here ? make_plan(model, args.model, require_gpu(device), parse_tuning(args.tune))
+             : make_plan(model, args.model, properties);
     timings.push_back({"plan", start, ms_since(start)});
     for (const cuda::Phase& p : plan->phases) timings.push_back({p.name, p.begin, p.ms, p.part});
     if (here) timing = measure(plan, require_gpu(device), model, args);

@@ -14,15 +14,20 @@ namespace {
 class CudaExecutable : public Executable {
   public:
     CudaExecutable(const Graph& graph, Device device, const BackendOptions& options)
-        : executor_(std::make_shared<const Plan>(
-                        plan(graph, device.properties(), {.precision = options.precision})),
-                    device, {.tuning = options.tuning}) {}
+        : executor_(plan_for(graph, device, options), device, {.tuning = options.tuning}) {}
     std::vector<Tensor> run(const std::vector<Tensor>& inputs) override {
         return executor_.run(inputs);
     }
     std::size_t peak_bytes() const override { return executor_.device_bytes(); }
 
   private:
+    static std::shared_ptr<const Plan> plan_for(const Graph& graph, Device device,
+                                                const BackendOptions& options) {
+        const PlanOptions wanted{.precision = options.precision};
+        if (options.tuning == Tuning::Full) return tuned_plan(graph, device, wanted);
+        return std::make_shared<const Plan>(plan(graph, device.properties(), wanted));
+    }
+
     Executor executor_;
 };
 

@@ -2,14 +2,14 @@
 """Times kn on a GPU beside PyTorch's torch.compile(mode="reduce-overhead") and eager in a CUDA graph: the same network with the
 same weights, on one machine, in one run.
 
-    peers.py --kn build/release/bin/kn [--out DIR] [--rows PATTERN ...] [--only kn,compile,eager] [--again] [--limit SECONDS]
+    peers.py --kn build/release/bin/kn [--out DIR] [--rows PATTERN ...] [--only kn,tuned,compile,eager] [--again] [--limit SECONDS]
     peers.py --ahead 12 --kn ...   first exports and compiles in 12 processes side by side: quicker where machine time is short
     peers.py --cpu --kn ...        every row at a tiny size on the CPU, without torch.compile: does the script work?
 
 Needs torch, onnx, numpy. Rows are networks by batch and precision (--list). Each runs in a process of its own with a time limit; what is
 measured goes to DIR/peers.json at once, and a row that is there already is not run again (--again: it is). A figure that is missing says why.
 Times are medians of 50 runs queued one after the other, between events on the GPU, inputs and outputs on the device. Errors are the largest
-difference from the same network in f64, over its largest output.
+difference from the same network in f64, over its largest output. `tuned` is kn with --tune full: tiles of products timed on the device once.
 """
 
 import argparse
@@ -177,6 +177,15 @@ class Row:
         bench = json.loads(report.read_text())
         self.write(kn_ms=bench["median_ms"], kn_warm_setup_s=bench["setup_ms"] / 1e3, kn_bench=bench)
 
+    def tuned(self, reference):
+        path, _ = self.export()
+        precision = "f32" if self.arguments.cpu and self.precision == "tf32" else self.precision
+        report = self.work / "tuned.json"
+        start = time.perf_counter()
+        self.call([self.arguments.kn, "bench", str(path), "--device", self.device, "--precision", precision, "--tune", "full",
+                   "--runs", str(RUNS), "--json", str(report)])
+        self.write(tuned_ms=json.loads(report.read_text())["median_ms"], tuned_setup_s=time.perf_counter() - start)
+
     def call(self, command):
         environment = dict(os.environ, XDG_CACHE_HOME=str(self.work / "cache"))
         start = time.perf_counter()
@@ -194,7 +203,7 @@ class Row:
                 torch.cuda.empty_cache()
                 self.write(device=torch.cuda.get_device_name(0), torch=torch.__version__, cuda=torch.version.cuda,
                            cudnn=torch.backends.cudnn.version())
-            for peer in ("kn", "eager", "compile"):
+            for peer in ("kn", "tuned", "eager", "compile"):
                 if peer not in wanted or (peer == "compile" and self.device == "cpu"):
                     continue
                 try:
@@ -247,11 +256,11 @@ def table(results):
     def number(figures, key, form="{:.3f}"):
         return form.format(figures[key]) if key in figures else "-"
 
-    lines = ["| network | kn ms | torch.compile | eager + graph | kn/compile | to reach | kn/eager | errors kn, compile, eager | first answer s: cold, warm, compile |",
-             "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| network | kn ms | tuned | torch.compile | eager + graph | kn/compile | to reach | kn/eager | errors kn, compile, eager | "
+             "first answer s: cold, warm, compile |", "|---|---|---|---|---|---|---|---|---|---|"]
     for name, (_, _, _, goal) in zip(NAMES, ROWS):
         if name not in results:
-            lines.append(f"| {name} | not measured | | | | {goal or ''} | | | |")
+            lines.append(f"| {name} | not measured | | | | | {goal or ''} | | | |")
             continue
         f = results[name]
         ratio = f"{f['kn_ms'] / f['compile_ms']:.2f}" if "kn_ms" in f and "compile_ms" in f else "-"
@@ -259,10 +268,10 @@ def table(results):
         errors = ", ".join(number(f, p + "_error", "{:.1e}") for p in ("kn", "compile", "eager"))
         setups = ", ".join(number(f, k, "{:.2f}") for k in ("kn_first_answer_s", "kn_warm_setup_s", "compile_setup_s"))
         setups += f" ({f['compile_warm_setup_s']:.2f} warm)" if "compile_warm_setup_s" in f else ""
-        lines.append(f"| {name} | {number(f, 'kn_ms')} | {number(f, 'compile_ms')} | {number(f, 'eager_ms')} | {ratio} | {goal or ''} | {eager} | "
+        lines.append(f"| {name} | {number(f, 'kn_ms')} | {number(f, 'tuned_ms')} | {number(f, 'compile_ms')} | {number(f, 'eager_ms')} | {ratio} | {goal or ''} | {eager} | "
                      f"{errors} | {setups} |")
     for name in NAMES:
-        for key in ("problem", "kn_problem", "compile_problem", "eager_problem"):
+        for key in ("problem", "kn_problem", "tuned_problem", "compile_problem", "eager_problem"):
             if key in results.get(name, {}):
                 lines.append(f"{name}: not measured, {key.replace('_', ' ')}: {results[name][key]}")
     return "\n".join(lines)

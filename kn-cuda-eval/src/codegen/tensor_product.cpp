@@ -40,9 +40,13 @@ std::int64_t TensorProduct::slabs() const { return taps(*this) * channel_slabs(*
 std::size_t TensorProduct::shared_bytes() const {
     const int ring = tiles.stages * (tiles.rows + tiles.columns * (exact ? 2 : 1)) * 128;
     const int barriers = (2 * tiles.stages + (tiles.turns ? tiles.groups : 0)) * 8;
-    if (tiles.splits > 1)
-        return static_cast<std::size_t>(std::max(ring, tiles.rows * (tiles.columns + 4) * 4) +
+    if (tiles.splits > 1) {
+        // The tile's sums, and what warps hand out (epilogue_cluster.cu).
+        const int part = (tiles.columns / 8 + tiles.splits - 1) / tiles.splits * 8;
+        const int hands = tiles.groups * 4 * 16 * ((part + 23) / 32 * 32 + 8) * 4;
+        return static_cast<std::size_t>(std::max(ring, tiles.rows * tiles.columns * 4 + hands) +
                                         barriers);
+    }
     // What the epilogue has for each warp, which takes 16 rows at a time, or 8 of four bytes.
     const int strips = before || tiles.group_rows() > 64 || y_bytes == 4 ? 2 : 1;
     const int own = tiles.staged ? strips * 32 * tiles.columns / halves + (before ? 16 : 0)
@@ -105,6 +109,8 @@ std::optional<std::string> TensorProduct::why_not() const {
     if (m < 1 || n < 1 || k < 1) return "there is nothing to multiply";
     if (exact && (type != DataType::F32 || tiles.group_rows() != 64))
         return "exact products are of float32, 64 rows a group";
+    if (tiles.splits > 8 || tiles.splits * 8 > tiles.columns)
+        return "k is shared out to at most 8 blocks, each with eight columns";
     if (tiles.turns && (exact || tiles.splits > 1)) return "turns are for whole tiles, not exact";
     if (tiles.staged && (tiles.columns % (panel() * halves) != 0 || tiles.splits > 1 || lanes != 2))
         return "staged results are panels of 128 bytes a row, by one block, two at once";

@@ -25,7 +25,7 @@ struct ProductTiles {
     int stages = 3;     ///< of 128 bytes of k in flight
     int blocks = 2;     ///< on a multiprocessor
     int share_w = 1;    ///< blocks, one below the other, that share what they read of w: 1, 2, 4
-    int splits = 1;     ///< blocks that share the k of a tile: 1, 2, 4, 8
+    int splits = 1;     ///< blocks that share the k of a tile: 1 to 8
     int chunk = 32;     ///< columns that a warp hands out at once: 16, 32, 64
     /// Instead of chunks: y, and what is added to it, go through shared memory by the copy engine;
     /// whole panels of 128 bytes a row of y, no splits.

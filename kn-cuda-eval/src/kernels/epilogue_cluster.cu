@@ -1,55 +1,74 @@
-// The blocks of a cluster, which share out the k of a tile, leave their sums in shared memory, and each adds up and gives
-// away its part of the rows.
+// The blocks of a cluster share out the k of a tile. Each leaves its sums in shared memory, as its threads hold them; then
+// each adds up those of some of the columns, which the same thread of every block has left, and gives them away.
 
-constexpr int kn_pitch = KN_BN + 4;
+constexpr int kn_units = KN_BN / 8;  // of columns: a thread has four neighbouring sums of each
+constexpr int kn_most_units = (kn_units + KN_SPLITS - 1) / KN_SPLITS;  // of a block
+constexpr int kn_pitch = (kn_most_units * 8 + 23) / 32 * 32 + 8;  // of rows that are handed out, in banks of their own
 
 template <class Store>
 struct kn_added {
     static constexpr int bytes = 0, barriers = 0;
     Store store;
 
-    KN_DEVICE void leave(const float (&sums)[kn_pieces][kn_sums], float* tile) {
-        const int lane = threadIdx.x % 32;
+    // Of a thread's sums of a unit.
+    static KN_DEVICE int place(int piece, int unit) {
+        return ((piece * kn_units + unit) * kn_consumers * 32 + threadIdx.x) * 16;
+    }
+
+    KN_DEVICE void leave(const float (&sums)[kn_pieces][kn_sums], unsigned char* memory) {
+#pragma unroll
+        for (int piece = 0; piece < kn_pieces; piece++)
+#pragma unroll
+            for (int unit = 0; unit < kn_units; unit++) {
+                const float* const four = sums[piece] + 4 * unit;
+                *reinterpret_cast<float4*>(memory + place(piece, unit)) = {four[0], four[1], four[2], four[3]};
+            }
+    }
+
+    KN_DEVICE void add_up(unsigned char* memory, long long row0, int column0) {
+        const int block = kn_block_in_cluster(), warp = threadIdx.x / 32;
+        const int first = block * kn_units / KN_SPLITS, count = (block + 1) * kn_units / KN_SPLITS - first;
+        float* const hand = reinterpret_cast<float*>(memory + KN_BM * KN_BN * 4) + warp * 16 * kn_pitch;
 #pragma unroll
         for (int piece = 0; piece < kn_pieces; piece++) {
-            float* const row = tile + (threadIdx.x / 128 * kn_pieces * 64 + piece * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4) * kn_pitch;
+            // A block that has one unit less than others takes its last one twice. All loads are under way together.
+            float parts[KN_SPLITS][kn_most_units][4];
 #pragma unroll
-            for (int j = 0; j < KN_BN / 8; j++) {
-                float* const at = row + j * 8 + lane % 4 * 2;
-                *reinterpret_cast<float2*>(at) = make_float2(sums[piece][4 * j], sums[piece][4 * j + 1]);
-                *reinterpret_cast<float2*>(at + 8 * kn_pitch) = make_float2(sums[piece][4 * j + 2], sums[piece][4 * j + 3]);
-            }
+            for (int unit = 0; unit < kn_most_units; unit++)
+#pragma unroll
+                for (int from = 0; from < KN_SPLITS; from++)
+                    kn_load_four_there(kn_in_block(kn_shared_address(memory + place(piece, first + (unit < count ? unit : count - 1))), from),
+                                       parts[from][unit]);
+#pragma unroll
+            for (int from = 1; from < KN_SPLITS; from++)
+#pragma unroll
+                for (int unit = 0; unit < kn_most_units; unit++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++) parts[0][unit][i] += parts[from][unit][i];
+            hand_out(parts[0], count, hand, row0 + warp / 4 * kn_pieces * 64 + piece * 64 + warp % 4 * 16, column0 + first * 8);
         }
     }
 
-    KN_DEVICE void add_up(unsigned tile, long long row0, int column0) {
-        constexpr int width = KN_BN / KN_LANES, rows = KN_BM / KN_SPLITS;
-        const int first = kn_block_in_cluster() * rows;
-        for (int i = threadIdx.x; i < rows * width; i += kn_consumers * 32) {
-            const int in_tile = first + i / width;
-            const long long row = row0 + in_tile;
-            const int column = column0 / KN_LANES + i % width;
-            if (row >= KN_M || column >= KN_N / KN_LANES) continue;
-            float parts[KN_SPLITS][KN_LANES];
+    // A warp's 16 rows, by KN_LANES neighbours.
+    KN_DEVICE void hand_out(const float (&sums)[kn_most_units][4], int count, float* hand, long long row0, int column0) {
+        constexpr int width = kn_most_units * 8 / KN_LANES;
+        const int lane = threadIdx.x % 32;
+        kn_sync_warp();
 #pragma unroll
-            for (int block = 0; block < KN_SPLITS; block++) {
-                const unsigned from = kn_in_block(tile + (in_tile * kn_pitch + i % width * KN_LANES) * 4, block);
-#if KN_LANES % 4 == 0
+        for (int unit = 0; unit < kn_most_units; unit++) {
+            float* const at = hand + lane / 4 * kn_pitch + unit * 8 + lane % 4 * 2;
+            *reinterpret_cast<float2*>(at) = make_float2(sums[unit][0], sums[unit][1]);
+            *reinterpret_cast<float2*>(at + 8 * kn_pitch) = make_float2(sums[unit][2], sums[unit][3]);
+        }
+        kn_sync_warp();
+#pragma unroll 4
+        for (int i = lane; i < 16 * width; i += 32) {
+            const long long row = row0 + i / width;
+            const int in_row = i % width * KN_LANES, column = (column0 + in_row) / KN_LANES;
+            if (row >= KN_M || in_row >= count * 8 || column >= KN_N / KN_LANES) continue;
+            __align__(16) float product[KN_LANES];
 #pragma unroll
-                for (int j = 0; j < KN_LANES; j += 4)
-                    kn_load_four_there(from + 4 * j, parts[block] + j);
-#else
-#pragma unroll
-                for (int j = 0; j < KN_LANES; j++) parts[block][j] = kn_load_there(from + 4 * j);
-#endif
-            }
-            float product[KN_LANES];
-#pragma unroll
-            for (int j = 0; j < KN_LANES; j++) {
-                product[j] = parts[0][j];
-#pragma unroll
-                for (int block = 1; block < KN_SPLITS; block++) product[j] += parts[block][j];
-            }
+            for (int j = 0; j < KN_LANES; j++) product[j] = hand[i / width * kn_pitch + in_row + j];
             store(row, column, product);
         }
     }

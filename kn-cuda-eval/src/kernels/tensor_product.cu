@@ -266,9 +266,9 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
         kn_multiply(sums, ring, stages, barriers);
         // No warp still multiplies from what the sums go into.
         kn_sync_some(1, kn_consumers * 32);
-        epilogue.leave(sums, reinterpret_cast<float*>(kn_memory));
+        epilogue.leave(sums, kn_memory);
         kn_sync_cluster();
-        epilogue.add_up(stages, tile.row, tile.column);
+        epilogue.add_up(kn_memory, tile.row, tile.column);
 #else
         const int team = KN_TURNS ? warp / 4 : 0, stride = gridDim.x / kn_cluster;
         const int rows = (KN_TURNS ? 0 : warp / 4 * kn_pieces * 64) + warp % 4 * 16;

@@ -78,12 +78,15 @@ class Lowering {
         step.flops = 2 * sizes_.m * sizes_.n * sizes_.k;
         std::get<KernelWork>(step.work).flops_per_clock =
             exact ? 2048 / 3 : (dtype_ == DType::F32 ? 2048 : 4096);
-        step.reason += ", in tiles of " + to_string(product.tiles);
+        step.problem = problem_;
+        step.tiles = to_string(product.tiles);
+        step.reason += ", in tiles of " + step.tiles;
         if (!elsewhere_) return;
         step.produces.clear();
         lower_copy(placement_, *elsewhere_, placement_.stored(group_.outputs[0]),
                    "the product's layout is another");
         placement_.plan().steps.back().produces = group_.outputs;
+        placement_.plan().steps.back().problem = problem_;
     }
 
   private:
@@ -131,7 +134,7 @@ class Lowering {
         windows_->pixel_stride = x.strides[3];
     }
 
-    TensorProduct product_of(bool exact) const {
+    TensorProduct product_of(bool exact) {
         TensorProduct product;
         product.type = data_type(dtype_).value();
         product.exact = exact;
@@ -143,8 +146,10 @@ class Lowering {
         product.halves = epilogue_.halves();
         product.before = epilogue_.before().has_value();
         product.y_bytes = epilogue_.y_bytes();
-        product.tiles = choose_tiles(product, placement_.plan().device,
-                                     product.halves == 2 || epilogue_.can_be_staged());
+        const bool staged = product.halves == 2 || epilogue_.can_be_staged();
+        const Plan& plan = placement_.plan();
+        product.tiles = choose_tiles(product, plan.device, staged, plan.options);
+        problem_ = problem_of(product, staged);
         product.lanes = product.tiles.staged ? 2 : epilogue_.lanes();
         if (const auto why = product.why_not()) throw GraphError("tensor core product: " + *why);
         return product;
@@ -187,6 +192,7 @@ class Lowering {
     ProductSizes sizes_;
     DType dtype_;
     ProductEpilogue epilogue_;
+    std::string problem_;
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;
     std::optional<TensorRef> elsewhere_;  // where the result has to be copied from

@@ -123,6 +123,7 @@ INSTANTIATE_TEST_SUITE_P(
                      .staged = true,
                      .turns = true},
         ProductTiles{.rows = 64, .columns = 64, .groups = 1, .stages = 2, .blocks = 1, .splits = 2},
+        ProductTiles{.rows = 256, .columns = 64, .stages = 2, .blocks = 1, .splits = 3},
         ProductTiles{.rows = 128, .columns = 48, .stages = 3, .blocks = 1, .splits = 4}),
     [](const auto& test) {
         const ProductTiles& tiles = test.param;

@@ -197,12 +197,27 @@ TEST(ProductTiles, AreThoseThatWereMeasured) {
     EXPECT_EQ(chosen(product_of(8192, 320, 1280)), "128x160 5 stages");
     EXPECT_EQ(chosen(product_of(3136, 64, 256)), "64x32 8 stages");
     EXPECT_EQ(chosen(product_of(196, 1024, 256)), "64x32 8 stages");
-    EXPECT_EQ(chosen(product_of(196, 256, 2304)), "128x48 k in 8 8 stages");
+    EXPECT_EQ(chosen(product_of(512, 1280, 11520)), "128x192 k in 4 5 stages");
+    EXPECT_EQ(chosen(product_of(2048, 640, 5760)), "64x160 7 stages");
     TensorProduct exact = product_of(1024, 3072, 768);
     exact.type = DataType::F32;
     exact.exact = true;
     exact.y_bytes = 4;
     EXPECT_NE(chosen(exact).find("128x96"), std::string::npos) << chosen(exact);
+}
+
+TEST(ProductTiles, AreThoseThatOptionsAskFor) {
+    const TensorProduct product = product_of(512, 1280, 11520);
+    const auto chosen = [&](const PlanOptions& options) {
+        return to_string(choose_tiles(product, h200(), true, options));
+    };
+    const std::string first = chosen({}), second = chosen({.tiles = 1});
+    EXPECT_NE(first, second);
+    EXPECT_EQ(chosen({.tiles_of = {{problem_of(product, true), second}}}), second);
+    EXPECT_EQ(chosen({.tiles_of = {{problem_of(product, false), second}}}), first);
+    EXPECT_EQ(chosen({.tiles_of = {{problem_of(product, true), "1x1"}}}), first);
+    EXPECT_NE(chosen({.tiles = 100'000}), "");
+    EXPECT_NE(problem_of(product, true), problem_of(product_of(512, 1280, 11584), true));
 }
 
 /// On the GPU in every precision, against the CPU in double.

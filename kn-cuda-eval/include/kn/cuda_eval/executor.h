@@ -57,6 +57,12 @@ struct StepTime {
     double us = 0;         ///< of one execution, repeated inside a graph
 };
 
+/// plan(), but each product on a kernel of ours has the tiles that are fastest on this device: of
+/// the eight that the planner expects most of, timed where the cache on disk does not know them
+/// yet, which takes as long as making eight executors. Blocks. Throws what plan() and Executor do.
+KN_CUDA_EVAL_API std::shared_ptr<const Plan> tuned_plan(const Graph& graph, Device device,
+                                                        PlanOptions options = {});
+
 class KN_CUDA_EVAL_API Executor {
   public:
     /// Throws OutOfMemory with needed and free bytes; Error of the CUDA libraries; CompileError.

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -33,6 +34,12 @@ struct PlanOptions {
     std::size_t workspace_bytes = std::size_t{64} << 20;
     /// Names of planner_rules() left out.
     std::set<std::string> disabled_rules = {};
+    /// Which of the tiles that suit it each product on a kernel of ours takes: 0 those that the
+    /// planner expects to be fastest, 1 the next, ...; the last where there are fewer.
+    std::size_t tiles = 0;
+    /// The tiles of some products by Step::problem, as Step::tiles says them; what does not suit
+    /// the product counts as not said. tuned_plan() finds them by measurement.
+    std::map<std::string, std::string> tiles_of = {};
 };
 
 /// A planner's fusion or layout decision as data.
@@ -145,6 +152,8 @@ struct KN_CUDA_EVAL_API Step {
     std::vector<Value> produces;       ///< values of Plan::graph that are complete after this step
     std::vector<std::string> origins;  ///< ONNX nodes
     std::string reason;                ///< why these operations are together
+    std::string problem;               ///< of a product in tiles: what its tiles depend on
+    std::string tiles;                 ///< and those it has: "128x128 staged 5 stages"
     std::int64_t flops = 0;
     /// Bytes read and written by operands, each tensor once.
     std::int64_t bytes() const;
