@@ -23,7 +23,8 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
 }
 
 void add_tune_flag(CLI::App& app, std::string& tune) {
-    app.add_option("--tune", tune, "time the GPU libraries' candidates: none, fast or full")
+    app.add_option("--tune", tune,
+                   "time candidates on the GPU: none, fast (the libraries') or full (ours too)")
         ->capture_default_str()
         ->check(CLI::IsMember({"none", "fast", "full"}));
 }

@@ -14,7 +14,9 @@ namespace {
 class CudaExecutable : public Executable {
   public:
     CudaExecutable(const Graph& graph, Device device, const BackendOptions& options)
-        : executor_(plan_for(graph, device, options), device, {.tuning = options.tuning}) {}
+        : executor_(plan_for(graph, device, options), device,
+                    {.tuning = options.tuning,
+                     .overlap = options.tuning == Tuning::Full ? Overlap::Timed : Overlap::None}) {}
     std::vector<Tensor> run(const std::vector<Tensor>& inputs) override {
         return executor_.run(inputs);
     }
