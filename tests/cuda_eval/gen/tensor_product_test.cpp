@@ -133,7 +133,7 @@ INSTANTIATE_TEST_SUITE_P(
                            tiles.splits > 1 ? fmt::format("KIn{}", tiles.splits) : "");
     });
 
-TEST(TensorProducts, OfFewFilters) {
+TEST(TensorProductsOfFewFilters, AreConvolutionsOverLongWindows) {
     for (const std::int64_t filters : {3, 4, 17}) {
         Graph graph;
         const Var x = graph.input("x", DType::F16, Shape::of({4, 64, 33, 29}));
