@@ -7,7 +7,8 @@
 // conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k; gated: the same,
 // with a bias, and one half of the columns times gelu of the other. A + behind it adds a residual,
 // and relu. Convolutions over few channels take images as callers have them, and the tiles of their
-// own kernel.
+// own kernel; pooled: one with relu and a max pool of 3x3 with stride 2 behind it, in one kernel and
+// apart.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -25,6 +26,7 @@
 
 #include "executor/in_parallel.h"
 #include "lower/few_channels.h"
+#include "lower/few_channels_pool.h"
 #include "lower/product_tiles.h"
 
 namespace {
@@ -33,7 +35,7 @@ using namespace kn;
 
 struct Case {
     std::string text;
-    bool conv = false, gated = false, residual = false;
+    bool conv = false, gated = false, residual = false, pooled = false;
     Ints n;  // as in the text
 
     bool few_channels() const { return conv && n[1] <= 8; }
@@ -45,7 +47,8 @@ Case parse(const std::string& text) {
     std::istringstream stream(text);
     std::string kind, word;
     stream >> kind;
-    result.conv = kind == "conv";
+    result.pooled = kind == "pooled";
+    result.conv = kind == "conv" || result.pooled;
     result.gated = kind == "gated";
     while (stream >> word) {
         if (word == "+")
@@ -54,7 +57,7 @@ Case parse(const std::string& text) {
             result.n.push_back(std::stoll(word));
     }
     const bool matmul = kind == "matmul" || result.gated;
-    if ((kind != "conv" || result.n.size() != 7) && (!matmul || result.n.size() != 3))
+    if ((!result.conv || result.n.size() != 7) && (!matmul || result.n.size() != 3))
         throw std::runtime_error("no case: " + text);
     return result;
 }
@@ -99,6 +102,7 @@ Problem build(const Case& c, DType dtype) {
         y = y + problem.graph.constant(problem.bias);
         y = slice(y, 1, 0, c.n[1] / 2) * gelu(slice(y, 1, c.n[1] / 2, c.n[1]));
     }
+    if (c.pooled) y = max_pool(relu(y), {3, 3}, {.strides = {2, 2}, .pads = {1, 1, 1, 1}});
     problem.y = problem.graph.shape(y).to_ints();
     if (c.residual) {
         y = relu(y + input(problem, "r", dtype, problem.y, random));
@@ -113,8 +117,8 @@ double element(const Tensor& tensor, const Ints& at) {
     return tensor.at(i);
 }
 
-// One element of the result in double.
-double reference(const Case& c, const Problem& p, const Ints& at) {
+// One element of the result in double, of a pool's one that it is made of.
+double product_element(const Case& c, const Problem& p, const Ints& at) {
     const auto x = [&](const Ints& i) {
         return element(p.inputs[0], c.few_channels() ? i : stored_order(i));
     };
@@ -144,25 +148,6 @@ double reference(const Case& c, const Problem& p, const Ints& at) {
     }
     if (c.residual) sum = std::max(0.0, sum + element(p.inputs[1], stored_order(at)));
     return sum;
-}
-
-struct Samples {
-    std::vector<Ints> places;
-    std::vector<double> values;
-};
-
-Samples sample(const Case& c, const Problem& problem) {
-    Samples samples;
-    Random random(11);
-    for (int i = 0; i < 400; ++i) {
-        Ints place;
-        for (const std::int64_t size : problem.y)
-            place.push_back(
-                static_cast<std::int64_t>(random.bits() % static_cast<std::uint64_t>(size)));
-        samples.values.push_back(reference(c, problem, place));
-        samples.places.push_back(std::move(place));
-    }
-    return samples;
 }
 
 DType dtype_of(Precision precision) {
@@ -214,21 +199,64 @@ cuda::FewChannels few_channels_of(const Case& c, Precision precision) {
     return conv;
 }
 
+double reference(const Case& c, const Problem& p, const Ints& at) {
+    if (!c.pooled) return product_element(c, p, at);
+    const cuda::ProductWindows windows = few_channels_of(c, Precision::F32).windows;
+    double best = 0;  // by relu
+    for (std::int64_t i = 2 * at[2] - 1; i <= 2 * at[2] + 1; ++i)
+        for (std::int64_t j = 2 * at[3] - 1; j <= 2 * at[3] + 1; ++j)
+            if (i >= 0 && j >= 0 && i < windows.rows && j < windows.columns)
+                best = std::max(best, product_element(c, p, {at[0], at[1], i, j}));
+    return best;
+}
+
+struct Samples {
+    std::vector<Ints> places;
+    std::vector<double> values;
+};
+
+Samples sample(const Case& c, const Problem& problem) {
+    Samples samples;
+    Random random(11);
+    for (int i = 0; i < 400; ++i) {
+        Ints place;
+        for (const std::int64_t size : problem.y)
+            place.push_back(
+                static_cast<std::int64_t>(random.bits() % static_cast<std::uint64_t>(size)));
+        samples.values.push_back(reference(c, problem, place));
+        samples.places.push_back(std::move(place));
+    }
+    return samples;
+}
+
+cuda::FewChannelsPool pooled_of(const Case& c, Precision precision) {
+    cuda::FewChannelsPool conv;
+    conv.conv = few_channels_of(c, precision);
+    conv.y_type = conv.conv.type;
+    conv.pool = {.height = 3, .width = 3, .stride_y = 2, .stride_x = 2, .pad_y = 1, .pad_x = 1};
+    conv.pool.rows = (conv.conv.windows.rows - 1) / 2 + 1;
+    conv.pool.columns = (conv.conv.windows.columns - 1) / 2 + 1;
+    return conv;
+}
+
 struct Candidate {
     std::string label;
     cuda::PlanOptions options;
     std::optional<cuda::ProductTiles> tiles;
     std::optional<cuda::FewChannelTiles> few_channel_tiles;
+    std::optional<cuda::FewChannelPoolTiles> pool_tiles;
     std::unique_ptr<cuda::Executor> executor;
 };
 
 void prepare(Candidate& candidate, const Problem& problem) {
     cuda::forced_tiles() = candidate.tiles;
     cuda::forced_few_channel_tiles() = candidate.few_channel_tiles;
+    cuda::forced_few_channel_pool_tiles() = candidate.pool_tiles;
     const auto plan = std::make_shared<const cuda::Plan>(
         cuda::plan(problem.graph, cuda::Device(0).properties(), candidate.options));
     cuda::forced_tiles().reset();
     cuda::forced_few_channel_tiles().reset();
+    cuda::forced_few_channel_pool_tiles().reset();
     candidate.executor = std::make_unique<cuda::Executor>(plan, cuda::Device(0));
 }
 
@@ -252,7 +280,7 @@ void measure(Candidate& candidate, const Problem& problem, const Samples& sample
         flops += step.flops;
         steps += (steps.empty() ? "" : ", ") + step.name;
     }
-    std::printf("%-56s %8.1f us %7.1f TFLOP/s  rms %.1e worst %.1e of the peak  %s\n",
+    std::printf("%-66s %8.1f us %7.1f TFLOP/s  rms %.1e worst %.1e of the peak  %s\n",
                 candidate.label.c_str(), us, static_cast<double>(flops) / us / 1e6,
                 std::sqrt(square / static_cast<double>(samples.values.size())) / peak, worst / peak,
                 steps.c_str());
@@ -286,25 +314,47 @@ std::vector<cuda::FewChannelTiles> best_tiles(const cuda::FewChannels& conv, std
     return chosen;
 }
 
+// The best by the model of each number of groups, blocks, bands, columns.
+std::vector<cuda::FewChannelPoolTiles> best_tiles(const cuda::FewChannelsPool& conv,
+                                                  std::size_t most) {
+    std::vector<cuda::FewChannelPoolTiles> chosen;
+    for (const auto& tiles : cuda::sensible_tiles(conv, cuda::Device(0).properties())) {
+        const bool known = std::ranges::any_of(chosen, [&](const auto& other) {
+            return other.groups == tiles.groups && other.blocks == tiles.blocks &&
+                   other.stages == tiles.stages && other.columns == tiles.columns;
+        });
+        if (!known && chosen.size() < most) chosen.push_back(tiles);
+    }
+    return chosen;
+}
+
 std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::size_t most_tiles) {
     cuda::PlanOptions options;
     options.precision = precision;
     std::vector<Candidate> candidates;
-    candidates.push_back({"  the plan's choice", options, {}, {}, {}});
+    candidates.push_back({"  the plan's choice", options, {}, {}, {}, {}});
+    if (c.pooled) {
+        cuda::PlanOptions apart = options;
+        apart.disabled_rules = {"few channels and max pool"};
+        candidates.push_back({"  apart", apart, {}, {}, {}, {}});
+        for (const auto& tiles : best_tiles(pooled_of(c, precision), most_tiles))
+            candidates.push_back({"  " + cuda::to_string(tiles), options, {}, {}, tiles, {}});
+        return candidates;
+    }
     cuda::PlanOptions libraries = options;
     libraries.disabled_rules = {"tensor core product", "gated product", "few channels"};
-    candidates.push_back({"  libraries", libraries, {}, {}, {}});
+    candidates.push_back({"  libraries", libraries, {}, {}, {}, {}});
     if (c.few_channels()) {
         for (const bool filter_rows : {false, true})
             for (const auto& tiles :
                  best_tiles(few_channels_of(c, precision), most_tiles, filter_rows))
-                candidates.push_back({"  " + cuda::to_string(tiles), options, {}, tiles, {}});
+                candidates.push_back({"  " + cuda::to_string(tiles), options, {}, tiles, {}, {}});
         return candidates;
     }
     for (const bool staged : {false, true}) {
         for (const cuda::ProductTiles& tiles :
              best_tiles(problem_of(c, precision), most_tiles, staged))
-            candidates.push_back({"  " + cuda::to_string(tiles), options, tiles, {}, {}});
+            candidates.push_back({"  " + cuda::to_string(tiles), options, tiles, {}, {}, {}});
     }
     return candidates;
 }

@@ -121,7 +121,8 @@ std::optional<std::string> FewChannels::why_not() const {
     return std::nullopt;
 }
 
-std::string few_channels_helpers(const FewChannels& conv) {
+std::string few_channels_text(const FewChannels& conv, int columns,
+                              std::initializer_list<std::string_view> behind) {
     const FewChannelTiles& tiles = conv.tiles;
     const Defines constants{{"KN_GROUPS", tiles.groups},
                             {"KN_STAGES", tiles.stages},
@@ -146,12 +147,17 @@ std::string few_channels_helpers(const FewChannels& conv) {
                             {"KN_KERNEL_HEIGHT", conv.windows.kernel_height}};
     std::string text(kernel_text("hopper"));
     text += window_constants(conv.windows);
-    text += wgmma_function(
-        {.type = conv.type, .columns = tiles.filter_rows ? 8 * tiles.patch_height : tiles.filters});
+    text += wgmma_function({.type = conv.type, .columns = columns});
     text += kernel_text("conv_few_channels");
-    text += "\n";
-    text += kernel_text(tiles.filter_rows ? "few_channels_filters" : "few_channels_outputs");
+    for (const std::string_view name : behind) text += "\n" + std::string(kernel_text(name));
     return constants.around(text);
+}
+
+std::string few_channels_helpers(const FewChannels& conv) {
+    const FewChannelTiles& tiles = conv.tiles;
+    return few_channels_text(
+        conv, tiles.filter_rows ? 8 * tiles.patch_height : tiles.filters,
+        {"few_channels_bands", tiles.filter_rows ? "few_channels_filters" : "few_channels_outputs"});
 }
 
 }  // namespace kn::cuda

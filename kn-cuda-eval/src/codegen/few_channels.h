@@ -8,8 +8,10 @@
 #pragma once
 
 #include <array>
+#include <initializer_list>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include <kn/cuda_sys/data_type.h>
 #include <kn/cuda_sys/library.h>
@@ -74,7 +76,8 @@ struct FewChannels {
     std::int64_t row_cells() const;
     std::int64_t advance() const;
     std::int64_t phase_step() const;
-    friend std::string few_channels_helpers(const FewChannels& conv);
+    friend std::string few_channels_text(const FewChannels&, int,
+                                         std::initializer_list<std::string_view>);
 };
 
 /// The text in front of a kernel that calls kn_product(pixel, w, touch, store):
@@ -87,5 +90,10 @@ struct FewChannels {
 /// Where a cell has more taps than are left of a kernel's row, the pixel beside the window is
 /// multiplied by zero: an infinity or NaN there becomes a NaN of y.
 std::string few_channels_helpers(const FewChannels& conv);
+
+/// What kernels over such bands have in common, for products of so many columns, and the texts of
+/// src/kernels behind it that say what becomes of sums.
+std::string few_channels_text(const FewChannels& conv, int columns,
+                              std::initializer_list<std::string_view> behind);
 
 }  // namespace kn::cuda

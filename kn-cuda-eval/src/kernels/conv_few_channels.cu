@@ -6,8 +6,7 @@
 // windows is ever written. Where windows are some pixels apart, cells lie in planes, one for each remainder of their first
 // pixel.
 //
-// One group of 128 threads fills bands, KN_GROUPS others multiply what is in them, patch by patch; blocks take band after
-// band.
+// Groups of 128 threads fill bands, KN_GROUPS others multiply what is in them.
 //
 // What the generator defines in front of this text:
 //   KN_GROUPS, KN_STAGES          groups that multiply; bands at a time
@@ -22,7 +21,7 @@
 //   KN_PLANES, KN_PLANE_CELLS, KN_BAND_ROWS   of a band: planes, cells of a row of a plane, rows of the image
 //   KN_IMAGES, KN_KERNEL_HEIGHT, and the kn_window_* constants
 //   kn_wgmma(sums, a, b, first)   one step: two cells
-// What it is followed by is few_channels_filters.cu or few_channels_outputs.cu, for what the rows of products are.
+// What it is followed by says what the rows of products are, and what becomes of their sums.
 
 constexpr int kn_row_cells = (kn_window_width + KN_TAPS - 1) / KN_TAPS;  // of a row of the kernel
 constexpr int kn_cells = KN_KERNEL_HEIGHT * kn_row_cells;
@@ -33,10 +32,6 @@ constexpr int kn_line_bytes = kn_line_cells * 16;
 constexpr int kn_band_bytes = KN_BAND_ROWS * kn_line_bytes;
 constexpr int kn_stage_bytes = kn_band_bytes * (1 + KN_EXACT);  // low parts behind all high ones
 constexpr int kn_weight_bytes = 2 * kn_steps * KN_BN * 16;      // likewise
-constexpr int kn_patches = KN_PATCH_ROWS * KN_PATCH_COLUMNS;
-constexpr int kn_bands_down = (kn_window_rows + KN_PATCH_ROWS * KN_PATCH_HEIGHT - 1) / (KN_PATCH_ROWS * KN_PATCH_HEIGHT);
-constexpr int kn_bands_across = (kn_window_columns + KN_PATCH_COLUMNS * 8 - 1) / (KN_PATCH_COLUMNS * 8);
-constexpr int kn_bands = KN_IMAGES * kn_bands_down * kn_bands_across;
 
 // Where a window meets a cell, from where it meets the first one on.
 KN_DEVICE constexpr int kn_offset(int cell) {
@@ -63,16 +58,6 @@ KN_DEVICE constexpr unsigned kn_step_cells(int step) {
     const int first = kn_offset(kn_cell_of(2 * step)), second = kn_offset(kn_cell_of(2 * step + 1));
     return first / 16 | (second - first) / 16 << 16;
 }
-
-// The outputs of a band begin at (row, column).
-struct kn_band {
-    int image, row, column;
-    KN_DEVICE kn_band(int number) {
-        column = number % kn_bands_across * (KN_PATCH_COLUMNS * 8);
-        row = number / kn_bands_across % kn_bands_down * (KN_PATCH_ROWS * KN_PATCH_HEIGHT);
-        image = number / (kn_bands_across * kn_bands_down);
-    }
-};
 
 // Place in the ring of bands, and how often it went round.
 struct kn_ring {
@@ -146,47 +131,35 @@ KN_DEVICE void kn_put_weights(unsigned weights, const Weight* w, int column0) {
     }
 }
 
-// One group: fills bands.
+// By the threads of one group: `lines` rows of a band that begins at (top, left) of the image.
 template <class Pixel>
-KN_DEVICE void kn_produce(Pixel pixel, unsigned stages, kn_barriers barriers) {
-    constexpr int cells = KN_BAND_ROWS * kn_line_cells;
+KN_DEVICE void kn_fill_band(Pixel pixel, unsigned target, int image, int top, int left, int lines) {
     constexpr int ahead = 16 / (KN_TAPS * kn_window_channels) + 1;  // cells that are loaded together
-    kn_ring ring;
+    const int cells = lines * kn_line_cells;
 #pragma unroll 1
-    for (int number = blockIdx.x; number < kn_bands; number += gridDim.x) {
-        const kn_band band(number);
-        const int top = band.row * kn_window_stride_y - kn_window_pad_y;
-        const int left = band.column * kn_window_stride_x - kn_window_pad_x;
-        const unsigned target = stages + ring.stage * kn_stage_bytes;
-        kn_wait(barriers.empty(ring.stage), ring.phase ^ 1);
-#pragma unroll 1
-        for (int first = threadIdx.x % 128; first < cells; first += ahead * 128) {
-            float x[ahead][kn_cell_elements];
+    for (int first = threadIdx.x % 128; first < cells; first += ahead * 128) {
+        float x[ahead][kn_cell_elements];
 #pragma unroll
-            for (int i = 0; i < ahead; i++) {
-                const int number = first + i * 128 < cells ? first + i * 128 : first;
-                const int in_line = number % kn_line_cells;
-                const int row = top + number / kn_line_cells;
-                const int column = left + in_line % KN_PLANE_CELLS * kn_window_stride_x + in_line / KN_PLANE_CELLS * KN_PHASE_STEP;
+        for (int i = 0; i < ahead; i++) {
+            const int number = first + i * 128 < cells ? first + i * 128 : first;
+            const int in_line = number % kn_line_cells;
+            const int row = top + number / kn_line_cells;
+            const int column = left + in_line % KN_PLANE_CELLS * kn_window_stride_x + in_line / KN_PLANE_CELLS * KN_PHASE_STEP;
 #pragma unroll
-                for (int tap = 0; tap < KN_TAPS; tap++) {
-                    // Loads do not depend on whether the pixel is there, so that all of them are under way together.
-                    const int at = column + tap * kn_window_dilation_x;
-                    const bool inside = row >= 0 && row < kn_window_height_in && at >= 0 && at < kn_window_width_in;
-                    float channels[kn_window_channels];
-                    pixel(band.image, inside ? row : 0, inside ? at : 0, channels);
+            for (int tap = 0; tap < KN_TAPS; tap++) {
+                // Loads do not depend on whether the pixel is there, so that all of them are under way together.
+                const int at = column + tap * kn_window_dilation_x;
+                const bool inside = row >= 0 && row < kn_window_height_in && at >= 0 && at < kn_window_width_in;
+                float channels[kn_window_channels];
+                pixel(image, inside ? row : 0, inside ? at : 0, channels);
 #pragma unroll
-                    for (int channel = 0; channel < KN_CELL_CHANNELS; channel++)
-                        x[i][tap * KN_CELL_CHANNELS + channel] = inside && channel < kn_window_channels ? channels[channel % kn_window_channels] : 0.0f;
-                }
+                for (int channel = 0; channel < KN_CELL_CHANNELS; channel++)
+                    x[i][tap * KN_CELL_CHANNELS + channel] = inside && channel < kn_window_channels ? channels[channel % kn_window_channels] : 0.0f;
             }
-#pragma unroll
-            for (int i = 0; i < ahead; i++)
-                if (first + i * 128 < cells) kn_put_cell(target + (first + i * 128) * 16, kn_band_bytes, x[i]);
         }
-        kn_publish();
-        kn_arrive_warp(barriers.full(ring.stage));
-        ring.next();
+#pragma unroll
+        for (int i = 0; i < ahead; i++)
+            if (first + i * 128 < cells) kn_put_cell(target + (first + i * 128) * 16, kn_band_bytes, x[i]);
     }
 }
 
@@ -217,51 +190,4 @@ KN_DEVICE void kn_sum_up(float (&sums)[count], Step step) {
     kn_wait_products<0>();
     kn_arrived(sums);
 #endif
-}
-
-// A group that multiplies: for each of its patches, `multiply(sums, cells)` with where the first output's window meets its
-// first cell, then, when the band may be filled anew, `give(sums, image, row, column)`.
-template <int count, class Multiply, class Give>
-KN_DEVICE void kn_consume(int group, unsigned stages, kn_barriers barriers, Multiply multiply, Give give) {
-    kn_ring ring;
-#pragma unroll 1
-    for (int number = blockIdx.x; number < kn_bands; number += gridDim.x) {
-        const kn_band band(number);
-        const unsigned cells = stages + ring.stage * kn_stage_bytes;
-        kn_wait(barriers.full(ring.stage), ring.phase);
-#pragma unroll 1
-        for (int patch = group; patch < kn_patches; patch += KN_GROUPS) {
-            const int down = patch / KN_PATCH_COLUMNS * KN_PATCH_HEIGHT, across = patch % KN_PATCH_COLUMNS * 8;
-            const bool last = patch + KN_GROUPS >= kn_patches;
-            const bool some = band.row + down < kn_window_rows && band.column + across < kn_window_columns;
-            float sums[count];
-            if (some) multiply(sums, cells + down * kn_window_stride_y * kn_line_bytes + across * 16);
-            if (last) kn_arrive_warp(barriers.empty(ring.stage));
-            if (some) give(sums, band.image, band.row + down, band.column + across);
-        }
-        ring.next();
-    }
-}
-
-// All that a block does: `work(group, stages, weights, barriers)` is what groups do that multiply. `memory` is behind
-// what they have for themselves.
-template <class Pixel, class Weight, class Work>
-KN_DEVICE void kn_run(unsigned memory, Pixel pixel, const Weight* w, Work work) {
-    const unsigned stages = memory, weights = stages + KN_STAGES * kn_stage_bytes;
-    const kn_barriers barriers{weights + kn_weight_bytes * (1 + KN_EXACT)};
-    if (threadIdx.x == 0)
-        for (int stage = 0; stage < KN_STAGES; stage++) {
-            kn_init_barrier(barriers.full(stage), 4);
-            kn_init_barrier(barriers.empty(stage), KN_GROUPS * 4);
-        }
-    kn_sync();
-    const int group = kn_shuffle(static_cast<int>(threadIdx.x / 128), 0);
-    if (group == KN_GROUPS) {
-        kn_produce(pixel, stages, barriers);
-    } else {
-        kn_put_weights(weights, w, blockIdx.y * KN_BN);
-        kn_publish();
-        kn_sync_some(1, KN_GROUPS * 128);
-        work(group, stages, weights, barriers);
-    }
 }

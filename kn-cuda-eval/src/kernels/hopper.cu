@@ -87,6 +87,22 @@ KN_DEVICE unsigned kn_two_bf16(float first, float second) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
     return both;
 }
+/// The larger of both pairs' firsts and seconds, NaN if one is; of floats, likewise, all by their bits.
+KN_DEVICE unsigned kn_max_two_halves(unsigned a, unsigned b) {
+    unsigned both;
+    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(both) : "r"(a), "r"(b));
+    return both;
+}
+KN_DEVICE unsigned kn_max_two_bf16(unsigned a, unsigned b) {
+    unsigned both;
+    asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(both) : "r"(a), "r"(b));
+    return both;
+}
+KN_DEVICE unsigned kn_max_float(unsigned a, unsigned b) {
+    unsigned larger;
+    asm("max.NaN.f32 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
+    return larger;
+}
 /// The bits of x rounded to TF32, half away from zero.
 KN_DEVICE unsigned kn_round_tf32(float x) {
     unsigned bits;

@@ -15,17 +15,6 @@ namespace kn::cuda {
 
 namespace {
 
-FewChannels problem_of(const Graph& graph, Value value, const op::Conv& conv,
-                       const PlanOptions& options) {
-    const DType dtype = graph.dtype(value);
-    FewChannels problem;
-    problem.type = data_type(dtype).value();
-    problem.exact = !uses_tensor_cores(options, dtype);
-    problem.windows = windows_of(graph, conv, value);
-    problem.n = graph.shape(conv.w).to_ints()[0];
-    return problem;
-}
-
 // Whether blocks of these tiles fit a multiprocessor, with registers for a thread's sums.
 bool fits(const FewChannels& conv, const DeviceProperties& device) {
     const FewChannelTiles& tiles = conv.tiles;
@@ -58,6 +47,17 @@ std::optional<TensorRef> whole_patches(Placement& placement, const Group& group,
 }
 
 }  // namespace
+
+FewChannels few_channels_of(const Graph& graph, Value value, const PlanOptions& options) {
+    const auto& conv = *graph.get_if<op::Conv>(value);
+    const DType dtype = graph.dtype(value);
+    FewChannels problem;
+    problem.type = data_type(dtype).value();
+    problem.exact = !uses_tensor_cores(options, dtype);
+    problem.windows = windows_of(graph, conv, value);
+    problem.n = graph.shape(conv.w).to_ints()[0];
+    return problem;
+}
 
 double clocks_of(const FewChannels& conv, const DeviceProperties& device) {
     const FewChannelTiles& tiles = conv.tiles;
@@ -149,7 +149,7 @@ std::optional<std::string> why_no_few_channels(const Grouping& grouping, Value v
     if (graph.shape(conv->w).rank() != 4) return "it has not two spatial axes";
     if (conv->groups != 1) return "it has groups";
     if (constant_parts(graph, conv->w).empty()) return "the second operand is no weight";
-    const FewChannels problem = problem_of(graph, value, *conv, grouping.options());
+    const FewChannels problem = few_channels_of(graph, value, grouping.options());
     if (auto why = problem.why_never()) return why;
     if (forced_few_channel_tiles()) return std::nullopt;
     const ProductWindows& windows = problem.windows;
@@ -169,13 +169,36 @@ std::optional<std::string> why_no_few_channels(const Grouping& grouping, Value v
     return std::nullopt;
 }
 
+void write_pixel(Emitter& emitter, Code& code, const ProductWindows& windows, Value image) {
+    code.open(
+        fmt::format("const auto pixel = [&](const {0} image, const {0} row, const {0} column, "
+                    "float (&channels)[{1}])",
+                    emitter.math().type(), windows.channels));
+    const Index place = {emitter.math().variable("image", windows.images), "",
+                         emitter.math().variable("row", windows.height),
+                         emitter.math().variable("column", windows.width)};
+    for (std::int64_t channel = 0; channel < windows.channels; ++channel) {
+        Index index = place;
+        index[1] = std::to_string(channel);
+        code.line(fmt::format("channels[{}] = {};", channel,
+                              emitter.value(image, index)));
+    }
+    code.close("};");
+}
+
+void count_flops(const Graph& graph, const Group& group, const FewChannels& conv, Step& step) {
+    const Ints weights = graph.shape(group.roles.at("w")).to_ints();
+    step.flops = 2 * checked_size(graph.shape(group.anchor).to_ints()) * weights[1] * weights[2] *
+                 weights[3];
+    std::get<KernelWork>(step.work).flops_per_clock =
+        conv.exact ? 2048 / 3 : (conv.type == DataType::F32 ? 2048 : 4096);
+}
+
 void lower_few_channels(Placement& placement, const Group& group) {
     const Graph& graph = placement.graph();
-    const auto* op = graph.get_if<op::Conv>(group.anchor);
-    KN_CHECK(op);
     const DeviceProperties& device = placement.plan().device;
     ProductEpilogue epilogue(placement, group);
-    FewChannels conv = problem_of(graph, group.anchor, *op, placement.plan().options);
+    FewChannels conv = few_channels_of(graph, group.anchor, placement.plan().options);
     conv.lanes = epilogue.lanes();
     // What else is read for each output comes better by neighbouring filters.
     const std::optional<TensorRef> y =
@@ -195,20 +218,7 @@ void lower_few_channels(Placement& placement, const Group& group) {
     const std::string pw = draft.operands.pointer(w, Access::Read, "w");
     Code code;
     Emitter emitter(placement, code, draft.operands);
-    code.open(
-        fmt::format("const auto pixel = [&](const {0} image, const {0} row, const {0} column, "
-                    "float (&channels)[{1}])",
-                    emitter.math().type(), conv.windows.channels));
-    const Index place = {emitter.math().variable("image", conv.windows.images), "",
-                         emitter.math().variable("row", conv.windows.height),
-                         emitter.math().variable("column", conv.windows.width)};
-    for (std::int64_t channel = 0; channel < conv.windows.channels; ++channel) {
-        Index index = place;
-        index[1] = std::to_string(channel);
-        code.line(fmt::format("channels[{}] = {};", channel,
-                              emitter.value(group.roles.at("image"), index)));
-    }
-    code.close("};");
+    write_pixel(emitter, code, conv.windows, group.roles.at("image"));
     draft.helpers = few_channels_helpers(conv);
     draft.grid = conv.grid(device.sm_count);
     draft.block = {static_cast<unsigned>(conv.threads())};
@@ -226,11 +236,7 @@ void lower_few_channels(Placement& placement, const Group& group) {
     }
     add_kernel_step(placement, group, draft);
     Step& step = placement.plan().steps.back();
-    const Ints weights = graph.shape(group.roles.at("w")).to_ints();
-    step.flops = 2 * checked_size(graph.shape(group.anchor).to_ints()) * weights[1] * weights[2] *
-                 weights[3];
-    std::get<KernelWork>(step.work).flops_per_clock =
-        conv.exact ? 2048 / 3 : (conv.type == DataType::F32 ? 2048 : 4096);
+    count_flops(graph, group, conv, step);
     step.reason += ", in " + to_string(conv.tiles);
 }
 

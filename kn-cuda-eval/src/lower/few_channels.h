@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "codegen/emit.h"
 #include "codegen/few_channels.h"
 #include "planner/placement.h"
 
@@ -12,6 +13,15 @@ namespace kn::cuda {
 
 /// Why a Conv is none for the kernel; nothing if it is. Independent of layouts.
 std::optional<std::string> why_no_few_channels(const Grouping& grouping, Value conv);
+
+/// The problem that a Conv is.
+FewChannels few_channels_of(const Graph& graph, Value conv, const PlanOptions& options);
+
+/// Writes the function `pixel` of few_channels_helpers().
+void write_pixel(Emitter& emitter, Code& code, const ProductWindows& windows, Value image);
+
+/// What the step of such a group computes.
+void count_flops(const Graph& graph, const Group& group, const FewChannels& conv, Step& step);
 
 /// Appends the step of a group whose roles are "image", "w" and "y".
 void lower_few_channels(Placement& placement, const Group& group);

@@ -3,10 +3,12 @@
 #include <algorithm>
 
 #include "lower/few_channels.h"
+#include "lower/few_channels_pool.h"
 
 namespace kn::cuda {
 
 void lower_group(Placement& placement, const Group& group) {
+    if (group.roles.count("pooled")) return lower_few_channels_pool(placement, group);
     if (group.roles.count("image")) return lower_few_channels(placement, group);
     if (group.own_kernel && group.kind != Group::Kind::Attention)
         return lower_tensor_product(placement, group);

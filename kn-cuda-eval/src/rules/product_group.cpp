@@ -2,6 +2,32 @@
 
 namespace kn::cuda {
 
+namespace {
+
+constexpr int longest = 12;  // way up from the end
+
+bool find(const Grouping& grouping, Value value, int depth, FoundProduct& found) {
+    const Operation& operation = grouping.graph()[value].operation;
+    if (is_any_of<op::MatMul, op::Conv>(operation)) {
+        found.main = value;
+        return true;
+    }
+    if (depth == 0 || !is_elementwise(operation)) return false;
+    const std::vector<Value> operands = inputs_of(operation);
+    for (const Value& inner : operands) {
+        if (!grouping.has_one_user(inner) || grouping.is_grouped(inner) ||
+            grouping.is_stored(inner) || !find(grouping, inner, depth - 1, found))
+            continue;
+        found.swallowed.push_back(inner);
+        for (const Value& other : operands)
+            if (other != inner) found.others.push_back(other);
+        return true;
+    }
+    return false;
+}
+
+}  // namespace
+
 Group product_group(const Graph& graph, const std::string& rule, Value product, Value end) {
     const bool conv = graph.get_if<op::Conv>(product) != nullptr;
     const std::vector<Value> operands = inputs_of(graph[product].operation);
@@ -20,6 +46,31 @@ Group product_group(const Graph& graph, const std::string& rule, Value product, 
 void demand_operand(Grouping& grouping, Value operand) {
     const auto* broadcast = grouping.graph().get_if<op::Broadcast>(operand);
     grouping.demand(broadcast ? broadcast->x : operand);
+}
+
+std::optional<FoundProduct> find_product(const Grouping& grouping, Value end) {
+    FoundProduct found;
+    if (!find(grouping, end, longest, found)) return std::nullopt;
+    return found;
+}
+
+Value image_source(const Grouping& grouping, Value value) {
+    const Graph& graph = grouping.graph();
+    for (int depth = 0; depth < longest; ++depth) {
+        const Operation& operation = graph[value].operation;
+        if (grouping.is_stored(value) || grouping.is_grouped(value) || !is_elementwise(operation))
+            break;
+        std::optional<Value> source;
+        for (const Value& operand : inputs_of(operation)) {
+            const auto* broadcast = graph.get_if<op::Broadcast>(operand);
+            if (graph.get_if<op::Constant>(broadcast ? broadcast->x : operand)) continue;
+            if (source) return value;
+            source = operand;
+        }
+        if (!source) break;
+        value = *source;
+    }
+    return value;
 }
 
 }  // namespace kn::cuda

@@ -1,7 +1,9 @@
 // What the rules for our own products have in common.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "planner/group.h"
 
@@ -13,5 +15,19 @@ Group product_group(const Graph& graph, const std::string& rule, Value product, 
 
 /// Demands what the operations behind a product read: the value itself, or what is broadcast.
 void demand_operand(Grouping& grouping, Value operand);
+
+/// A product or convolution and what lies between it and the end of a pattern.
+struct FoundProduct {
+    Value main;
+    /// Between the end and the product, the end left out; with the product, if it is not the end.
+    std::vector<Value> swallowed;
+    std::vector<Value> others;  ///< further operands of the elementwise operations
+};
+
+/// Goes up from the end through elementwise operations whose results nobody else reads.
+std::optional<FoundProduct> find_product(const Grouping& grouping, Value end);
+
+/// What an image is computed from, element by element with constants, on the way to the kernel.
+Value image_source(const Grouping& grouping, Value value);
 
 }  // namespace kn::cuda

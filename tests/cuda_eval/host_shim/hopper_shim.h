@@ -58,6 +58,18 @@ static inline unsigned kn_two_halves(float first, float second) {
 static inline unsigned kn_two_bf16(float first, float second) {
     return kn_to_bf16(first).bits | (unsigned)kn_to_bf16(second).bits << 16;
 }
+static inline float kn_shim_max(float a, float b) { return a > b || a != a ? a : b; }
+static inline unsigned kn_max_two_halves(unsigned a, unsigned b) {
+    const auto of = [](unsigned bits) { return kn_float(kn_half{(unsigned short)bits}); };
+    return kn_two_halves(kn_shim_max(of(a), of(b)), kn_shim_max(of(a >> 16), of(b >> 16)));
+}
+static inline unsigned kn_max_two_bf16(unsigned a, unsigned b) {
+    const auto of = [](unsigned bits) { return kn_float(kn_bf16{(unsigned short)bits}); };
+    return kn_two_bf16(kn_shim_max(of(a), of(b)), kn_shim_max(of(a >> 16), of(b >> 16)));
+}
+static inline unsigned kn_max_float(unsigned a, unsigned b) {
+    return kn_float_to_bits(kn_shim_max(kn_bits_to_float(a), kn_bits_to_float(b)));
+}
 static inline unsigned kn_round_tf32(float x) {
     return (kn_float_to_bits(x) + 0x1000) & 0xffffe000u;
 }
