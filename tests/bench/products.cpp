@@ -192,7 +192,6 @@ cuda::FewChannels few_channels_of(const Case& c, Precision precision) {
     conv.exact = product.exact;
     conv.n = product.n;
     conv.windows = *product.windows;
-    conv.y_bytes = static_cast<int>(size_of(dtype_of(precision)));
     conv.windows.stride_y = conv.windows.stride_x = c.n[6];
     conv.windows.pad_y = conv.windows.pad_x = c.n[5] / 2;
     conv.windows.rows = conv.windows.columns = (c.n[2] + c.n[5] / 2 * 2 - c.n[5]) / c.n[6] + 1;
@@ -300,11 +299,9 @@ std::vector<cuda::ProductTiles> best_tiles(const cuda::TensorProduct& product, s
 }
 
 // The best by the model of each number of groups, blocks and bands.
-std::vector<cuda::FewChannelTiles> best_tiles(const cuda::FewChannels& conv, std::size_t most,
-                                              bool filter_rows) {
+std::vector<cuda::FewChannelTiles> best_tiles(const cuda::FewChannels& conv, std::size_t most) {
     std::vector<cuda::FewChannelTiles> chosen;
-    for (const auto& tiles :
-         cuda::sensible_tiles(conv, cuda::Device(0).properties(), filter_rows)) {
+    for (const auto& tiles : cuda::sensible_tiles(conv, cuda::Device(0).properties())) {
         const bool known = std::ranges::any_of(chosen, [&](const auto& other) {
             return other.groups == tiles.groups && other.blocks == tiles.blocks &&
                    other.stages == tiles.stages;
@@ -345,10 +342,8 @@ std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::si
     libraries.disabled_rules = {"tensor core product", "gated product", "few channels"};
     candidates.push_back({"  libraries", libraries, {}, {}, {}, {}});
     if (c.few_channels()) {
-        for (const bool filter_rows : {false, true})
-            for (const auto& tiles :
-                 best_tiles(few_channels_of(c, precision), most_tiles, filter_rows))
-                candidates.push_back({"  " + cuda::to_string(tiles), options, {}, tiles, {}, {}});
+        for (const auto& tiles : best_tiles(few_channels_of(c, precision), most_tiles))
+            candidates.push_back({"  " + cuda::to_string(tiles), options, {}, tiles, {}, {}});
         return candidates;
     }
     for (const bool staged : {false, true}) {

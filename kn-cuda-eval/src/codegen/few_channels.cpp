@@ -57,10 +57,7 @@ std::int64_t FewChannels::weight_bytes() const {
 }
 
 std::size_t FewChannels::shared_bytes() const {
-    const int results =
-        tiles.filter_rows ? tiles.groups * 8 * tiles.patch_height * 64 * y_bytes : 0;
-    return static_cast<std::size_t>(results + tiles.stages * (band_bytes() + 2 * 8) +
-                                    weight_bytes());
+    return static_cast<std::size_t>(tiles.stages * (band_bytes() + 2 * 8) + weight_bytes());
 }
 
 std::int64_t FewChannels::bands() const {
@@ -71,17 +68,7 @@ std::int64_t FewChannels::bands() const {
 std::int64_t FewChannels::filter_tiles() const { return ceil_div(n, tiles.filters); }
 
 int FewChannels::sums() const {
-    const int outputs = 8 * tiles.patch_height;
-    return (tiles.filter_rows ? outputs : tiles.filters) / 2 * (exact ? 2 : 1);
-}
-
-TensorMapLayout FewChannels::map_y(const std::array<std::int64_t, 3>& strides, DataType y) const {
-    TensorMapLayout map;
-    map.type = y;
-    map.sizes = {n, windows.columns, windows.rows, windows.images};
-    map.strides = {strides[2] * y_bytes, strides[1] * y_bytes, strides[0] * y_bytes};
-    map.box = {128 / y_bytes, 8, tiles.patch_height, 1};
-    return map;
+    return tiles.filters / 2 * (exact ? 2 : 1);
 }
 
 Dim3 FewChannels::grid(int sm_count) const {
@@ -112,17 +99,14 @@ std::optional<std::string> FewChannels::why_not() const {
         return "the rows of a band are too long";
     if (tiles.filters < 8 || tiles.filters > 256 || tiles.filters % 8 != 0)
         return "filters come by eights";
-    if (tiles.filter_rows ? tiles.filters != 64 || y_bytes == 0 || windows.columns % 2 != 0
-                          : tiles.patch_height != 8)
-        return "filters as rows come by 64, and outputs by two";
+    if (tiles.patch_height != 8) return "patches have eight rows";
     if (tiles.groups > tiles.patch_rows * tiles.patch_columns)
         return "there are fewer patches than groups";
     if (bands() > 0x7fffffff) return "it is too large";
     return std::nullopt;
 }
 
-std::string few_channels_text(const FewChannels& conv, int columns,
-                              std::initializer_list<std::string_view> behind) {
+std::string few_channels_text(const FewChannels& conv, int columns, std::string_view behind) {
     const FewChannelTiles& tiles = conv.tiles;
     const Defines constants{{"KN_GROUPS", tiles.groups},
                             {"KN_STAGES", tiles.stages},
@@ -133,7 +117,6 @@ std::string few_channels_text(const FewChannels& conv, int columns,
                             {"KN_BN", tiles.filters},
                             {"KN_N", conv.n},
                             {"KN_LANES", conv.lanes},
-                            {"KN_Y_BYTES", conv.y_bytes},
                             {"KN_PATCH_HEIGHT", tiles.patch_height},
                             {"KN_PATCH_ROWS", tiles.patch_rows},
                             {"KN_PATCH_COLUMNS", tiles.patch_columns},
@@ -149,15 +132,13 @@ std::string few_channels_text(const FewChannels& conv, int columns,
     text += window_constants(conv.windows);
     text += wgmma_function({.type = conv.type, .columns = columns});
     text += kernel_text("conv_few_channels");
-    for (const std::string_view name : behind) text += "\n" + std::string(kernel_text(name));
+    text += "\n";
+    text += kernel_text(behind);
     return constants.around(text);
 }
 
 std::string few_channels_helpers(const FewChannels& conv) {
-    const FewChannelTiles& tiles = conv.tiles;
-    return few_channels_text(
-        conv, tiles.filter_rows ? 8 * tiles.patch_height : tiles.filters,
-        {"few_channels_bands", tiles.filter_rows ? "few_channels_filters" : "few_channels_outputs"});
+    return few_channels_text(conv, conv.tiles.filters, "few_channels_outputs");
 }
 
 }  // namespace kn::cuda

@@ -7,15 +7,12 @@
 // kernels/conv_few_channels.cu for how bands of the image lie in shared memory.
 #pragma once
 
-#include <array>
-#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include <kn/cuda_sys/data_type.h>
 #include <kn/cuda_sys/library.h>
-#include <kn/cuda_sys/tensor_map.h>
 
 #include "codegen/windows.h"
 
@@ -28,9 +25,7 @@ struct FewChannelTiles {
     int stages = 2;   ///< bands in shared memory
     int filters = 0;  ///< of a block, a multiple of 8
     int patch_rows = 1, patch_columns = 1;
-    /// Products have filters as rows, 64 a block, not outputs, and the copy engine writes y.
-    bool filter_rows = false;
-    int patch_height = 8;  ///< 8; 16 where filters are rows
+    int patch_height = 8;  ///< 8, where products take patches
     bool operator==(const FewChannelTiles&) const = default;
 };
 
@@ -40,7 +35,6 @@ struct FewChannels {
     ProductWindows windows;         ///< strides are not used
     std::int64_t n = 0;             ///< filters
     int lanes = 1;                  ///< neighbouring filters that the epilogue takes: 1, 2, 4, 8
-    int y_bytes = 0;  ///< of an element of y where filters may be rows, 2 or 4; else 0
     FewChannelTiles tiles;
 
     /// Channels and taps of a cell of 16 bytes.
@@ -65,9 +59,6 @@ struct FewChannels {
     int sums() const;
     Dim3 grid(int sm_count) const;
 
-    /// Of y [image, row, column, filter], by strides in elements.
-    TensorMapLayout map_y(const std::array<std::int64_t, 3>& strides, DataType y) const;
-
     /// Why the kernel cannot do this in these tiles, shared memory and registers apart; and in any.
     std::optional<std::string> why_not() const;
     std::optional<std::string> why_never() const;
@@ -76,24 +67,20 @@ struct FewChannels {
     std::int64_t row_cells() const;
     std::int64_t advance() const;
     std::int64_t phase_step() const;
-    friend std::string few_channels_text(const FewChannels&, int,
-                                         std::initializer_list<std::string_view>);
+    friend std::string few_channels_text(const FewChannels&, int, std::string_view);
 };
 
 /// The text in front of a kernel that calls kn_product(pixel, w, touch, store):
 /// pixel(image, row, column, channels) sets float (&channels)[windows.channels], store is called as
-/// for a TensorProduct. Where filters are rows: kn_product(pixel, w, map_y, finish), where
-/// finish(image, filter, row, column / 2, product) gives two neighbours of y as a kn_vector. w is
-/// dense [kernel row, tap, channel, filter]. Needs the target sm_90a, threads() threads a block and
-/// shared_bytes() of dynamic shared memory.
+/// for a TensorProduct. w is dense [kernel row, tap, channel, filter]. Needs the target sm_90a,
+/// threads() threads a block and shared_bytes() of dynamic shared memory.
 ///
 /// Where a cell has more taps than are left of a kernel's row, the pixel beside the window is
 /// multiplied by zero: an infinity or NaN there becomes a NaN of y.
 std::string few_channels_helpers(const FewChannels& conv);
 
-/// What kernels over such bands have in common, for products of so many columns, and the texts of
-/// src/kernels behind it that say what becomes of sums.
-std::string few_channels_text(const FewChannels& conv, int columns,
-                              std::initializer_list<std::string_view> behind);
+/// What kernels over such bands have in common, for products of so many columns, and the text of
+/// src/kernels behind it that says what becomes of sums.
+std::string few_channels_text(const FewChannels& conv, int columns, std::string_view behind);
 
 }  // namespace kn::cuda

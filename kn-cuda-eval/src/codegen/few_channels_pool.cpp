@@ -112,7 +112,7 @@ std::string few_channels_pool_helpers(const FewChannelsPool& conv) {
                             {"KN_SEGMENT_ROWS", conv.tiles.segment_rows},
                             {"KN_STRIP_COLUMNS", conv.strip_columns()}};
     return constants.around(
-        few_channels_text(conv.banded(), conv.tiles.columns, {"few_channels_pool"}));
+        few_channels_text(conv.banded(), conv.tiles.columns, "few_channels_pool"));
 }
 
 }  // namespace kn::cuda

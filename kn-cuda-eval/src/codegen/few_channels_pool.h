@@ -31,7 +31,7 @@ struct FewChannelPoolTiles {
 };
 
 struct FewChannelsPool {
-    FewChannels conv;  ///< its lanes, y_bytes and tiles are not used
+    FewChannels conv;  ///< its lanes and tiles are not used
     PoolWindows pool;
     DataType y_type = DataType::F16;  ///< F16, BF16, F32
     FewChannelPoolTiles tiles;

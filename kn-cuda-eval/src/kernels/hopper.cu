@@ -232,11 +232,6 @@ KN_DEVICE void kn_store_rows(const kn_tensor_map& map, unsigned source, int k, i
                  "r"(source)
                  : "memory");
 }
-KN_DEVICE void kn_store_patch(const kn_tensor_map& map, unsigned source, int channel, int x, int y, int image) {
-    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(&map),
-                 "r"(channel), "r"(x), "r"(y), "r"(image), "r"(source)
-                 : "memory");
-}
 KN_DEVICE void kn_commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 template <int open>
 KN_DEVICE void kn_wait_stores_read() {

@@ -24,26 +24,10 @@ bool fits(const FewChannels& conv, const DeviceProperties& device) {
         device.shared_per_sm)
         return false;
     constexpr int registers = 65536, most_threads = 2048;
-    const int others = tiles.filter_rows ? 32 : 44;
+    constexpr int others = 44;
     const int threads = conv.threads() * tiles.blocks;
     return conv.threads() <= 1024 && threads <= most_threads &&
            registers / threads / 8 * 8 >= conv.sums() + others;
-}
-
-// y, if the copy engine can write it from patches of two neighbours.
-std::optional<TensorRef> whole_patches(Placement& placement, const Group& group,
-                                       const FewChannels& conv) {
-    const TensorRef& y = placement.stored(group.outputs[0]);
-    const bool suits = (is_half(y.dtype) || y.dtype == DType::F32) && y.strides[1] == 1 &&
-                       conv.windows.columns % 2 == 0 &&
-                       y.shape == placement.graph().shape(group.anchor).to_ints() &&
-                       alignment_of(placement.plan(), y) >= 16;
-    if (!suits) return std::nullopt;
-    FewChannels trial = conv;
-    trial.y_bytes = static_cast<int>(size_of(y.dtype));
-    const auto map =
-        trial.map_y({y.strides[0], y.strides[2], y.strides[3]}, data_type(y.dtype).value());
-    return map.why_not() ? std::nullopt : std::optional(y);
 }
 
 }  // namespace
@@ -63,7 +47,7 @@ double clocks_of(const FewChannels& conv, const DeviceProperties& device) {
     const FewChannelTiles& tiles = conv.tiles;
     const int patches = tiles.patch_rows * tiles.patch_columns;
     const double products = static_cast<double>(conv.steps()) * (conv.exact ? 3 : 1);
-    const double filters = tiles.filters, outputs = 8 * tiles.patch_height;
+    const double filters = tiles.filters, outputs = 64;
     // The tensor cores, or what they read of shared memory; results go through it too.
     const double multiply =
         products * std::max(filters / 4 + outputs / 4, filters * outputs / 128) +
@@ -91,8 +75,7 @@ double clocks_of(const FewChannels& conv, const DeviceProperties& device) {
     return start + load + rounds * (round + next_band);
 }
 
-std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProperties& device,
-                                            bool filter_rows) {
+std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProperties& device) {
     std::vector<std::pair<double, FewChannelTiles>> found;
     const auto consider = [&](const FewChannelTiles& tiles) {
         conv.tiles = tiles;
@@ -100,7 +83,7 @@ std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProper
     };
     const auto each_band = [&](FewChannelTiles tiles) {
         const std::int64_t across = ceil_div(conv.windows.columns, 8);
-        const std::int64_t down = ceil_div(conv.windows.rows, tiles.patch_height);
+        const std::int64_t down = ceil_div(conv.windows.rows, 8);
         for (std::int64_t parts = 1; parts <= across; ++parts) {
             tiles.patch_columns = static_cast<int>(ceil_div(across, parts));
             if (parts > 1 && tiles.patch_columns == ceil_div(across, parts - 1)) continue;
@@ -115,11 +98,7 @@ std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProper
     };
     const std::int64_t most = conv.exact ? 64 : 128;
     const std::int64_t filters = ceil_div(ceil_div(conv.n, ceil_div(conv.n, most)), 8) * 8;
-    if (!filter_rows)
-        each_band({.filters = static_cast<int>(filters)});
-    else if (ceil_div(conv.n, 64) * 64 * 3 <= conv.n * 4)
-        for (const int height : {8, 16})
-            each_band({.filters = 64, .filter_rows = true, .patch_height = height});
+    each_band({.filters = static_cast<int>(filters)});
     std::ranges::stable_sort(found, {}, [](const auto& each) { return each.first; });
     std::vector<FewChannelTiles> tiles;
     for (const auto& [clocks, each] : found) tiles.push_back(each);
@@ -128,10 +107,8 @@ std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProper
 
 std::string to_string(const FewChannelTiles& tiles) {
     return fmt::format(
-        "{} groups, {} blocks, {} bands of {}x{} patches{}, {} filters{}", tiles.groups,
-        tiles.blocks, tiles.stages, tiles.patch_rows, tiles.patch_columns,
-        tiles.patch_height == 8 ? "" : fmt::format(" of {} rows", tiles.patch_height),
-        tiles.filters, tiles.filter_rows ? " as rows" : "");
+        "{} groups, {} blocks, {} bands of {}x{} patches, {} filters", tiles.groups, tiles.blocks,
+        tiles.stages, tiles.patch_rows, tiles.patch_columns, tiles.filters);
 }
 
 std::optional<FewChannelTiles>& forced_few_channel_tiles() {
@@ -200,10 +177,6 @@ void lower_few_channels(Placement& placement, const Group& group) {
     ProductEpilogue epilogue(placement, group);
     FewChannels conv = few_channels_of(graph, group.anchor, placement.plan().options);
     conv.lanes = epilogue.lanes();
-    // What else is read for each output comes better by neighbouring filters.
-    const std::optional<TensorRef> y =
-        epilogue.before() ? std::nullopt : whole_patches(placement, group, conv);
-    if (y) conv.y_bytes = static_cast<int>(size_of(y->dtype));
     if (forced_few_channel_tiles())
         conv.tiles = *forced_few_channel_tiles();
     else
@@ -224,16 +197,7 @@ void lower_few_channels(Placement& placement, const Group& group) {
     draft.block = {static_cast<unsigned>(conv.threads())};
     draft.blocks_per_sm = conv.tiles.blocks;
     draft.shared_bytes = conv.shared_bytes();
-    const std::string factors = "pixel, " + pw;
-    if (conv.tiles.filter_rows) {
-        const std::string py = draft.operands.pointer(*y, Access::Write, "y");
-        const std::string map = draft.operands.map(
-            py,
-            conv.map_y({y->strides[0], y->strides[2], y->strides[3]}, data_type(y->dtype).value()));
-        epilogue.write_pairs(draft, factors + ", " + map, std::move(code));
-    } else {
-        epilogue.write_direct(draft, factors, std::move(code));
-    }
+    epilogue.write_direct(draft, "pixel, " + pw, std::move(code));
     add_kernel_step(placement, group, draft);
     Step& step = placement.plan().steps.back();
     count_flops(graph, group, conv, step);

@@ -26,14 +26,12 @@ void count_flops(const Graph& graph, const Group& group, const FewChannels& conv
 /// Appends the step of a group whose roles are "image", "w" and "y".
 void lower_few_channels(Placement& placement, const Group& group);
 
-/// All tiles that fit a multiprocessor; the best first. Those with filters as rows, whose clocks
-/// the model does not know yet, are for measurements.
-std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProperties& device,
-                                            bool filter_rows = false);
+/// All tiles that fit a multiprocessor; the best first.
+std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProperties& device);
 /// Clocks that a model, fitted to 25 measurements on an H200, gives to these tiles.
 double clocks_of(const FewChannels& conv, const DeviceProperties& device);
 
-/// "2 groups, 2 blocks, 2 bands of 1x14 patches, 64 filters as rows".
+/// "2 groups, 2 blocks, 2 bands of 1x14 patches, 64 filters".
 std::string to_string(const FewChannelTiles& tiles);
 
 /// For measurements: tiles that this thread's plans take whatever the model says.

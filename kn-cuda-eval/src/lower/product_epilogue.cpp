@@ -161,34 +161,6 @@ std::string ProductEpilogue::sums_of(Emitter& emitter, const Index& result, cons
     return second ? "products[1][j]" : "products[0][j]";
 }
 
-void ProductEpilogue::write_pairs(KernelDraft& draft, const std::string& factors, Code code) {
-    Emitter emitter(placement_, code, draft.operands);
-    emitter.set_lanes(2);
-    emitter.computes(group_.outputs);
-    emitter.set_reader("kn_read");
-    IndexMath& math = emitter.math();
-    code.open(
-        fmt::format("const auto finish = [&](const {0} image, const {0} filter, const {0} row, "
-                    "const {0} pair, const float (&products)[2])",
-                    math.type()));
-    emitter.provide(group_.anchor, [](const Index&) -> std::string { return "products[j]"; });
-    const Ints y = graph_.shape(end_).to_ints();
-    const std::string column = math.add(math.mul(math.variable("pair", y[3] / 2), 2), "j");
-    const Index index = {math.variable("image", y[0]), math.variable("filter", y[1]),
-                         math.variable("row", y[2]), column};
-    const std::string value = emitter.value(end_, index);
-    const std::string type = c_type(graph_.dtype(end_));
-    code.line(fmt::format("kn_vector<{}, 2> result;", type));
-    code.line(
-        fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = "
-                    "kn_cast<{}>({});",
-                    type, value));
-    code.line("return result;");
-    code.close("};");
-    code.line(fmt::format("kn_product({}, finish);", factors));
-    draft.body = code.text();
-}
-
 std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::string factors,
                                                        const TensorProduct& product) {
     const auto map = [&](const TensorRef& tensor, Access access) {

@@ -46,9 +46,6 @@ class ProductEpilogue {
     std::optional<TensorRef> write_staged(KernelDraft& draft, std::string factors,
                                           const TensorProduct& product);
 
-    /// For an image: `finish`, which gives two neighbours of a row of y, as FewChannels has it.
-    void write_pairs(KernelDraft& draft, const std::string& factors, Code code);
-
   private:
     std::optional<std::int64_t> row_stride_of(const TensorRef& tensor) const;
     std::optional<std::string> place_in_rows(Emitter& emitter, const Emitter::Load& load) const;

@@ -87,31 +87,6 @@ TEST(FewChannelTiles, AnyOfThem) {
     }
 }
 
-// Filters as rows, no multiple of 64, of outputs that fill no patch; results of both sizes.
-TEST(FewChannelsByFilters, ResultsByTheCopyEngine) {
-    for (const bool channels_last : {true, false})
-        for (const FewChannelTiles& tiles :
-             {FewChannelTiles{
-                  .groups = 2, .stages = 1, .filters = 64, .patch_columns = 2, .filter_rows = true},
-              FewChannelTiles{.groups = 1,
-              .filters = 64,
-              .patch_columns = 2,
-              .filter_rows = true,
-              .patch_height = 16}}) {
-            Graph graph;
-            const Var x = graph.input("x", DType::F32, Shape::of({2, 3, 43, 51}));
-            const Var y = relu(conv(x, weight(graph, {72, 3, 5, 4}), weight(graph, {72}),
-                                    {.strides = {2, 2}, .pads = {2, 2, 2, 2}}));
-            // An output of the network has its channels outside; another step's operand inside.
-            graph.output(
-                "y", channels_last ? permute(y, {0, 2, 3, 1}) : reduce(ReduceOp::Sum, y * y, {1}));
-            for (const ProductBound& bound : product_bounds) {
-                const cuda::Plan plan = expect_right(graph, tiles, bound);
-                EXPECT_NE(plan.to_string().find("as rows"), std::string::npos);
-            }
-        }
-}
-
 TEST(FewChannelsOfHalfTypes, UpToEightChannelsInAnyLayout) {
     for (const std::int64_t channels : {3, 5, 8})
         for (const DType dtype : {DType::F16, DType::BF16}) {

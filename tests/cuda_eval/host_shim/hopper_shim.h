@@ -139,11 +139,6 @@ static inline void kn_store_rows(const kn_tensor_map& map, unsigned source, int 
     const int place[] = {k, row};
     KN_CALL store_tensor(map.map, source, place);
 }
-static inline void kn_store_patch(const kn_tensor_map& map, unsigned source, int channel, int x,
-                                  int y, int image) {
-    const int place[] = {channel, x, y, image};
-    KN_CALL store_tensor(map.map, source, place);
-}
 static inline void kn_commit_stores() { KN_CALL commit_stores(); }
 template <int open>
 static inline void kn_wait_stores_read() {
