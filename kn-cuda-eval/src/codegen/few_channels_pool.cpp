@@ -46,17 +46,31 @@ FewChannels FewChannelsPool::banded() const {
 
 std::size_t FewChannelsPool::shared_bytes() const {
     const FewChannels bands = banded();
-    const std::int64_t row = tiles.columns * filters_of_block * size_of_result(y_type);
+    const std::int64_t row = tiles.columns * (filters_of_block * size_of_result(y_type) + 16);
     return static_cast<std::size_t>(
-        tiles.groups * (row + tiles.stages * (bands.band_bytes() + 2 * 8)) + bands.weight_bytes());
+        tiles.groups * (row + tiles.stages * (bands.band_bytes() + 2 * 8) + 8) +
+        bands.weight_bytes());
 }
 
-int FewChannelsPool::registers() const {
+FewChannelsPool::Registers FewChannelsPool::registers() const {
     const int sums = tiles.columns / 2;
     const int row = sums * size_of_result(y_type) / 4;
     const auto open = static_cast<int>(
         std::max<std::int64_t>(1, ceil_div(pool.height - 1, pool.stride_y)));
-    return sums + (conv.exact ? std::max(sums, row) : row) + (open - 1) * row;
+    constexpr int others = 40, most = 65536, most_of_one = 232, eight = 8;
+    // While parts are summed up there are sums, parts and windows, then a row in the parts' place.
+    const int wanted = std::min(most_of_one, sums + (conv.exact ? sums : 0) + open * row + others);
+    const int each = std::min(255, most / (threads() * tiles.blocks)) / eight * eight;
+    if (wanted <= each) return {each, each};
+    const int own = static_cast<int>(ceil_div(wanted, eight)) * eight;
+    return {own, 2 * each - own};
+}
+
+int FewChannelsPool::ahead() const {
+    const int of_cell = banded().taps() * static_cast<int>(conv.windows.channels);
+    constexpr int most_loads = 36, others = 26, places = 4;
+    const int room = (registers().loader - others) / (of_cell + places);
+    return std::clamp(std::min(room, most_loads / of_cell), 1, 8);
 }
 
 Dim3 FewChannelsPool::grid(int sm_count) const {
@@ -98,6 +112,7 @@ std::optional<std::string> FewChannelsPool::why_not() const {
 
 std::string few_channels_pool_helpers(const FewChannelsPool& conv) {
     const PoolWindows& pool = conv.pool;
+    const FewChannelsPool::Registers registers = conv.registers();
     const Defines constants{{"KN_Y_TYPE", conv.y_type == DataType::F16    ? 0
                                           : conv.y_type == DataType::BF16 ? 1
                                                                           : 2},
@@ -110,7 +125,12 @@ std::string few_channels_pool_helpers(const FewChannelsPool& conv) {
                             {"KN_POOL_PAD_Y", pool.pad_y},
                             {"KN_POOL_PAD_X", pool.pad_x},
                             {"KN_SEGMENT_ROWS", conv.tiles.segment_rows},
-                            {"KN_STRIP_COLUMNS", conv.strip_columns()}};
+                            {"KN_STRIP_COLUMNS", conv.strip_columns()},
+                            {"KN_TURNS", conv.tiles.turns},
+                            {"KN_AHEAD", conv.ahead()},
+                            {"KN_LOADER_REGISTERS",
+                             registers.own == registers.loader ? 0 : registers.loader},
+                            {"KN_OWN_REGISTERS", registers.own}};
     return constants.around(
         few_channels_text(conv.banded(), conv.tiles.columns, "few_channels_pool"));
 }

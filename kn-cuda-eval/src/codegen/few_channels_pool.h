@@ -27,6 +27,7 @@ struct FewChannelPoolTiles {
     int columns = 0;  ///< of a strip of the convolution's result, a multiple of 8
     int band_rows = 4;     ///< of the convolution's result
     int segment_rows = 1;  ///< of windows
+    bool turns = false;    ///< one group multiplies after the other
     bool operator==(const FewChannelPoolTiles&) const = default;
 };
 
@@ -45,8 +46,14 @@ struct FewChannelsPool {
     FewChannels banded() const;
     int threads() const { return tiles.groups * 256; }
     std::size_t shared_bytes() const;
-    /// Registers of a thread for its sums and windows.
-    int registers() const;
+    /// Registers of a thread that multiplies and of one that loads; what the first ones lack, the
+    /// others give them.
+    struct Registers {
+        int own = 0, loader = 0;
+    };
+    Registers registers() const;
+    /// Cells that a thread loads together.
+    int ahead() const;
     Dim3 grid(int sm_count) const;
 
     /// Why the kernel cannot do this in these tiles, shared memory and registers apart; and in any.

@@ -131,10 +131,10 @@ KN_DEVICE void kn_put_weights(unsigned weights, const Weight* w, int column0) {
     }
 }
 
-// By the threads of one group: `lines` rows of a band that begins at (top, left) of the image.
-template <class Pixel>
+// By the threads of one group: `lines` rows of a band that begins at (top, left) of the image; a thread loads `ahead` cells
+// together.
+template <int ahead, class Pixel>
 KN_DEVICE void kn_fill_band(Pixel pixel, unsigned target, int image, int top, int left, int lines) {
-    constexpr int ahead = 16 / (KN_TAPS * kn_window_channels) + 1;  // cells that are loaded together
     const int cells = lines * kn_line_cells;
 #pragma unroll 1
     for (int first = threadIdx.x % 128; first < cells; first += ahead * 128) {
@@ -164,9 +164,9 @@ KN_DEVICE void kn_fill_band(Pixel pixel, unsigned target, int image, int top, in
 }
 
 // Until a patch's sums are there: `step` has the products of one step be added, the first of those that are summed together
-// beginning anew.
-template <int count, class Step>
-KN_DEVICE void kn_sum_up(float (&sums)[count], Step step) {
+// beginning anew; `begun` is called when all are under way.
+template <int count, class Step, class Begun>
+KN_DEVICE void kn_sum_up(float (&sums)[count], Step step, Begun begun) {
 #if KN_EXACT
 #pragma unroll
     for (int i = 0; i < count; i++) sums[i] = 0;
@@ -177,6 +177,7 @@ KN_DEVICE void kn_sum_up(float (&sums)[count], Step step) {
 #pragma unroll
         for (int i = from; i < from + 4 && i < kn_steps; i++) step(part, i, i == from);
         kn_commit_products();
+        if (from + 4 >= kn_steps) begun();
         kn_wait_products<0>();
         kn_arrived(part);
 #pragma unroll
@@ -187,6 +188,7 @@ KN_DEVICE void kn_sum_up(float (&sums)[count], Step step) {
 #pragma unroll
     for (int i = 0; i < kn_steps; i++) step(sums, i, i == 0);
     kn_commit_products();
+    begun();
     kn_wait_products<0>();
     kn_arrived(sums);
 #endif

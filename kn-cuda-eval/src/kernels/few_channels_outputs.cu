@@ -22,13 +22,15 @@ struct kn_band {
 // One group: fills bands.
 template <class Pixel>
 KN_DEVICE void kn_produce(Pixel pixel, unsigned stages, kn_barriers barriers) {
+    constexpr int ahead = 16 / (KN_TAPS * kn_window_channels) + 1;
     kn_ring ring;
 #pragma unroll 1
     for (int number = blockIdx.x; number < kn_bands; number += gridDim.x) {
         const kn_band band(number);
         kn_wait(barriers.empty(ring.stage), ring.phase ^ 1);
-        kn_fill_band(pixel, stages + ring.stage * kn_stage_bytes, band.image, band.row * kn_window_stride_y - kn_window_pad_y,
-                     band.column * kn_window_stride_x - kn_window_pad_x, KN_BAND_ROWS);
+        kn_fill_band<ahead>(pixel, stages + ring.stage * kn_stage_bytes, band.image,
+                            band.row * kn_window_stride_y - kn_window_pad_y,
+                            band.column * kn_window_stride_x - kn_window_pad_x, KN_BAND_ROWS);
         kn_publish();
         kn_arrive_warp(barriers.full(ring.stage));
         ring.next();
@@ -175,7 +177,7 @@ KN_DEVICE void kn_product(Pixel pixel, const Weight* w, Touch, Store store) {
 #else
                 kn_wgmma(part, rows, columns, first);
 #endif
-            });
+            }, [] {});
         };
         const auto give = [&](const float(&sums)[kn_sums], int image, int top, int left) {
             const int column = left + threadIdx.x % 32 / 4;

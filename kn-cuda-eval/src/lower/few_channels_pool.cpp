@@ -17,18 +17,17 @@ namespace kn::cuda {
 
 namespace {
 
-constexpr int registers_of_sm = 65536, threads_of_sm = 2048;
+constexpr int threads_of_sm = 2048, fewest_registers = 40;  // of one that loads
 constexpr std::size_t reserved = 1024;  // of a block's shared memory, by the driver
 
 bool fits(const FewChannelsPool& conv, const DeviceProperties& device) {
     const FewChannelPoolTiles& tiles = conv.tiles;
     const std::size_t bytes = conv.shared_bytes();
     const int threads = conv.threads() * tiles.blocks;
-    constexpr int others = 40;
     return bytes <= device.shared_per_block_optin &&
            (bytes + reserved) * static_cast<std::size_t>(tiles.blocks) <= device.shared_per_sm &&
            conv.threads() <= 1024 && threads <= threads_of_sm &&
-           std::min(255, registers_of_sm / threads / 8 * 8) >= conv.registers() + others &&
+           conv.registers().loader >= fewest_registers &&
            !conv.why_not();
 }
 
@@ -194,9 +193,9 @@ std::vector<FewChannelPoolTiles> sensible_tiles(FewChannelsPool conv,
 }
 
 std::string to_string(const FewChannelPoolTiles& tiles) {
-    return fmt::format("{} groups, {} blocks, {} bands of {}x{} outputs, segments of {} rows",
-                       tiles.groups, tiles.blocks, tiles.stages, tiles.band_rows, tiles.columns,
-                       tiles.segment_rows);
+    return fmt::format("{} groups{}, {} blocks, {} bands of {}x{} outputs, segments of {} rows",
+                       tiles.groups, tiles.turns ? " in turns" : "", tiles.blocks, tiles.stages,
+                       tiles.band_rows, tiles.columns, tiles.segment_rows);
 }
 
 std::optional<FewChannelPoolTiles>& forced_few_channel_pool_tiles() {

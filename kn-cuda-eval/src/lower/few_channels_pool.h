@@ -34,7 +34,7 @@ std::vector<FewChannelPoolTiles> sensible_tiles(FewChannelsPool conv,
 /// Clocks that a model gives to these tiles.
 double clocks_of(const FewChannelsPool& conv, const DeviceProperties& device);
 
-/// "2 groups, 1 blocks, 2 bands of 8x112 outputs, segments of 28 rows".
+/// "2 groups in turns, 1 blocks, 2 bands of 8x112 outputs, segments of 28 rows".
 std::string to_string(const FewChannelPoolTiles& tiles);
 
 /// For measurements: tiles that this thread's plans take whatever the model says.

@@ -92,7 +92,10 @@ TEST(FewChannelsPoolTiles, AnyOfThem) {
     for (const FewChannelPoolTiles& tiles :
          {FewChannelPoolTiles{
               .groups = 2, .stages = 1, .columns = 40, .band_rows = 4, .segment_rows = 100},
-          FewChannelPoolTiles{.groups = 3, .columns = 24, .band_rows = 1, .segment_rows = 1},
+          FewChannelPoolTiles{
+              .groups = 2, .columns = 40, .band_rows = 2, .segment_rows = 5, .turns = true},
+          FewChannelPoolTiles{
+              .groups = 3, .columns = 24, .band_rows = 1, .segment_rows = 1, .turns = true},
           FewChannelPoolTiles{.groups = 1, .columns = 8, .band_rows = 6, .segment_rows = 3}}) {
         expect_right(graph, tiles, product_bounds[0]);
         expect_right(graph, tiles, product_bounds[2]);

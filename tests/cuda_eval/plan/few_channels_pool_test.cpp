@@ -188,7 +188,7 @@ TEST(GpuFewChannelsPool, EveryTileAndWindow) {
         for (const FewChannelPoolTiles& tiles :
              {FewChannelPoolTiles{.groups = 1, .columns = 16, .band_rows = 3, .segment_rows = 2},
               FewChannelPoolTiles{.groups = 2, .stages = 1, .columns = 48, .segment_rows = 100},
-              FewChannelPoolTiles{.groups = 3, .columns = 24, .band_rows = 1}}) {
+              FewChannelPoolTiles{.groups = 3, .columns = 24, .band_rows = 1, .turns = true}}) {
             SCOPED_TRACE(to_string(tiles));
             Graph graph;
             const Var x = graph.input("x", DType::F32, Shape::of({3, 3, 85, 91}));
