@@ -67,9 +67,7 @@ std::int64_t FewChannels::bands() const {
 
 std::int64_t FewChannels::filter_tiles() const { return ceil_div(n, tiles.filters); }
 
-int FewChannels::sums() const {
-    return tiles.filters / 2 * (exact ? 2 : 1);
-}
+int FewChannels::sums() const { return tiles.filters / 2 * (exact ? 2 : 1); }
 
 Dim3 FewChannels::grid(int sm_count) const {
     const std::int64_t at_once =

@@ -47,16 +47,16 @@ FewChannels FewChannelsPool::banded() const {
 std::size_t FewChannelsPool::shared_bytes() const {
     const FewChannels bands = banded();
     const std::int64_t row = tiles.columns * (filters_of_block * size_of_result(y_type) + 16);
-    return static_cast<std::size_t>(
-        tiles.groups * (row + tiles.stages * (bands.band_bytes() + 2 * 8) + 8) +
-        bands.weight_bytes());
+    return static_cast<std::size_t>(tiles.groups *
+                                        (row + tiles.stages * (bands.band_bytes() + 2 * 8) + 8) +
+                                    bands.weight_bytes());
 }
 
 FewChannelsPool::Registers FewChannelsPool::registers() const {
     const int sums = tiles.columns / 2;
     const int row = sums * size_of_result(y_type) / 4;
-    const auto open = static_cast<int>(
-        std::max<std::int64_t>(1, ceil_div(pool.height - 1, pool.stride_y)));
+    const auto open =
+        static_cast<int>(std::max<std::int64_t>(1, ceil_div(pool.height - 1, pool.stride_y)));
     constexpr int others = 40, most = 65536, most_of_one = 232, eight = 8;
     // While parts are summed up there are sums, parts and windows, then a row in the parts' place.
     const int wanted = std::min(most_of_one, sums + (conv.exact ? sums : 0) + open * row + others);
@@ -74,7 +74,8 @@ int FewChannelsPool::ahead() const {
 }
 
 Dim3 FewChannelsPool::grid(int sm_count) const {
-    const std::int64_t at_once = std::max<std::int64_t>(1, sm_count * tiles.blocks / filter_tiles());
+    const std::int64_t at_once =
+        std::max<std::int64_t>(1, sm_count * tiles.blocks / filter_tiles());
     return {static_cast<unsigned>(std::min(segments(), at_once)),
             static_cast<unsigned>(filter_tiles()), 1};
 }
@@ -113,24 +114,24 @@ std::optional<std::string> FewChannelsPool::why_not() const {
 std::string few_channels_pool_helpers(const FewChannelsPool& conv) {
     const PoolWindows& pool = conv.pool;
     const FewChannelsPool::Registers registers = conv.registers();
-    const Defines constants{{"KN_Y_TYPE", conv.y_type == DataType::F16    ? 0
-                                          : conv.y_type == DataType::BF16 ? 1
-                                                                          : 2},
-                            {"KN_POOL_ROWS", pool.rows},
-                            {"KN_POOL_COLUMNS", pool.columns},
-                            {"KN_POOL_HEIGHT", pool.height},
-                            {"KN_POOL_WIDTH", pool.width},
-                            {"KN_POOL_STRIDE_Y", pool.stride_y},
-                            {"KN_POOL_STRIDE_X", pool.stride_x},
-                            {"KN_POOL_PAD_Y", pool.pad_y},
-                            {"KN_POOL_PAD_X", pool.pad_x},
-                            {"KN_SEGMENT_ROWS", conv.tiles.segment_rows},
-                            {"KN_STRIP_COLUMNS", conv.strip_columns()},
-                            {"KN_TURNS", conv.tiles.turns},
-                            {"KN_AHEAD", conv.ahead()},
-                            {"KN_LOADER_REGISTERS",
-                             registers.own == registers.loader ? 0 : registers.loader},
-                            {"KN_OWN_REGISTERS", registers.own}};
+    const Defines constants{
+        {"KN_Y_TYPE", conv.y_type == DataType::F16    ? 0
+                      : conv.y_type == DataType::BF16 ? 1
+                                                      : 2},
+        {"KN_POOL_ROWS", pool.rows},
+        {"KN_POOL_COLUMNS", pool.columns},
+        {"KN_POOL_HEIGHT", pool.height},
+        {"KN_POOL_WIDTH", pool.width},
+        {"KN_POOL_STRIDE_Y", pool.stride_y},
+        {"KN_POOL_STRIDE_X", pool.stride_x},
+        {"KN_POOL_PAD_Y", pool.pad_y},
+        {"KN_POOL_PAD_X", pool.pad_x},
+        {"KN_SEGMENT_ROWS", conv.tiles.segment_rows},
+        {"KN_STRIP_COLUMNS", conv.strip_columns()},
+        {"KN_TURNS", conv.tiles.turns},
+        {"KN_AHEAD", conv.ahead()},
+        {"KN_LOADER_REGISTERS", registers.own == registers.loader ? 0 : registers.loader},
+        {"KN_OWN_REGISTERS", registers.own}};
     return constants.around(
         few_channels_text(conv.banded(), conv.tiles.columns, "few_channels_pool"));
 }

@@ -106,9 +106,9 @@ std::vector<FewChannelTiles> sensible_tiles(FewChannels conv, const DeviceProper
 }
 
 std::string to_string(const FewChannelTiles& tiles) {
-    return fmt::format(
-        "{} groups, {} blocks, {} bands of {}x{} patches, {} filters", tiles.groups, tiles.blocks,
-        tiles.stages, tiles.patch_rows, tiles.patch_columns, tiles.filters);
+    return fmt::format("{} groups, {} blocks, {} bands of {}x{} patches, {} filters", tiles.groups,
+                       tiles.blocks, tiles.stages, tiles.patch_rows, tiles.patch_columns,
+                       tiles.filters);
 }
 
 std::optional<FewChannelTiles>& forced_few_channel_tiles() {
@@ -157,8 +157,7 @@ void write_pixel(Emitter& emitter, Code& code, const ProductWindows& windows, Va
     for (std::int64_t channel = 0; channel < windows.channels; ++channel) {
         Index index = place;
         index[1] = std::to_string(channel);
-        code.line(fmt::format("channels[{}] = {};", channel,
-                              emitter.value(image, index)));
+        code.line(fmt::format("channels[{}] = {};", channel, emitter.value(image, index)));
     }
     code.close("};");
 }

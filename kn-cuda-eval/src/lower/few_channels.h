@@ -5,11 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "codegen/emit.h"
 #include "codegen/few_channels.h"
 #include "planner/placement.h"
 
 namespace kn::cuda {
+
+class Code;
+class Emitter;
 
 /// Why a Conv is none for the kernel; nothing if it is. Independent of layouts.
 std::optional<std::string> why_no_few_channels(const Grouping& grouping, Value conv);

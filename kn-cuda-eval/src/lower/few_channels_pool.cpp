@@ -27,8 +27,7 @@ bool fits(const FewChannelsPool& conv, const DeviceProperties& device) {
     return bytes <= device.shared_per_block_optin &&
            (bytes + reserved) * static_cast<std::size_t>(tiles.blocks) <= device.shared_per_sm &&
            conv.threads() <= 1024 && threads <= threads_of_sm &&
-           conv.registers().loader >= fewest_registers &&
-           !conv.why_not();
+           conv.registers().loader >= fewest_registers && !conv.why_not();
 }
 
 FewChannelsPool problem_of(const Graph& graph, Value conv, const PlanOptions& options,
@@ -59,14 +58,12 @@ void write_results(Placement& placement, const Group& group, KernelDraft& draft,
         return {math.variable("image", shape[0]), math.variable("filter", shape[1]),
                 math.variable("row", shape[2]), math.variable("column", shape[3])};
     };
-    const std::string place =
-        fmt::format("const {0} image, const {0} filter, const {0} row, const {0} column",
-                    math.type());
+    const std::string place = fmt::format(
+        "const {0} image, const {0} filter, const {0} row, const {0} column", math.type());
     code.open(fmt::format("const auto finish = [&]({}, const float product)", place));
     emitter.push_scope();
     emitter.provide(group.anchor, [](const Index&) -> std::string { return "product"; });
-    code.line(fmt::format("return {};",
-                          emitter.value(end, index_of(graph.shape(end).to_ints()))));
+    code.line(fmt::format("return {};", emitter.value(end, index_of(graph.shape(end).to_ints()))));
     emitter.pop_scope();
     code.close("};");
     const std::string pointer = draft.operands.pointer(y, Access::Write, "y");
@@ -140,8 +137,8 @@ double clocks_of(const FewChannelsPool& conv, const DeviceProperties& device) {
     const double shared = together * (band_rows * multiply + issue) * 1.1;
     const double own = band_rows * row_alone;
     constexpr double start = 4000;
-    const double band = tiles.stages > 1 ? std::max({shared, own, load})
-                                         : std::max(shared, own + load);
+    const double band =
+        tiles.stages > 1 ? std::max({shared, own, load}) : std::max(shared, own + load);
     return start + load + rounds * bands_of_segment * band;
 }
 

@@ -39,8 +39,9 @@ void few_channels_pool(Grouping& grouping, Value value) {
     group.roles = {{"image", conv->x}, {"w", conv->w}, {"pooled", pool->x}, {"y", value}};
     grouping.demand(image_source(grouping, conv->x));
     for (const Value& other : found->others) demand_operand(grouping, other);
-    group.reason = "convolution over few channels with the max pool behind it, so that what it "
-                   "reduces is never written";
+    group.reason =
+        "convolution over few channels with the max pool behind it, so that what it "
+        "reduces is never written";
     grouping.decide(rule, true, value, group.reason);
     std::vector<Value> swallowed = found->swallowed;
     swallowed.push_back(pool->x);

@@ -74,15 +74,13 @@ TEST_P(FewChannelsPool, InEveryPrecision) {
         expect_right(network({}, all_pools[GetParam()]), small, bound);
 }
 
-INSTANTIATE_TEST_SUITE_P(, FewChannelsPool,
-                         ::testing::Range<std::size_t>(0, std::size(all_pools)));
+INSTANTIATE_TEST_SUITE_P(, FewChannelsPool, ::testing::Range<std::size_t>(0, std::size(all_pools)));
 
 TEST(FewChannelsPoolImages, WindowsOfEveryKind) {
-    for (const Image& image : {Image{.channels = 1, .filters = 72, .options = {}},
-                               Image{.channels = 4,
-                                     .height = 22,
-                                     .options = {.strides = {1, 3}, .dilations = {2, 1}}},
-                               Image{.channels = 2, .width = 18, .filters = 8}})
+    for (const Image& image :
+         {Image{.channels = 1, .filters = 72, .options = {}},
+          Image{.channels = 4, .height = 22, .options = {.strides = {1, 3}, .dilations = {2, 1}}},
+          Image{.channels = 2, .width = 18, .filters = 8}})
         for (const int precision : {0, 2})
             expect_right(network(image, all_pools[0]), small, product_bounds[precision]);
 }

@@ -93,6 +93,22 @@ TEST(ParityLinear, ConvTranspose) {
     p.with(all_policies).check();
 }
 
+TEST(ParityLinear, FewChannelsAndMaxPool) {
+    const Ints kernels[] = {{3, 3}, {2, 2}};
+    for (const Ints& kernel : kernels) {
+        Parity p;
+        const Var x = p.input(DType::F32, {2, 3, 61, 70}),
+                  w = p.weight(DType::F32, {64, 3, 7, 7}, Fill::Small),
+                  bias = p.weight(DType::F32, {64});
+        const Var y = relu(conv(x, w, bias, {.strides = {2, 2}, .pads = {3, 3, 3, 3}}));
+        const std::int64_t pad = kernel[0] - 2;
+        p.output(
+            max_pool(y, {kernel[0], kernel[1]}, {.strides = {2, 2}, .pads = {pad, pad, pad, pad}}),
+            Loses::Product);
+        p.with(all_policies).check();
+    }
+}
+
 // A view with negative strides is no library operand; a pad in front of a bias may not be folded
 // into it.
 TEST(ParityEdge, FlipIntoConvAndFoldingThroughPads) {

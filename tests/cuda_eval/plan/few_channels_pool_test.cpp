@@ -93,12 +93,15 @@ TEST(FewChannelsPoolPlan, Refusals) {
                   const Var x = graph.input("x", DType::F32, Shape::of({1, 3, 20, 20}));
                   return max_pool(conv(x, weight(graph, {64, 3, 3, 3})), {2, 2});
               }));
-    expect_in("empty",
-              refusal([](Graph& graph) { return max_pool(features(graph, 8, 24), {2, 2}); }));
-    expect_in("16 bytes",
-              refusal([](Graph& graph) { return max_pool(features(graph, 8, 60), {2, 2}); }));
-    expect_in("overlap",
-              refusal([](Graph& graph) { return max_pool(features(graph, 8), {9, 2}); }));
+    expect_in("empty", refusal([](Graph& graph) {
+                  return max_pool(features(graph, 8, 24), {2, 2});
+              }));
+    expect_in("16 bytes", refusal([](Graph& graph) {
+                  return max_pool(features(graph, 8, 60), {2, 2});
+              }));
+    expect_in("overlap", refusal([](Graph& graph) {
+                  return max_pool(features(graph, 8), {9, 2});
+              }));
     expect_in("wide", refusal([](Graph& graph) {
                   return max_pool(features(graph, 8), {2, 20}, {.strides = {2, 20}});
               }));
@@ -136,12 +139,8 @@ TEST(FewChannelsPoolTiles, FitAMultiprocessor) {
                                  .kernel_width = 5,
                                  .stride_y = 2,
                                  .stride_x = 2};
-            conv.pool = {.rows = 74,
-                         .columns = 77,
-                         .height = 3,
-                         .width = 3,
-                         .stride_y = 2,
-                         .stride_x = 2};
+            conv.pool = {
+                .rows = 74, .columns = 77, .height = 3, .width = 3, .stride_y = 2, .stride_x = 2};
             const auto all = sensible_tiles(conv, device);
             ASSERT_FALSE(all.empty());
             for (const FewChannelPoolTiles& tiles : all) {
