@@ -311,14 +311,14 @@ std::vector<cuda::FewChannelTiles> best_tiles(const cuda::FewChannels& conv, std
     return chosen;
 }
 
-// The best by the model of each number of groups, blocks, bands, columns.
+// The best by the model of each number of groups, bands, columns.
 std::vector<cuda::FewChannelPoolTiles> best_tiles(const cuda::FewChannelsPool& conv,
                                                   std::size_t most) {
     std::vector<cuda::FewChannelPoolTiles> chosen;
     for (const auto& tiles : cuda::sensible_tiles(conv, cuda::Device(0).properties())) {
         const bool known = std::ranges::any_of(chosen, [&](const auto& other) {
-            return other.groups == tiles.groups && other.blocks == tiles.blocks &&
-                   other.stages == tiles.stages && other.columns == tiles.columns;
+            return other.groups == tiles.groups && other.stages == tiles.stages &&
+                   other.columns == tiles.columns;
         });
         if (!known && chosen.size() < most) chosen.push_back(tiles);
     }

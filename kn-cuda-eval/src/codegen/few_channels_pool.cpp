@@ -35,7 +35,7 @@ std::int64_t FewChannelsPool::rows_of_segment() const {
 FewChannels FewChannelsPool::banded() const {
     FewChannels result = conv;
     result.tiles = {.groups = tiles.groups,
-                    .blocks = tiles.blocks,
+                    .blocks = 1,
                     .stages = tiles.stages,
                     .filters = filters_of_block,
                     .patch_rows = 1,
@@ -57,31 +57,36 @@ FewChannelsPool::Registers FewChannelsPool::registers() const {
     const int row = sums * size_of_result(y_type) / 4;
     const auto open =
         static_cast<int>(std::max<std::int64_t>(1, ceil_div(pool.height - 1, pool.stride_y)));
-    constexpr int others = 40, most = 65536, most_of_one = 232, eight = 8;
-    // While parts are summed up there are sums, parts and windows, then a row in the parts' place.
-    const int wanted = std::min(most_of_one, sums + (conv.exact ? sums : 0) + open * row + others);
-    const int each = std::min(255, most / (threads() * tiles.blocks)) / eight * eight;
+    constexpr int others = 40, fewest = 32, most = 65536, most_of_one = 232, eight = 8;
+    const int wanted = sums + open * row + others;
+    const int each = std::min(255, most / threads()) / eight * eight;
+    // What a kernel is compiled for has to suffice for its products.
+    if (wanted > most_of_one || sums + fewest > each) return {};
     if (wanted <= each) return {each, each};
     const int own = static_cast<int>(ceil_div(wanted, eight)) * eight;
     return {own, 2 * each - own};
 }
 
 int FewChannelsPool::ahead() const {
-    const int of_cell = banded().taps() * static_cast<int>(conv.windows.channels);
+    const FewChannels bands = banded();
+    const int of_cell = bands.taps() * static_cast<int>(conv.windows.channels);
     constexpr int most_loads = 36, others = 26, places = 4;
     const int room = (registers().loader - others) / (of_cell + places);
-    return std::clamp(std::min(room, most_loads / of_cell), 1, 8);
+    const std::int64_t all = ceil_div(bands.line_bytes() * bands.band_rows(), 16 * 128);
+    return static_cast<int>(
+        std::clamp<std::int64_t>(std::min({room, most_loads / of_cell, 8}), 1, all));
 }
 
 Dim3 FewChannelsPool::grid(int sm_count) const {
-    const std::int64_t at_once =
-        std::max<std::int64_t>(1, sm_count * tiles.blocks / filter_tiles());
+    const std::int64_t at_once = std::max<std::int64_t>(1, sm_count / filter_tiles());
     return {static_cast<unsigned>(std::min(segments(), at_once)),
             static_cast<unsigned>(filter_tiles()), 1};
 }
 
 std::optional<std::string> FewChannelsPool::why_never() const {
     if (auto why = conv.why_never()) return why;
+    // Measured: no faster than apart, as the tensor cores have enough to do.
+    if (conv.exact) return "float32 takes three products for one";
     if (conv.n % (16 / size_of_result(y_type)) != 0)
         return "filters do not come by 16 bytes of the result";
     if (pool.rows < 1 || pool.columns < 1) return "there are no windows";
@@ -128,7 +133,6 @@ std::string few_channels_pool_helpers(const FewChannelsPool& conv) {
         {"KN_POOL_PAD_X", pool.pad_x},
         {"KN_SEGMENT_ROWS", conv.tiles.segment_rows},
         {"KN_STRIP_COLUMNS", conv.strip_columns()},
-        {"KN_TURNS", conv.tiles.turns},
         {"KN_AHEAD", conv.ahead()},
         {"KN_LOADER_REGISTERS", registers.own == registers.loader ? 0 : registers.loader},
         {"KN_OWN_REGISTERS", registers.own}};

@@ -19,15 +19,13 @@ struct PoolWindows {
 };
 
 /// How the windows are shared out. A group of 128 threads takes a segment at a time, which is some
-/// rows of a strip's windows.
+/// rows of a strip's windows. A multiprocessor has one block.
 struct FewChannelPoolTiles {
     int groups = 2;        ///< that multiply, each with another one that loads
-    int blocks = 1;        ///< on a multiprocessor
     int stages = 2;        ///< bands in shared memory, for each group
     int columns = 0;       ///< of a strip of the convolution's result, a multiple of 8
     int band_rows = 4;     ///< of the convolution's result
     int segment_rows = 1;  ///< of windows
-    bool turns = false;    ///< one group multiplies after the other
     bool operator==(const FewChannelPoolTiles&) const = default;
 };
 

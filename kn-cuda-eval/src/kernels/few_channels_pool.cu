@@ -3,14 +3,14 @@
 // neighbouring columns; then it goes to shared memory, where the window's columns are joined, 16 bytes of filters at a time.
 // So outputs are never written, nor computed twice but where strips and segments meet.
 //
-// Each group that multiplies has one of its own that fills bands for it, all rows of KN_PATCH_COLUMNS patches.
+// Each group that multiplies has one of its own that fills bands for it, all rows of KN_PATCH_COLUMNS patches. One after the
+// other multiplies, while the others do the rest.
 //
 // What the generator defines in front of this text:
 //   KN_Y_TYPE                       of outputs: 0: half, 1: bfloat16, 2: float32
 //   KN_POOL_ROWS, KN_POOL_COLUMNS   of windows
 //   KN_POOL_HEIGHT, KN_POOL_WIDTH, KN_POOL_STRIDE_Y, KN_POOL_STRIDE_X, KN_POOL_PAD_Y, KN_POOL_PAD_X   of the pool
 //   KN_SEGMENT_ROWS, KN_STRIP_COLUMNS   windows that a group takes at a time
-//   KN_TURNS                        1: one group after the other multiplies, while the others do the rest
 //   KN_AHEAD                        cells that a thread loads together
 //   KN_LOADER_REGISTERS, KN_OWN_REGISTERS   of a thread that fills bands, and of the others; 0: as many
 
@@ -138,7 +138,7 @@ KN_DEVICE void kn_give_windows(unsigned source, const kn_segment& segment, int r
 KN_DEVICE int kn_first_segment(int group) { return group * gridDim.x + blockIdx.x; }
 KN_DEVICE int kn_next_segment() { return KN_GROUPS * gridDim.x; }
 
-// One group after the other is the one that multiplies.
+// Of a group to multiply.
 struct kn_turn {
     unsigned own, next, phase;
     int left;  // as many for all groups
@@ -150,16 +150,16 @@ struct kn_turn {
         left = (kn_segments + kn_next_segment() - 1) / kn_next_segment() * rows;
     }
     KN_DEVICE void take() {
-        if (KN_TURNS) kn_wait(own, phase);
+        if (KN_GROUPS > 1) kn_wait(own, phase);
         phase ^= 1;
         left--;
     }
     KN_DEVICE void give() const {
-        if (KN_TURNS) kn_arrive_warp(next);
+        if (KN_GROUPS > 1) kn_arrive_warp(next);
     }
     // Turns that the group has no use for.
     KN_DEVICE void rest() {
-        while (KN_TURNS && left > 0) {
+        while (KN_GROUPS > 1 && left > 0) {
             take();
             give();
         }
@@ -252,7 +252,7 @@ KN_DEVICE void kn_product(Pixel pixel, const Weight* w, Finish finish, Give give
     const unsigned memory = kn_shared_address(kn_memory);
     constexpr int results = kn_columns * kn_pitch;
     const unsigned stages = memory + KN_GROUPS * results, weights = stages + KN_GROUPS * KN_STAGES * kn_stage_bytes;
-    const unsigned all_barriers = weights + kn_weight_bytes * (1 + KN_EXACT);
+    const unsigned all_barriers = weights + kn_weight_bytes;
     const unsigned turns = all_barriers + KN_GROUPS * KN_STAGES * 16;
     if (threadIdx.x == 0)
         for (int group = 0; group < KN_GROUPS; group++) {
@@ -283,16 +283,10 @@ KN_DEVICE void kn_product(Pixel pixel, const Weight* w, Finish finish, Give give
     const unsigned long long a = kn_plain_matrix(weights, KN_BN * 16, 128);
     const auto multiply = [&](float(&sums)[kn_sums], unsigned cells, const kn_turn& turn) {
         const unsigned long long b = kn_plain_matrix(cells, 0, 128);
-        kn_sum_up(sums, [&](float(&part)[kn_sums], int step, bool first) {
-            const unsigned long long rows = a + step * (2 * KN_BN), columns = b + kn_step_cells(step);
-#if KN_EXACT
-            kn_wgmma(part, rows + kn_weight_bytes / 16, columns, first);
-            kn_wgmma(part, rows, columns + kn_band_bytes / 16, false);
-            kn_wgmma(part, rows, columns, false);
-#else
-            kn_wgmma(part, rows, columns, first);
-#endif
-        }, [&] { turn.give(); });
+        const auto step = [&](float(&part)[kn_sums], int i, bool first) {
+            kn_wgmma(part, a + i * (2 * KN_BN), b + kn_step_cells(i), first);
+        };
+        kn_sum_up(sums, step, [&] { turn.give(); });
     };
     kn_walk(group, memory + group * results, own_stages, barriers, kn_turn(group, turns), multiply, finish, give);
 }

@@ -17,16 +17,10 @@ namespace kn::cuda {
 
 namespace {
 
-constexpr int threads_of_sm = 2048, fewest_registers = 40;  // of one that loads
-constexpr std::size_t reserved = 1024;  // of a block's shared memory, by the driver
+constexpr int fewest_registers = 40;  // of a thread that loads
 
 bool fits(const FewChannelsPool& conv, const DeviceProperties& device) {
-    const FewChannelPoolTiles& tiles = conv.tiles;
-    const std::size_t bytes = conv.shared_bytes();
-    const int threads = conv.threads() * tiles.blocks;
-    return bytes <= device.shared_per_block_optin &&
-           (bytes + reserved) * static_cast<std::size_t>(tiles.blocks) <= device.shared_per_sm &&
-           conv.threads() <= 1024 && threads <= threads_of_sm &&
+    return conv.shared_bytes() <= device.shared_per_block_optin && conv.threads() <= 1024 &&
            conv.registers().loader >= fewest_registers && !conv.why_not();
 }
 
@@ -110,36 +104,37 @@ std::optional<MaxPool> max_pool_of(const Graph& graph, Value end) {
 double clocks_of(const FewChannelsPool& conv, const DeviceProperties& device) {
     const FewChannelPoolTiles& tiles = conv.tiles;
     const FewChannels bands = conv.banded();
-    const double columns = tiles.columns;
-    const double products = static_cast<double>(bands.steps()) * (conv.conv.exact ? 3 : 1);
-    // A row of outputs: the tensor cores, or what they read of shared memory.
-    const double multiply = products * std::max(columns / 2, 16 + columns / 4);
+    const double columns = tiles.columns, groups = tiles.groups;
     const bool half = conv.y_type != DataType::F32;
-    const double finish = 200 + columns * (half ? 3 : 4) * (conv.conv.exact ? 1.5 : 1);
-    const double rows_per_window = static_cast<double>(conv.pool.stride_y);
-    const double pool =
-        300 + static_cast<double>(conv.strip_columns() * conv.pool.width) * (half ? 2 : 4);
-    const double row_alone = multiply + finish + pool / rows_per_window;
+    // A row of outputs by one group alone: the tensor cores, or what they read of shared memory
+    // beside others; then the epilogue, and its part of a row of windows.
+    const double multiply =
+        static_cast<double>(bands.steps()) * std::max(columns / 2, 1.3 * (16 + columns / 4));
+    const double finish = 150 + columns * (half ? 2.2 : 3.0);
+    const auto chunks = static_cast<double>(conv.strip_columns()) * (half ? 8 : 16);
+    const double windows =
+        250 + std::ceil(chunks / 128) * 20 * static_cast<double>(conv.pool.width);
+    const double alone = multiply + finish + windows / static_cast<double>(conv.pool.stride_y);
 
     const double cells = static_cast<double>(bands.line_bytes() * bands.band_rows()) / 16;
-    const double pixels = static_cast<double>(bands.taps() * conv.conv.windows.channels);
-    const double load = 800 + cells / 128 * (40 + 60 * pixels);  // by one group, mostly waiting
-    const double issue = cells * (0.5 + 0.15 * pixels);
+    const double loads =
+        static_cast<double>(conv.ahead() * bands.taps() * conv.conv.windows.channels);
+    const double load = std::ceil(cells / (128 * conv.ahead())) * (700 + 36 * loads);
 
     const std::int64_t all = conv.segments() * conv.filter_tiles();
-    const std::int64_t places = device.sm_count * tiles.blocks * tiles.groups;
-    const auto rounds = static_cast<double>(ceil_div(all, places));
-    const double together = static_cast<double>(
-        std::min<std::int64_t>(ceil_div(all, device.sm_count), tiles.blocks * tiles.groups));
+    const auto rounds = static_cast<double>(ceil_div(all, device.sm_count * tiles.groups));
+    const double together = std::min(groups, static_cast<double>(ceil_div(all, device.sm_count)));
     const auto rows = static_cast<double>(conv.rows_of_segment());
     const double bands_of_segment = std::ceil(rows / tiles.band_rows);
     const double band_rows = rows / bands_of_segment;
-    const double shared = together * (band_rows * multiply + issue) * 1.1;
-    const double own = band_rows * row_alone;
-    constexpr double start = 4000;
-    const double band =
-        tiles.stages > 1 ? std::max({shared, own, load}) : std::max(shared, own + load);
-    return start + load + rounds * bands_of_segment * band;
+    const double shared = band_rows * together * multiply, own = band_rows * alone;
+    const double all_bands = rounds * bands_of_segment;
+    const double band = tiles.stages > 1 ? std::max({shared, own, load})
+                                         : std::max(shared, own + load * (1 - 1 / all_bands));
+    // The more threads and memory, the later a block begins.
+    const double start = 5000 + 50 * groups + 10 * tiles.stages;
+    constexpr double next_band = 700;
+    return start + load + all_bands * (band + next_band) + finish + windows;
 }
 
 std::vector<FewChannelPoolTiles> sensible_tiles(FewChannelsPool conv,
@@ -174,14 +169,13 @@ std::vector<FewChannelPoolTiles> sensible_tiles(FewChannelsPool conv,
         last_strip = strips;
         tiles.columns = static_cast<int>(columns);
         for (tiles.groups = 1; tiles.groups <= 4; ++tiles.groups)
-            for (tiles.blocks = 1; tiles.blocks <= 4; ++tiles.blocks)
-                for (tiles.stages = 1; tiles.stages <= 2; ++tiles.stages)
-                    for (const int rows : {1, 2, 3, 4, 6, 8, 12, 16}) {
-                        tiles.band_rows = rows;
-                        tiles.segment_rows = 1;
-                        conv.tiles = tiles;
-                        if (fits(conv, device)) each_segment();
-                    }
+            for (tiles.stages = 1; tiles.stages <= 2; ++tiles.stages)
+                for (const int rows : {1, 2, 3, 4, 5, 6, 8, 12, 16}) {
+                    tiles.band_rows = rows;
+                    tiles.segment_rows = 1;
+                    conv.tiles = tiles;
+                    if (fits(conv, device)) each_segment();
+                }
     }
     std::ranges::stable_sort(found, {}, [](const auto& each) { return each.first; });
     std::vector<FewChannelPoolTiles> result;
@@ -190,9 +184,8 @@ std::vector<FewChannelPoolTiles> sensible_tiles(FewChannelsPool conv,
 }
 
 std::string to_string(const FewChannelPoolTiles& tiles) {
-    return fmt::format("{} groups{}, {} blocks, {} bands of {}x{} outputs, segments of {} rows",
-                       tiles.groups, tiles.turns ? " in turns" : "", tiles.blocks, tiles.stages,
-                       tiles.band_rows, tiles.columns, tiles.segment_rows);
+    return fmt::format("{} groups, {} bands of {}x{} outputs, segments of {} rows", tiles.groups,
+                       tiles.stages, tiles.band_rows, tiles.columns, tiles.segment_rows);
 }
 
 std::optional<FewChannelPoolTiles>& forced_few_channel_pool_tiles() {
@@ -244,7 +237,7 @@ void lower_few_channels_pool(Placement& placement, const Group& group) {
     draft.helpers = few_channels_pool_helpers(conv);
     draft.grid = conv.grid(device.sm_count);
     draft.block = {static_cast<unsigned>(conv.threads())};
-    draft.blocks_per_sm = conv.tiles.blocks;
+    draft.blocks_per_sm = 1;
     draft.shared_bytes = conv.shared_bytes();
     add_kernel_step(placement, group, draft);
     Step& step = placement.plan().steps.back();
