@@ -63,7 +63,7 @@ void write_results(Placement& placement, const Group& group, KernelDraft& draft,
     const std::string pointer = draft.operands.pointer(y, Access::Write, "y");
     code.open(fmt::format("const auto give = [&]({}, const kn_vector<unsigned, 4>& chunk)", place));
     code.line(fmt::format("*reinterpret_cast<kn_vector<unsigned, 4>*>({} + ({})) = chunk;", pointer,
-                          math.dot(index_of(y.shape), y.strides, y.offset)));
+                          math.dot(index_of(y.shape), y.strides)));
     code.close("};");
 }
 

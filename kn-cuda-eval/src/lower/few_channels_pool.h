@@ -31,7 +31,7 @@ std::optional<MaxPool> max_pool_of(const Graph& graph, Value end);
 /// All tiles that fit a multiprocessor; the best first.
 std::vector<FewChannelPoolTiles> sensible_tiles(FewChannelsPool conv,
                                                 const DeviceProperties& device);
-/// Clocks that a model, fitted to 25 measurements on an H200, gives to these tiles.
+/// Clocks that a model, fitted to a dozen measurements on an H200, gives to these tiles.
 double clocks_of(const FewChannelsPool& conv, const DeviceProperties& device);
 
 /// "2 groups, 2 bands of 8x112 outputs, segments of 28 rows".

@@ -7,11 +7,6 @@ namespace kn::cuda {
 
 namespace {
 
-bool is_inner(const Grouping& grouping, Value value) {
-    return grouping.has_one_user(value) && !grouping.is_grouped(value) &&
-           !grouping.is_stored(value);
-}
-
 std::optional<std::string> why_not(const Grouping& grouping, const MaxPool& pool,
                                    const FoundProduct& found) {
     if (!is_inner(grouping, pool.x)) return "something else reads the convolution's result";

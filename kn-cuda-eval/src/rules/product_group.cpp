@@ -15,9 +15,7 @@ bool find(const Grouping& grouping, Value value, int depth, FoundProduct& found)
     if (depth == 0 || !is_elementwise(operation)) return false;
     const std::vector<Value> operands = inputs_of(operation);
     for (const Value& inner : operands) {
-        if (!grouping.has_one_user(inner) || grouping.is_grouped(inner) ||
-            grouping.is_stored(inner) || !find(grouping, inner, depth - 1, found))
-            continue;
+        if (!is_inner(grouping, inner) || !find(grouping, inner, depth - 1, found)) continue;
         found.swallowed.push_back(inner);
         for (const Value& other : operands)
             if (other != inner) found.others.push_back(other);
@@ -46,6 +44,11 @@ Group product_group(const Graph& graph, const std::string& rule, Value product, 
 void demand_operand(Grouping& grouping, Value operand) {
     const auto* broadcast = grouping.graph().get_if<op::Broadcast>(operand);
     grouping.demand(broadcast ? broadcast->x : operand);
+}
+
+bool is_inner(const Grouping& grouping, Value value) {
+    return grouping.has_one_user(value) && !grouping.is_grouped(value) &&
+           !grouping.is_stored(value);
 }
 
 std::optional<FoundProduct> find_product(const Grouping& grouping, Value end) {

@@ -16,6 +16,9 @@ Group product_group(const Graph& graph, const std::string& rule, Value product, 
 /// Demands what the operations behind a product read: the value itself, or what is broadcast.
 void demand_operand(Grouping& grouping, Value operand);
 
+/// Whether one operation alone reads the value, which is neither in a group nor stored.
+bool is_inner(const Grouping& grouping, Value value);
+
 /// A product or convolution and what lies between it and the end of a pattern.
 struct FoundProduct {
     Value main;
