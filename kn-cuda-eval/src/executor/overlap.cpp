@@ -30,6 +30,10 @@ std::size_t body_start(const std::string& source, const std::string& entry) {
 bool can_overlap(int compute) { return compute >= 90; }
 
 PlanKernel with_wait(PlanKernel kernel) {
+    if (kernel.source.find("kn_wait_for_previous()") != std::string::npos) {
+        kernel.source.insert(0, "#define KN_STARTS_EARLY\n");
+        return kernel;
+    }
     kernel.source.insert(body_start(kernel.source, kernel.entry),
                          "\n    asm volatile(\"griddepcontrol.wait;\" ::: \"memory\");"
                          "\n    asm volatile(\"griddepcontrol.launch_dependents;\");\n");

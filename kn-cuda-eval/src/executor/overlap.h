@@ -11,7 +11,8 @@ namespace kn::cuda {
 /// Whether GPUs of this compute capability (90) have such launches.
 bool can_overlap(int compute);
 
-/// The same kernel with the wait as its first statement, after which the next kernel may start.
+/// The same kernel with the wait as its first statement, after which the next kernel may start;
+/// those that say themselves where they have to wait (kn_wait_for_previous) have their way.
 /// Launched in the usual way it does what it did. Throws InternalError if the source has no
 /// definition of the entry point.
 PlanKernel with_wait(PlanKernel kernel);

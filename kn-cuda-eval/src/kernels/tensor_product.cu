@@ -23,6 +23,8 @@
 //   KN_MANY_SUMS      1: the copying warp is one of four, which give their registers to the others
 //   KN_LANES          neighbouring columns that the epilogue takes at once
 //   kn_wgmma(acc, a, b, first)   one k step of 64 rows; exact: a in registers
+//   KN_STARTS_EARLY   defined where blocks may start before the kernel in front of this one has ended: up to
+//                     kn_wait_for_previous, a thread touches nothing but weights
 
 constexpr int kn_consumers = KN_GROUPS * 4;  // warps
 constexpr int kn_teams = KN_TURNS ? KN_GROUPS : 1;  // each with tiles of its own
@@ -90,9 +92,45 @@ struct kn_tile {
     }
 };
 
+// Until all is there that the kernels before this one write, and they read no more of what this one writes.
+KN_DEVICE void kn_wait_for_previous() {
+#ifdef KN_STARTS_EARLY
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// A slab's weights, to behind its rows of x.
+KN_DEVICE void kn_copy_slab_weights(const kn_sources& sources, const kn_tile& tile, int slab, unsigned target, unsigned full) {
+    const int tap = slab / KN_CHANNEL_SLABS, channel = slab % KN_CHANNEL_SLABS * KN_SLAB;
+    const auto copy = [&](unsigned to, const kn_tensor_map& map) {
+#pragma unroll
+        for (int half = 0; half < KN_HALVES; half++) {
+            const unsigned place = to + half * kn_tile_columns * 128;
+            const int row = tile.column + half * kn_columns;
+#if KN_SHARED_W > 1
+            const int part = kn_block_in_cluster() * (kn_tile_columns / KN_SHARED_W);
+            kn_copy_weights_to_all(place + part * 128, map, full, channel, tap, row + part, KN_SHARED_W);
+#else
+            kn_copy_weights(place, map, full, channel, tap, row);
+#endif
+        }
+    };
+    copy(target, sources.w);
+    if (KN_EXACT) copy(target + kn_b_bytes, sources.w_low);
+}
+
 // One thread: keeps the stages full.
 KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barriers barriers) {
     kn_ring ring;
+    int early = 0;  // stages whose weights are under way
+#ifdef KN_STARTS_EARLY
+    const kn_tile first(blockIdx.x / kn_cluster);
+    for (int slab = kn_first_slab(); slab < kn_last_slab() && early < KN_STAGES; slab++, early++) {
+        kn_expect(barriers.full(early), kn_stage_bytes);
+        kn_copy_slab_weights(sources, first, slab, stages + early * kn_stage_bytes + kn_a_bytes, barriers.full(early));
+    }
+    kn_wait_for_previous();
+#endif
     for (int i = blockIdx.x / kn_cluster; i < kn_tiles; i += gridDim.x / kn_cluster) {
         const kn_tile tile(i);
 #if KN_WINDOWS
@@ -105,31 +143,20 @@ KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barrier
 #pragma unroll 1
         for (int slab = kn_first_slab(); slab < kn_last_slab(); slab++) {
             const int tap = slab / KN_CHANNEL_SLABS, channel = slab % KN_CHANNEL_SLABS * KN_SLAB;
-            const unsigned a = stages + ring.stage * kn_stage_bytes, b = a + kn_a_bytes;
-            const unsigned full = barriers.full(ring.stage);
-            kn_wait(barriers.empty(ring.stage), ring.phase ^ 1);
-            kn_expect(full, kn_stage_bytes);
+            const unsigned a = stages + ring.stage * kn_stage_bytes, full = barriers.full(ring.stage);
+            if (early > 0) {
+                early--;
+            } else {
+                kn_wait(barriers.empty(ring.stage), ring.phase ^ 1);
+                kn_expect(full, kn_stage_bytes);
+                kn_copy_slab_weights(sources, tile, slab, a + kn_a_bytes, full);
+            }
 #if KN_WINDOWS
             kn_copy_windows(a, sources.x, full, channel, x, y, image, tap % kn_window_width * kn_window_dilation_x,
                             tap / kn_window_width * kn_window_dilation_y);
 #else
             kn_copy_rows(a, sources.x, full, channel, tile.row);
 #endif
-            const auto copy_weights = [&](unsigned target, const kn_tensor_map& map) {
-#pragma unroll
-                for (int half = 0; half < KN_HALVES; half++) {
-                    const unsigned place = target + half * kn_tile_columns * 128;
-                    const int row = tile.column + half * kn_columns;
-#if KN_SHARED_W > 1
-                    const int part = kn_block_in_cluster() * (kn_tile_columns / KN_SHARED_W);
-                    kn_copy_weights_to_all(place + part * 128, map, full, channel, tap, row + part, KN_SHARED_W);
-#else
-                    kn_copy_weights(place, map, full, channel, tap, row);
-#endif
-                }
-            };
-            copy_weights(b, sources.w);
-            if (KN_EXACT) copy_weights(b + kn_b_bytes, sources.w_low);
             ring.next();
         }
     }
@@ -231,6 +258,9 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
     KN_SWIZZLED_SHARED(kn_memory);
     const unsigned stages = kn_shared_address(kn_memory);
     const kn_barriers barriers{stages + KN_STAGES * kn_stage_bytes + kn_consumers * Epilogue::bytes};
+#ifdef KN_STARTS_EARLY
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
     if (threadIdx.x == 0) {
         for (int stage = 0; stage < KN_STAGES; stage++) {
             kn_init_barrier(barriers.full(stage), 1);
@@ -259,6 +289,7 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
 #if KN_MANY_SUMS
         KN_TAKE_REGISTERS(232);
 #endif
+        kn_wait_for_previous();
         kn_ring ring;
         float sums[kn_pieces][kn_sums];
 #if KN_SPLITS > 1
