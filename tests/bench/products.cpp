@@ -8,7 +8,9 @@
 // with a bias, and one half of the columns times gelu of the other. A + behind it adds a residual,
 // and relu. Convolutions over few channels take images as callers have them, and the tiles of their
 // own kernel; pooled: one with relu and a max pool of 3x3 with stride 2 behind it, in one kernel and
-// apart.
+// apart. pair: images, channels, height, width, filters, filters of the next one: both 1x1 and with
+// relu, in one kernel and apart; with a residual, the first one's result is wanted, too; a & behind
+// it adds the product of another image to the first one.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -27,6 +29,7 @@
 #include "executor/in_parallel.h"
 #include "lower/few_channels.h"
 #include "lower/few_channels_pool.h"
+#include "lower/product_pair.h"
 #include "lower/product_tiles.h"
 
 namespace {
@@ -36,6 +39,7 @@ using namespace kn;
 struct Case {
     std::string text;
     bool conv = false, gated = false, residual = false, pooled = false;
+    bool pair = false, also = false;
     Ints n;  // as in the text
 
     bool few_channels() const { return conv && n[1] <= 8; }
@@ -48,24 +52,28 @@ Case parse(const std::string& text) {
     std::string kind, word;
     stream >> kind;
     result.pooled = kind == "pooled";
-    result.conv = kind == "conv" || result.pooled;
+    result.pair = kind == "pair";
+    result.conv = kind == "conv" || result.pooled || result.pair;
     result.gated = kind == "gated";
     while (stream >> word) {
         if (word == "+")
             result.residual = true;
+        else if (word == "&")
+            result.also = true;
         else
             result.n.push_back(std::stoll(word));
     }
     const bool matmul = kind == "matmul" || result.gated;
-    if ((!result.conv || result.n.size() != 7) && (!matmul || result.n.size() != 3))
-        throw std::runtime_error("no case: " + text);
+    const std::size_t numbers = matmul ? 3 : result.pair ? 6 : result.conv ? 7 : 0;
+    if (result.n.size() != numbers || numbers == 0) throw std::runtime_error("no case: " + text);
+    if (result.pair) result.n.insert(result.n.begin() + 5, {1, 1});
     return result;
 }
 
 struct Problem {
     Graph graph;
     std::vector<Tensor> inputs;
-    Tensor weight, bias;
+    Tensor weight, bias, next_weight, also_weight;
     Ints y;
 };
 
@@ -97,6 +105,15 @@ Problem build(const Case& c, DType dtype) {
     const std::int64_t pad = c.conv ? c.n[5] / 2 : 0;
     Var y = c.conv ? conv(x, w, {}, {.strides = {c.n[6], c.n[6]}, .pads = {pad, pad, pad, pad}})
                    : matmul(x, w);
+    if (c.pair) {
+        problem.bias = random_tensor(dtype, {c.n[4], 1, 1}, random);
+        y = y + problem.graph.constant(problem.bias);
+    }
+    if (c.also) {
+        const Var also = input(problem, "also", dtype, x_shape, random);
+        problem.also_weight = random_tensor(dtype, w_shape, random);
+        y = y + conv(also, problem.graph.constant(problem.also_weight), {}, {});
+    }
     if (c.gated) {
         problem.bias = random_tensor(dtype, {c.n[1]}, random);
         y = y + problem.graph.constant(problem.bias);
@@ -107,7 +124,15 @@ Problem build(const Case& c, DType dtype) {
     if (c.residual) {
         y = relu(y + input(problem, "r", dtype, problem.y, random));
     }
-    problem.graph.output("y", c.conv ? permute(y, {0, 2, 3, 1}) : y);
+    if (c.pair) {
+        problem.next_weight = random_tensor(dtype, {c.n[7], c.n[4], 1, 1}, random);
+        if (!c.residual) y = relu(y);
+        const Var z = relu(conv(y, problem.graph.constant(problem.next_weight), {}, {}));
+        problem.y = problem.graph.shape(z).to_ints();
+        problem.graph.output("z", permute(z, {0, 2, 3, 1}));
+    }
+    if (!c.pair || c.residual || c.also)
+        problem.graph.output("y", c.conv ? permute(y, {0, 2, 3, 1}) : y);
     return problem;
 }
 
@@ -117,7 +142,7 @@ double element(const Tensor& tensor, const Ints& at) {
     return tensor.at(i);
 }
 
-// One element of the result in double, of a pool's one that it is made of.
+// One element of the result in double, of a pool's one that it is made of, of a pair's first one.
 double product_element(const Case& c, const Problem& p, const Ints& at) {
     const auto x = [&](const Ints& i) {
         return element(p.inputs[0], c.few_channels() ? i : stored_order(i));
@@ -126,6 +151,9 @@ double product_element(const Case& c, const Problem& p, const Ints& at) {
     double sum = 0;
     if (c.conv) {
         const std::int64_t pad = c.n[5] / 2;
+        for (std::int64_t channel = 0; c.also && channel < c.n[1]; ++channel)
+            sum += element(p.inputs[1], stored_order({at[0], channel, at[2], at[3]})) *
+                   element(p.also_weight, {at[1], channel, 0, 0});
         for (std::int64_t channel = 0; channel < c.n[1]; ++channel)
             for (std::int64_t i = 0; i < c.n[5]; ++i)
                 for (std::int64_t j = 0; j < c.n[5]; ++j) {
@@ -146,8 +174,17 @@ double product_element(const Case& c, const Problem& p, const Ints& at) {
             sum *= gate * 0.5 * (1 + std::erf(gate / std::sqrt(2.0)));
         }
     }
-    if (c.residual) sum = std::max(0.0, sum + element(p.inputs[1], stored_order(at)));
-    return sum;
+    if (c.pair) sum += p.bias.at(at[1]);
+    if (c.residual) sum += element(p.inputs.back(), stored_order(at));
+    return c.residual || c.pair ? std::max(0.0, sum) : sum;
+}
+
+double pair_reference(const Case& c, const Problem& p, const Ints& at) {
+    double sum = 0;
+    for (std::int64_t i = 0; i < c.n[4]; ++i)
+        sum += product_element(c, p, {at[0], i, at[2], at[3]}) *
+               element(p.next_weight, {at[1], i, 0, 0});
+    return std::max(0.0, sum);
 }
 
 DType dtype_of(Precision precision) {
@@ -199,6 +236,7 @@ cuda::FewChannels few_channels_of(const Case& c, Precision precision) {
 }
 
 double reference(const Case& c, const Problem& p, const Ints& at) {
+    if (c.pair) return pair_reference(c, p, at);
     if (!c.pooled) return product_element(c, p, at);
     const cuda::ProductWindows windows = few_channels_of(c, Precision::F32).windows;
     double best = 0;  // by relu
@@ -238,24 +276,41 @@ cuda::FewChannelsPool pooled_of(const Case& c, Precision precision) {
     return conv;
 }
 
+cuda::ProductPair pair_of(const Case& c, Precision precision) {
+    const cuda::TensorProduct product = problem_of(c, precision);
+    cuda::ProductPair pair;
+    pair.type = product.type;
+    pair.m = product.m;
+    pair.k = pair.row_stride = product.k;
+    pair.n = product.n;
+    pair.n2 = c.n[7];
+    pair.before = c.residual;
+    pair.keep = c.residual || c.also;
+    pair.k_also = pair.row_stride_also = c.also ? product.k : 0;
+    return pair;
+}
+
 struct Candidate {
     std::string label;
     cuda::PlanOptions options;
-    std::optional<cuda::ProductTiles> tiles;
-    std::optional<cuda::FewChannelTiles> few_channel_tiles;
-    std::optional<cuda::FewChannelPoolTiles> pool_tiles;
-    std::unique_ptr<cuda::Executor> executor;
+    std::optional<cuda::ProductTiles> tiles = {};
+    std::optional<cuda::FewChannelTiles> few_channel_tiles = {};
+    std::optional<cuda::FewChannelPoolTiles> pool_tiles = {};
+    std::optional<cuda::PairTiles> pair_tiles = {};
+    std::unique_ptr<cuda::Executor> executor = {};
 };
 
 void prepare(Candidate& candidate, const Problem& problem) {
     cuda::forced_tiles() = candidate.tiles;
     cuda::forced_few_channel_tiles() = candidate.few_channel_tiles;
     cuda::forced_few_channel_pool_tiles() = candidate.pool_tiles;
+    cuda::forced_pair_tiles() = candidate.pair_tiles;
     const auto plan = std::make_shared<const cuda::Plan>(
         cuda::plan(problem.graph, cuda::Device(0).properties(), candidate.options));
     cuda::forced_tiles().reset();
     cuda::forced_few_channel_tiles().reset();
     cuda::forced_few_channel_pool_tiles().reset();
+    cuda::forced_pair_tiles().reset();
     candidate.executor = std::make_unique<cuda::Executor>(plan, cuda::Device(0));
 }
 
@@ -325,31 +380,48 @@ std::vector<cuda::FewChannelPoolTiles> best_tiles(const cuda::FewChannelsPool& c
     return chosen;
 }
 
+std::vector<cuda::PairTiles> best_tiles(const cuda::ProductPair& pair, std::size_t most) {
+    std::vector<cuda::PairTiles> tiles = cuda::sensible_tiles(pair, cuda::Device(0).properties());
+    if (tiles.size() > most) tiles.resize(most);
+    return tiles;
+}
+
 std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::size_t most_tiles) {
     cuda::PlanOptions options;
     options.precision = precision;
     std::vector<Candidate> candidates;
-    candidates.push_back({"  the plan's choice", options, {}, {}, {}, {}});
+    candidates.push_back({.label = "  the plan's choice", .options = options});
+    cuda::PlanOptions others = options;
+    if (c.pooled || c.pair) {
+        others.disabled_rules = {c.pair ? "pair of products" : "few channels and max pool"};
+        candidates.push_back({.label = "  apart", .options = others});
+    }
     if (c.pooled) {
-        cuda::PlanOptions apart = options;
-        apart.disabled_rules = {"few channels and max pool"};
-        candidates.push_back({"  apart", apart, {}, {}, {}, {}});
         for (const auto& tiles : best_tiles(pooled_of(c, precision), most_tiles))
-            candidates.push_back({"  " + cuda::to_string(tiles), options, {}, {}, tiles, {}});
+            candidates.push_back(
+                {.label = "  " + cuda::to_string(tiles), .options = options, .pool_tiles = tiles});
         return candidates;
     }
-    cuda::PlanOptions libraries = options;
-    libraries.disabled_rules = {"tensor core product", "gated product", "few channels"};
-    candidates.push_back({"  libraries", libraries, {}, {}, {}, {}});
+    if (c.pair) {
+        for (const auto& tiles : best_tiles(pair_of(c, precision), most_tiles))
+            candidates.push_back(
+                {.label = "  " + cuda::to_string(tiles), .options = options, .pair_tiles = tiles});
+        return candidates;
+    }
+    others.disabled_rules = {"tensor core product", "gated product", "few channels"};
+    candidates.push_back({.label = "  libraries", .options = others});
     if (c.few_channels()) {
         for (const auto& tiles : best_tiles(few_channels_of(c, precision), most_tiles))
-            candidates.push_back({"  " + cuda::to_string(tiles), options, {}, tiles, {}, {}});
+            candidates.push_back({.label = "  " + cuda::to_string(tiles),
+                                  .options = options,
+                                  .few_channel_tiles = tiles});
         return candidates;
     }
     for (const bool staged : {false, true}) {
         for (const cuda::ProductTiles& tiles :
              best_tiles(problem_of(c, precision), most_tiles, staged))
-            candidates.push_back({"  " + cuda::to_string(tiles), options, tiles, {}, {}, {}});
+            candidates.push_back(
+                {.label = "  " + cuda::to_string(tiles), .options = options, .tiles = tiles});
     }
     return candidates;
 }

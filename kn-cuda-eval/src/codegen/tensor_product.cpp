@@ -159,6 +159,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
         {.type = product.type, .columns = tiles.columns, .rows_in_registers = product.exact});
     text += kernel_text("tensor_product");
     text += "\n";
+    if (tiles.staged) text += kernel_text("staged_pairs");
     text += kernel_text(epilogue);
     return constants.around(text);
 }

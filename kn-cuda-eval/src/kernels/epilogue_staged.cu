@@ -2,15 +2,9 @@
 // while the tensor cores are busy, and writes away while the next strip is worked on. A strip is 16 rows of a half type, 8 of
 // float, in panels of 128 bytes a row in the 128-byte swizzle: threads touch it where their sums belong, with few conflicts.
 //
-// What the generator defines in front of this text:
-//   KN_BEFORE         1: strips begin as what map_before shows
-//   KN_Y_BYTES        of an element of y, and of what map_before shows: 2, 4
+// What the generator defines in front of this text, staged_pairs.cu between them:
+//   KN_BEFORE         1: strips begin as what map_before shows, of as many bytes an element as y
 
-#if KN_Y_BYTES == 4
-using kn_pair = unsigned long long;
-#else
-using kn_pair = unsigned;
-#endif
 constexpr int kn_strip_rows = 32 / KN_Y_BYTES, kn_panel_columns = 128 / KN_Y_BYTES;
 constexpr int kn_panels = kn_tile_columns / kn_panel_columns, kn_panel_bytes = kn_strip_rows * 128;
 constexpr int kn_strip_bytes = kn_panels * kn_panel_bytes;
@@ -69,7 +63,9 @@ struct kn_staged {
                 if (one) kn_wait_stores_read<kn_strips - 1>();
                 kn_sync_warp();
             }
-            work(sums[turn / kn_parts], turn % kn_parts, tile.row + rows + row_of(turn), kn_anew(tile.column));
+            kn_pairs<kn_panel_bytes, kn_columns, kn_whole>::template finish<kn_tile_columns, KN_HALVES, 2 / kn_parts, KN_BEFORE>(
+                sums[turn / kn_parts], turn % kn_parts, strips + strip * kn_strip_bytes, tile.row + rows + row_of(turn),
+                kn_anew(tile.column), finish_pair);
             kn_publish();
             kn_sync_warp();
             if (one) {
@@ -82,44 +78,6 @@ struct kn_staged {
             if (kn_strips == 1) continue;
             strip ^= 1;
             if (strip == 0) phase ^= 1;
-        }
-    }
-    KN_DEVICE void work(const float (&sums)[kn_sums], int part, long long row0, int column0) {
-        constexpr int lines = 2 / kn_parts, pair_bytes = 2 * KN_Y_BYTES;  // a thread's rows, eight apart
-        const int lane = threadIdx.x % 32, in_chunk = lane % 4 * pair_bytes;
-        unsigned char* const line = strips + strip * kn_strip_bytes + lane / 4 * 128 + in_chunk % 16;
-#pragma unroll
-        for (int four = 0; four < kn_tile_columns / 8; four += 4) {
-            // Chunks of 16 bytes are exchanged by the row's number.
-            const auto pair = [&](int i) {
-                const int bytes = four * 8 * KN_Y_BYTES + i / lines * 8 * KN_Y_BYTES;
-                const int chunk = bytes % 128 / 16 + in_chunk / 16;
-                return reinterpret_cast<kn_pair*>(line + bytes / 128 * kn_panel_bytes + i % lines * 8 * 128 +
-                                                  ((chunk ^ lane / 4) << 4));
-            };
-            // All reads in front of all writes, so that they are under way together; and neighbours in a column one behind the
-            // other, which share what is read for it.
-            kn_pair pairs[4 * lines] = {};
-            if (KN_BEFORE) {
-#pragma unroll
-                for (int i = 0; i < 4 * lines; i++) pairs[i] = *pair(i);
-            }
-#pragma unroll
-            for (int i = 0; i < 4 * lines; i++) {
-                const long long row = row0 + lane / 4 + i % lines * 8;
-                const int column = column0 + (four + i / lines) * 8 + lane % 4 * 2;
-                if (!kn_whole && (row >= KN_M || column >= kn_columns)) continue;
-                float products[KN_HALVES][2];
-#pragma unroll
-                for (int half = 0; half < KN_HALVES; half++) {
-                    const int sum = half * (kn_sums / KN_HALVES) + (four + i / lines) * 4 + (part + i % lines) * 2;
-                    products[half][0] = sums[sum];
-                    products[half][1] = sums[sum + 1];
-                }
-                pairs[i] = finish_pair(row, column / 2, products, pairs[i]);
-            }
-#pragma unroll
-            for (int i = 0; i < 4 * lines; i++) *pair(i) = pairs[i];
         }
     }
     KN_DEVICE void finish() {

@@ -10,6 +10,7 @@ namespace kn::cuda {
 void lower_group(Placement& placement, const Group& group) {
     if (group.roles.count("pooled")) return lower_few_channels_pool(placement, group);
     if (group.roles.count("image")) return lower_few_channels(placement, group);
+    if (group.roles.count("product2")) return lower_product_pair(placement, group);
     if (group.own_kernel && group.kind != Group::Kind::Attention)
         return lower_tensor_product(placement, group);
     switch (group.kind) {

@@ -46,6 +46,17 @@ bool is_dense_image(const TensorRef& x) {
            (x.shape[0] == 1 || x.strides[0] == x.shape[2] * x.strides[2]);
 }
 
+std::optional<std::int64_t> row_stride_of(const Plan& plan, const TensorRef& t) {
+    const Ints& s = t.strides;
+    const bool image = t.shape.size() == 4;
+    if (t.shape.size() != 2 && !image) return std::nullopt;
+    if (s[1] != 1 || (image && !is_dense_image(t)) || alignment_of(plan, t) < 16)
+        return std::nullopt;
+    const std::int64_t stride = image ? s[3] : s[0];
+    if (stride < t.shape[1] || stride * size_of(t.dtype) % 16 != 0) return std::nullopt;
+    return stride;
+}
+
 ProductEpilogue::ProductEpilogue(Placement& placement, const Group& group)
     : placement_(placement),
       group_(group),
@@ -117,23 +128,15 @@ Index ProductEpilogue::index_of(Emitter& emitter, int lanes) const {
     return {position[0], column, position[1], position[2]};
 }
 
-// Whether the tensor is rows of y's columns, of y's type, one behind the other; gives their
-// distance.
-std::optional<std::int64_t> ProductEpilogue::row_stride_of(const TensorRef& t) const {
-    const Ints& s = t.strides;
-    if (t.shape != graph_.shape(end_).to_ints() || t.dtype != graph_.dtype(end_) ||
-        alignment_of(placement_.plan(), t) < 16)
-        return std::nullopt;
-    const std::int64_t stride = conv_ ? s[3] : s[0];
-    const bool rows = conv_ ? s[1] == 1 && is_dense_image(t) : s[1] == 1;
-    if (!rows || stride < columns_ || stride * size_of(t.dtype) % 16 != 0) return std::nullopt;
-    return stride;
+bool ProductEpilogue::is_like_result(const TensorRef& t) const {
+    return t.shape == graph_.shape(end_).to_ints() && t.dtype == graph_.dtype(end_) &&
+           row_stride_of(placement_.plan(), t);
 }
 
 bool ProductEpilogue::can_be_staged() const {
     const DType dtype = graph_.dtype(end_);
     return (is_half(dtype) || dtype == DType::F32) && placement_.is_stored(end_) &&
-           row_stride_of(placement_.stored(end_));
+           is_like_result(placement_.stored(end_));
 }
 
 std::optional<Value> ProductEpilogue::before() const {
@@ -144,7 +147,7 @@ std::optional<Value> ProductEpilogue::before() const {
         for (const Value& operand : inputs_of(graph_[value].operation)) {
             if (operand == group_.anchor || std::ranges::count(tail, operand) > 0) continue;
             const auto view = placement_.view(operand);
-            if (view && row_stride_of(*view)) return operand;
+            if (view && is_like_result(*view)) return operand;
         }
     return std::nullopt;
 }
@@ -161,35 +164,26 @@ std::string ProductEpilogue::sums_of(Emitter& emitter, const Index& result, cons
     return second ? "products[1][j]" : "products[0][j]";
 }
 
-std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::string factors,
-                                                       const TensorProduct& product) {
-    const auto map = [&](const TensorRef& tensor, Access access) {
-        const std::string pointer =
-            draft.operands.pointer(tensor, access, access == Access::Write ? "y" : "x");
-        return draft.operands.map(
-            pointer, product.map_y(data_type(tensor.dtype).value(), row_stride_of(tensor).value()));
-    };
-    const bool in_place = can_be_staged();
-    const TensorRef y =
-        in_place ? placement_.stored(end_)
-                 : placement_.scratch(graph_.dtype(end_), graph_.shape(end_).to_ints(), "product",
-                                      conv_ ? AxisOrder{0, 2, 3, 1} : AxisOrder{0, 1});
-    const std::optional<Value> before = this->before();
-    const std::string map_y = map(y, Access::Write);
-    factors += ", " + map_y + ", ";
-    factors += before ? map(*placement_.view(*before), Access::Read) : map_y;
+TensorRef ProductEpilogue::staged_result() {
+    if (can_be_staged()) return placement_.stored(end_);
+    return placement_.scratch(graph_.dtype(end_), graph_.shape(end_).to_ints(), "product",
+                              conv_ ? AxisOrder{0, 2, 3, 1} : AxisOrder{0, 1});
+}
 
-    Code code;
-    Emitter emitter(placement_, code, draft.operands);
+void ProductEpilogue::write_finish(Code& code, KernelOperands& operands, const std::string& name,
+                                   const std::optional<Value>& before,
+                                   const std::optional<Value>& also) {
+    Emitter emitter(placement_, code, operands);
     emitter.set_lanes(2);
     emitter.computes(group_.outputs);
     emitter.set_reader("kn_read");
     code.open(
-        fmt::format("const auto finish = [&](const {} row, const int column, "
+        fmt::format("const auto {} = [&](const {} row, const int column, "
                     "const float (&products)[{}][2], const kn_pair pair)",
-                    emitter.math().type(), halves_));
+                    name, emitter.math().type(), halves_));
     const Index index = index_of(emitter, 2);
     emitter.provide(group_.anchor, [&](const Index& at) { return sums_of(emitter, index, at); });
+    if (also) emitter.provide(*also, [](const Index&) { return std::string("0.0f"); });
     if (before) {
         const std::string type = c_type(graph_.dtype(*before));
         code.line(fmt::format(
@@ -199,7 +193,7 @@ std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::
         });
     }
     const std::string value = emitter.value(end_, index);
-    const std::string type = c_type(y.dtype);
+    const std::string type = c_type(graph_.dtype(end_));
     code.line(fmt::format("kn_vector<{}, 2> result;", type));
     code.line(
         fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = "
@@ -207,9 +201,28 @@ std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::
                     type, value));
     code.line("return kn_bit_cast<kn_pair>(result);");
     code.close("};");
+}
+
+std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::string factors,
+                                                       const TensorProduct& product) {
+    const auto map = [&](const TensorRef& tensor, Access access) {
+        const std::string pointer =
+            draft.operands.pointer(tensor, access, access == Access::Write ? "y" : "x");
+        return draft.operands.map(pointer,
+                                  product.map_y(data_type(tensor.dtype).value(),
+                                                row_stride_of(placement_.plan(), tensor).value()));
+    };
+    const TensorRef y = staged_result();
+    const std::optional<Value> before = this->before();
+    const std::string map_y = map(y, Access::Write);
+    factors += ", " + map_y + ", ";
+    factors += before ? map(*placement_.view(*before), Access::Read) : map_y;
+
+    Code code;
+    write_finish(code, draft.operands, "finish", before);
     code.line(fmt::format("kn_product({}, finish);", factors));
     draft.body = code.text();
-    return in_place ? std::nullopt : std::optional(y);
+    return can_be_staged() ? std::nullopt : std::optional(y);
 }
 
 }  // namespace kn::cuda

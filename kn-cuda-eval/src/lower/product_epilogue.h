@@ -24,6 +24,10 @@ ProductWindows windows_of(const Graph& graph, const op::Conv& conv, Value y);
 /// Whether all pixels of x [N, C, H, W] are one step apart, so that they are rows of a matrix.
 bool is_dense_image(const TensorRef& x);
 
+/// Elements from row to row, where [m, n] or [N, C, H, W] are rows of n or C neighbours, equally far
+/// apart, that the copy engine can take.
+std::optional<std::int64_t> row_stride_of(const Plan& plan, const TensorRef& tensor);
+
 class ProductEpilogue {
   public:
     ProductEpilogue(Placement& placement, const Group& group);
@@ -40,6 +44,13 @@ class ProductEpilogue {
     /// memory by the copy engine (ProductTiles::staged).
     std::optional<Value> before() const;
     bool can_be_staged() const;
+    /// Where staged results go: y, or a tensor from which they have to be copied there.
+    TensorRef staged_result();
+    /// A function of two neighbours of the product, which become two of y, in the place of those of
+    /// `before`: what kn_product calls where results are staged. `also`: another product that is in
+    /// the same sums, to which it is added.
+    void write_finish(Code& code, KernelOperands& operands, const std::string& name,
+                      const std::optional<Value>& before, const std::optional<Value>& also = {});
     int y_bytes() const { return static_cast<int>(size_of(graph_.dtype(end_))); }
     /// The body for that: two neighbours of the product become two of y, in the place of those of
     /// before(). Where y does not lie so, they go to a tensor that is given back, to be copied.
@@ -47,7 +58,7 @@ class ProductEpilogue {
                                           const TensorProduct& product);
 
   private:
-    std::optional<std::int64_t> row_stride_of(const TensorRef& tensor) const;
+    bool is_like_result(const TensorRef& tensor) const;
     std::optional<std::string> place_in_rows(Emitter& emitter, const Emitter::Load& load) const;
     Index index_of(Emitter& emitter, int lanes) const;
     std::string sums_of(Emitter& emitter, const Index& result, const Index& at) const;

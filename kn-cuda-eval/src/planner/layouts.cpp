@@ -65,8 +65,9 @@ class Layouts {
             const AxisOrder order =
                 group.channels_last ? channels_last_order(rank) : row_major(rank);
             for (const auto& [role, value] : group.roles)
-                if (role == "x" || role == "y" || role == "residual")
-                    wish(value, order, role == "y" ? 4 : 2);
+                if (role == "x" || role == "x also" || role == "y" || role == "z" ||
+                    role == "residual")
+                    wish(value, order, role == "y" || role == "z" ? 4 : 2);
         } else if (group.kind == Group::Kind::MatMul || group.kind == Group::Kind::Attention) {
             for (const auto& [role, value] : group.roles)
                 wish(value, row_major(graph_.shape(value).rank()), 1);

@@ -40,6 +40,24 @@ TEST(ParityLinear, ProductsWithTails) {
     p.with(all_policies).check();
 }
 
+// Enough rows for both products to be in one kernel; what is added is a product itself, or is read.
+TEST(ParityLinear, ProductsOfProducts) {
+    for (const bool product : {true, false}) {
+        Parity p;
+        const auto w = [&](std::int64_t to, std::int64_t from) {
+            return p.weight(DType::F16, {to, from, 1, 1}, Fill::Small);
+        };
+        const Var x = p.input(DType::F16, {1, 64, 55, 55}),
+                  other = p.input(DType::F16, {1, product ? 64 : 256, 55, 55});
+        const Var added = product ? conv(other, w(256, 64), {}, {}) : other;
+        const Var y =
+            relu(conv(x, w(256, 64), p.weight(DType::F16, {256}, Fill::Small), {}) + added);
+        p.output(relu(conv(y, w(64, 256), {}, {})), Loses::Product);
+        p.output(y, Loses::Product);
+        p.check();
+    }
+}
+
 struct ConvCase {
     std::string name;
     Ints x, w;
