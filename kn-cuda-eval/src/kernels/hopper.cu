@@ -154,6 +154,15 @@ KN_DEVICE int kn_block_in_cluster() {
 KN_DEVICE void kn_sync_cluster() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+/// The same in two halves, which order no memory: what comes between need not wait for the others.
+KN_DEVICE void kn_arrive_in_cluster() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
+KN_DEVICE void kn_wait_for_cluster() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
+/// To any block of the cluster, to whose barrier it brings 4 bytes.
+KN_DEVICE void kn_send(unsigned address, float x, unsigned barrier) {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(address),
+                 "r"(__float_as_int(x)), "r"(barrier)
+                 : "memory");
+}
 /// From any block of the cluster.
 KN_DEVICE float kn_load_there(unsigned address) {
     float x;

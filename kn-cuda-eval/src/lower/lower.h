@@ -12,6 +12,7 @@ namespace kn::cuda {
 void lower_pointwise(Placement& placement, const Group& group);
 void lower_rows(Placement& placement, const Group& group);
 void lower_matmul(Placement& placement, const Group& group);
+void lower_squeeze(Placement& placement, const Group& group);
 void lower_product_chain(Placement& placement, const Group& group);
 void lower_product_pair(Placement& placement, const Group& group);
 void lower_tensor_product(Placement& placement, const Group& group);

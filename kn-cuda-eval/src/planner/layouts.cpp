@@ -81,6 +81,8 @@ class Layouts {
                 {group.outputs[0], inputs_of(graph_[group.anchor].operation)[0], row_major(rank)});
             if (!grouping_.is_stored(links_.back().read)) links_.pop_back();
         } else {
+            if (const auto image = group.roles.find("squeezed"); image != group.roles.end())
+                wish(image->second, channels_last_order(graph_.shape(image->second).rank()), 2);
             for (AxisLink& link : axis_links(grouping_, group)) links_.push_back(std::move(link));
         }
     }

@@ -325,6 +325,17 @@ const KnHopperCalls Hopper::calls = {
             const Barrier& state = hopper->barrier_at(barrier);
             Fibers::wait([&] { return state.parity() != parity; });
         },
+    .send =
+        [](unsigned address, float x, unsigned barrier) {
+            const auto work = [=] {
+                *reinterpret_cast<float*>(hopper->at(address, 4)) = x;
+                hopper->barrier_at(barrier).change(0, -4);
+            };
+            if (hopper->late_)
+                hopper->copies_.push_back(work);
+            else
+                work();
+        },
     .copy_chunk =
         [](unsigned target, const void* source, bool inside) {
             hopper->thread().chunks.open.push_back({target, inside ? source : nullptr});

@@ -11,6 +11,7 @@ struct KnHopperCalls {
     void (*expect)(unsigned barrier, int bytes);
     void (*arrive)(unsigned barrier);
     void (*wait)(unsigned barrier, unsigned parity);
+    void (*send)(unsigned address, float x, unsigned barrier);
 
     void (*copy_chunk)(unsigned target, const void* source, bool inside);
     void (*commit_copies)();

@@ -77,6 +77,8 @@ static inline unsigned kn_round_tf32(float x) {
 #define KN_CALL kn_shim.hopper->
 static inline void kn_sync_some(int barrier, int threads) { KN_CALL sync_some(barrier, threads); }
 static inline void kn_sync_cluster() { KN_CALL sync_cluster(); }
+static inline void kn_arrive_in_cluster() {}
+static inline void kn_wait_for_cluster() { kn_sync_cluster(); }
 static inline int kn_block_in_cluster() { return KN_CALL block_in_cluster(); }
 static inline unsigned kn_in_block(unsigned address, int block) {
     return KN_CALL in_block(address, block);
@@ -94,6 +96,9 @@ static inline void kn_expect(unsigned barrier, int bytes) { KN_CALL expect(barri
 static inline void kn_arrive(unsigned barrier) { KN_CALL arrive(barrier); }
 static inline void kn_arrive_there(unsigned barrier) { KN_CALL arrive(barrier); }
 static inline void kn_wait(unsigned barrier, unsigned parity) { KN_CALL wait(barrier, parity); }
+static inline void kn_send(unsigned address, float x, unsigned barrier) {
+    KN_CALL send(address, x, barrier);
+}
 
 static inline void kn_copy_chunk(unsigned target, const void* source, bool inside) {
     KN_CALL copy_chunk(target, source, inside);

@@ -183,6 +183,26 @@ static inline void kn_multiply_tf32(float (&sums)[4], const unsigned (&a)[4], un
                                                                   : nearest;
         }
 }
+template <class T>
+static inline void kn_multiply_halves(T, float (&sums)[2], unsigned a0, unsigned a1, unsigned b0,
+                                      unsigned b1) {
+    const unsigned thread = kn_shim_thread(), warp = thread / 32 * 32, lane = thread % 32;
+    float rows[16], columns[2][16];
+    for (int of_b = 0; of_b < 2; of_b++) {
+        kn_shim.slots[thread] = (unsigned long long)(of_b ? b1 : a1) << 32 | (of_b ? b0 : a0);
+        kn_sync_warp();
+        for (unsigned i = 0; i < (of_b ? 2u : 1u); i++)
+            for (unsigned k = 0; k < 16; k++) {
+                const unsigned row = of_b ? 2 * (lane % 4) + i : lane / 4;
+                const unsigned long long words = kn_shim.slots[warp + 4 * row + k % 8 / 2];
+                const float x = kn_float(T{(unsigned short)(words >> (32 * (k / 8) + 16 * (k % 2)))});
+                (of_b ? columns[i] : rows)[k] = x;
+            }
+        kn_sync_warp();
+    }
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < 16; k++) sums[i] += rows[k] * columns[i][k];
+}
 static inline unsigned kn_ballot(bool yes) {
     const unsigned thread = kn_shim_thread();
     kn_shim.slots[thread] = yes;

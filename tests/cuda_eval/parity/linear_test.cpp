@@ -58,6 +58,26 @@ TEST(ParityLinear, ProductsOfProducts) {
     }
 }
 
+// What two small products make of an image's mean changes the image.
+TEST(ParityLinear, SqueezeAndExcite) {
+    for (const Ints& shape : {Ints{2, 16, 7, 7}, Ints{8, 64, 8, 8}, Ints{1, 32, 19, 19}}) {
+        Parity p;
+        const std::int64_t n = shape[0], channels = shape[1];
+        const Var x = p.input(DType::F32, shape);
+        const auto w = [&](Ints of) { return p.weight(DType::F32, of, Fill::Small); };
+        const Var image = conv(x, w({channels, channels, 1, 1}), w({channels}));
+        const Var hidden = relu(linear(mean(image, {2, 3}), w({channels, 16}), w({16})));
+        const Var rows = linear(hidden, w({16, 2 * channels}), w({2 * channels}));
+        const auto wide = [&](const Var& row) {
+            return broadcast_to(reshape(row, {n, channels, 1, 1}), image.shape());
+        };
+        p.output(relu(image * wide(sigmoid(slice(rows, 1, 0, channels))) +
+                      wide(slice(rows, 1, channels, 2 * channels)) + x),
+                 Loses::Product);
+        p.with(all_policies).check();
+    }
+}
+
 struct ConvCase {
     std::string name;
     Ints x, w;
