@@ -68,8 +68,7 @@ int bench_cuda(const BenchArgs& args, const Device& device) {
     note("plan", start);
     add(plan->phases);
     start = std::chrono::steady_clock::now();
-    const auto overlap = tuning == Tuning::Full ? cuda::Overlap::Timed : cuda::Overlap::None;
-    cuda::Executor executor(plan, gpu, {.tuning = tuning, .overlap = overlap});
+    cuda::Executor executor(plan, gpu, {.tuning = tuning});
     note("executor", start);
     const auto first = std::chrono::steady_clock::now();
     executor.run(model.inputs);

@@ -14,9 +14,7 @@ namespace {
 class CudaExecutable : public Executable {
   public:
     CudaExecutable(const Graph& graph, Device device, const BackendOptions& options)
-        : executor_(plan_for(graph, device, options), device,
-                    {.tuning = options.tuning,
-                     .overlap = options.tuning == Tuning::Full ? Overlap::Timed : Overlap::None}) {}
+        : executor_(plan_for(graph, device, options), device, {.tuning = options.tuning}) {}
     std::vector<Tensor> run(const std::vector<Tensor>& inputs) override {
         return executor_.run(inputs);
     }

@@ -219,10 +219,7 @@ std::optional<std::string> why_library_product(const Grouping& grouping, Value p
             !tail.residual)
             return "cuDNN does 1x1 convolutions of many channels well";
     }
-    // Windows read what they share from L2, however few filters there are.
-    const bool large_windows =
-        conv && !exact && !is_plain(*conv, graph.shape(conv->w).to_ints()) && sizes.k >= 512;
-    if (sizes.k < 64 || (sizes.n < 32 && !large_windows)) return "it moves more than it computes";
+    if (sizes.k < 64 || sizes.n < 32) return "it moves more than it computes";
     // Another kernel to compile, for microseconds.
     if (2 * sizes.m * sizes.n * sizes.k < 10'000'000) return "it is small";
     return std::nullopt;

@@ -133,19 +133,6 @@ INSTANTIATE_TEST_SUITE_P(
                            tiles.splits > 1 ? fmt::format("KIn{}", tiles.splits) : "");
     });
 
-TEST(TensorProductsOfFewFilters, AreConvolutionsOverLongWindows) {
-    for (const std::int64_t filters : {3, 4, 17}) {
-        Graph graph;
-        const Var x = graph.input("x", DType::F16, Shape::of({4, 64, 33, 29}));
-        const auto constant = [&](Ints shape) {
-            return weight(graph, std::move(shape), DType::F16);
-        };
-        graph.output("y", conv(x, constant({filters, 64, 3, 3}), constant({filters}),
-                               {.pads = {1, 1, 1, 1}}));
-        expect_right(graph, std::nullopt, product_bounds[2]);
-    }
-}
-
 TEST(TensorProductsInFloat32, AreAsExact) {
     for (const ProductTiles& tiles :
          {ProductTiles{.rows = 128, .columns = 128, .stages = 3, .blocks = 1},
