@@ -7,8 +7,8 @@
 // conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k; gated: the same,
 // with a bias, and one half of the columns times gelu of the other. A + behind it adds a residual,
 // and relu. Convolutions over few channels take images as callers have them, and the tiles of their
-// own kernel; pooled: one with relu and a max pool of 3x3 with stride 2 behind it, in one kernel and
-// apart. pair: images, channels, height, width, filters, filters of the next one: both 1x1 and with
+// own kernel; pooled: one with relu and a max pool of 3x3 with stride 2 behind it, in one kernel
+// and apart. pair: images, channels, height, width, filters, filters of the next one: both 1x1 and with
 // relu, in one kernel and apart; with a residual, the first one's result is wanted, too; a & behind
 // it adds the product of another image to the first one.
 #include <algorithm>

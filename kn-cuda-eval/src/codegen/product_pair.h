@@ -65,10 +65,10 @@ struct ProductPair {
 };
 
 /// The text in front of a kernel that calls kn_product_pair({map_x, map_w, map_x_also,
-/// map_w_also, map_w2}, map_before, map_y, map_z, first, second), where first and second(row, column / 2, products, pair) give two
-/// neighbours of y and of z as one number; products[0][0 and 1] are the product's, `pair` those of
-/// map_before. Needs the target sm_90a, threads() threads a block, one block on a multiprocessor
-/// and shared_bytes() of dynamic shared memory.
+/// map_w_also, map_w2}, map_before, map_y, map_z, first, second), where first and second(row,
+/// column / 2, products, pair) give two neighbours of y and of z as one number; products[0][0 and
+/// 1] are the product's, `pair` those of map_before. Needs the target sm_90a, threads() threads a
+/// block, one block on a multiprocessor and shared_bytes() of dynamic shared memory.
 std::string product_pair_helpers(const ProductPair& pair);
 
 }  // namespace kn::cuda

@@ -24,8 +24,8 @@ ProductWindows windows_of(const Graph& graph, const op::Conv& conv, Value y);
 /// Whether all pixels of x [N, C, H, W] are one step apart, so that they are rows of a matrix.
 bool is_dense_image(const TensorRef& x);
 
-/// Elements from row to row, where [m, n] or [N, C, H, W] are rows of n or C neighbours, equally far
-/// apart, that the copy engine can take.
+/// Elements from row to row, where [m, n] or [N, C, H, W] are rows of n or C neighbours, equally
+/// far apart, that the copy engine can take.
 std::optional<std::int64_t> row_stride_of(const Plan& plan, const TensorRef& tensor);
 
 class ProductEpilogue {

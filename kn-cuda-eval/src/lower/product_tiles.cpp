@@ -37,7 +37,7 @@ ProductTiles with_stages(const TensorProduct& product, ProductTiles tiles,
 }
 
 // Blocks of clusters that fit the device at once: processors come in groups that clusters do not
-// fill. How far they do is the fit's, from the rounds that measured times show.
+// fill. How far they do is an H200's answer to cudaOccupancyMaxActiveClusters.
 int blocks_at_once(const DeviceProperties& device, int cluster) {
     constexpr double filled[] = {1, 1, 1, 0.89, 0.91, 0.84, 0.78, 0.8, 0.91};
     const int blocks =
@@ -69,9 +69,9 @@ struct EpilogueCosts {
     double in_turns;   ///< factor of all where groups take turns
 };
 
-// Fitted to 1400 measurements on an H200 (tests/bench/products.cpp), in clocks of 1650 MHz; what they
-// choose takes 1.4 % longer than the best that was measured, on average, and among the eight that
-// they expect most of the best one takes 0.2 % longer.
+// Fitted to 1400 measurements on an H200 (tests/bench/products.cpp), in clocks of 1650 MHz; what
+// they choose takes 1.4 % longer than the best that was measured, on average, and the best of the
+// eight that they expect most of 0.2 % longer.
 constexpr ProductCosts plain = {.multiply = 1.13,
                                 .shared = 0.9,
                                 .l2_bytes = 188,

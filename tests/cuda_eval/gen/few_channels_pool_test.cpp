@@ -1,5 +1,5 @@
-// Convolutions over few channels with the max pool behind them, on the host: windows of both, types,
-// tiles.
+// Convolutions over few channels with the max pool behind them, on the host: windows of both,
+// types, tiles.
 #include <algorithm>
 #include <limits>
 

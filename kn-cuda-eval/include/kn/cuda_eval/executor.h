@@ -31,8 +31,8 @@ enum class Overlap {
 struct ExecutorOptions {
     Tuning tuning = Tuning::Fast;  ///< time the libraries' candidates on the device
     bool use_graph = true;         ///< capture the steps into a CUDA graph
-    /// Measured on an H200 when no kernel did anything before it waited: from 2 % faster (ResNet-50,
-    /// 8 images) to 10 % slower.
+    /// Measured on an H200, when no kernel did anything before it waited: from 2 % faster
+    /// (ResNet-50, 8 images) to 10 % slower.
     Overlap overlap = Overlap::None;
     bool cache = true;  ///< kernels and tuned algorithms on disk ($XDG_CACHE_HOME/kn)
 };
