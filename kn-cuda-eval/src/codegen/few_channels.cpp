@@ -127,6 +127,7 @@ std::string few_channels_text(const FewChannels& conv, int columns, std::string_
                             {"KN_IMAGES", conv.windows.images},
                             {"KN_KERNEL_HEIGHT", conv.windows.kernel_height}};
     std::string text(kernel_text("hopper"));
+    text += kernel_text("pipeline");
     text += window_constants(conv.windows);
     text += wgmma_function({.type = conv.type, .columns = columns});
     text += kernel_text("conv_few_channels");

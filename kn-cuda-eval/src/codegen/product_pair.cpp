@@ -92,6 +92,7 @@ std::string product_pair_helpers(const ProductPair& pair) {
                             {"KN_BEFORE", pair.before},
                             {"KN_KEEP", pair.keep}};
     std::string text(kernel_text("hopper"));
+    text += kernel_text("pipeline");
     text += wgmma_function({"kn_first", pair.type, pair.tiles.columns});
     text += wgmma_function({"kn_second", pair.type, static_cast<int>(pair.n2)});
     text += kernel_text("staged_pairs");

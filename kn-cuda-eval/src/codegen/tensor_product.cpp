@@ -154,6 +154,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                                  : tiles.staged   ? "epilogue_staged"
                                                   : "epilogue_direct";
     std::string text(kernel_text("hopper"));
+    text += kernel_text("pipeline");
     if (product.windows) text += window_constants(*product.windows);
     text += wgmma_function(
         {.type = product.type, .columns = tiles.columns, .rows_in_registers = product.exact});

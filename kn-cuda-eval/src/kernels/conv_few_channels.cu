@@ -59,29 +59,11 @@ KN_DEVICE constexpr unsigned kn_step_cells(int step) {
     return first / 16 | (second - first) / 16 << 16;
 }
 
-// Place in the ring of bands, and how often it went round.
-struct kn_ring {
-    int stage = 0;
-    unsigned phase = 0;
-    KN_DEVICE void next() {
-        if (++stage == KN_STAGES) {
-            stage = 0;
-            phase ^= 1;
-        }
-    }
-};
-
 struct kn_barriers {
     unsigned base;
     KN_DEVICE unsigned full(int stage) const { return base + stage * 8; }
     KN_DEVICE unsigned empty(int stage) const { return base + (KN_STAGES + stage) * 8; }
 };
-
-// Once for the warp, when all its threads are here.
-KN_DEVICE void kn_arrive_warp(unsigned barrier) {
-    kn_sync_warp();
-    if (threadIdx.x % 32 == 0) kn_arrive(barrier);
-}
 
 // The elements of a cell as the tensor cores want them; exact: low parts `rest` bytes behind.
 KN_DEVICE void kn_put_cell(unsigned address, int rest, const float (&x)[kn_cell_elements]) {

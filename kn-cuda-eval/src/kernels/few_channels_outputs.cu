@@ -23,7 +23,7 @@ struct kn_band {
 template <class Pixel>
 KN_DEVICE void kn_produce(Pixel pixel, unsigned stages, kn_barriers barriers) {
     constexpr int ahead = 16 / (KN_TAPS * kn_window_channels) + 1;
-    kn_ring ring;
+    kn_ring<KN_STAGES> ring;
 #pragma unroll 1
     for (int number = blockIdx.x; number < kn_bands; number += gridDim.x) {
         const kn_band band(number);
@@ -41,7 +41,7 @@ KN_DEVICE void kn_produce(Pixel pixel, unsigned stages, kn_barriers barriers) {
 // first cell, then, when the band may be filled anew, `give(sums, image, row, column)`.
 template <int count, class Multiply, class Give>
 KN_DEVICE void kn_consume(int group, unsigned stages, kn_barriers barriers, Multiply multiply, Give give) {
-    kn_ring ring;
+    kn_ring<KN_STAGES> ring;
 #pragma unroll 1
     for (int number = blockIdx.x; number < kn_bands; number += gridDim.x) {
         const kn_band band(number);

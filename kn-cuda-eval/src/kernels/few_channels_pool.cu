@@ -168,7 +168,7 @@ struct kn_turn {
 
 template <class Pixel>
 KN_DEVICE void kn_produce(int group, Pixel pixel, unsigned stages, kn_barriers barriers) {
-    kn_ring ring;
+    kn_ring<KN_STAGES> ring;
 #pragma unroll 1
     for (int number = kn_first_segment(group); number < kn_segments; number += kn_next_segment()) {
         const kn_segment segment(number);
@@ -191,7 +191,7 @@ KN_DEVICE void kn_produce(int group, Pixel pixel, unsigned stages, kn_barriers b
 template <class Multiply, class Finish, class Give>
 KN_DEVICE void kn_walk(int group, unsigned memory, unsigned stages, kn_barriers barriers, kn_turn turn, Multiply multiply,
                        Finish finish, Give give) {
-    kn_ring ring;
+    kn_ring<KN_STAGES> ring;
 #pragma unroll 1
     for (int number = kn_first_segment(group); number < kn_segments; number += kn_next_segment()) {
         const kn_segment segment(number);

@@ -31,18 +31,6 @@ struct kn_factors {
     const kn_tensor_map &x, &w, &x_also, &w_also, &w2;
 };
 
-// Place in a ring of `count`, and how often it went round.
-template <int count>
-struct kn_ring {
-    int place = 0;
-    unsigned phase = 0;
-    KN_DEVICE void skip(int tiles) {
-        place += tiles;
-        phase ^= place / count & 1;
-        place %= count;
-    }
-};
-
 // Shared memory.
 struct kn_places {
     unsigned base;
@@ -73,17 +61,17 @@ KN_DEVICE void kn_produce(const kn_factors& factors, const kn_tensor_map& before
     kn_ring<KN_X_STAGES> x;
     kn_ring<KN_Y_STAGES> y;
     for (int tile = blockIdx.x; tile < kn_tiles; tile += gridDim.x) {
-        kn_wait(at.x_empty(x.place), x.phase ^ 1);
-        kn_expect(at.x_full(x.place), kn_x_bytes);
+        kn_wait(at.x_empty(x.stage), x.phase ^ 1);
+        kn_expect(at.x_full(x.stage), kn_x_bytes);
         for (int slab = 0; slab < KN_SLABS; slab++)
-            kn_copy_rows(at.x(x.place) + slab * kn_panel_bytes, slab < KN_OWN_SLABS ? factors.x : factors.x_also,
-                         at.x_full(x.place), first(slab), tile * 64);
+            kn_copy_rows(at.x(x.stage) + slab * kn_panel_bytes, slab < KN_OWN_SLABS ? factors.x : factors.x_also,
+                         at.x_full(x.stage), first(slab), tile * 64);
         x.skip(1);
         if (!KN_BEFORE) continue;
-        kn_wait(at.y_empty(y.place), y.phase ^ 1);
-        kn_expect(at.y_full(y.place), kn_y_bytes);
+        kn_wait(at.y_empty(y.stage), y.phase ^ 1);
+        kn_expect(at.y_full(y.stage), kn_y_bytes);
         for (int panel = 0; panel < kn_y_panels; panel++)
-            kn_copy_rows(at.y(y.place) + panel * kn_panel_bytes, before, at.y_full(y.place), panel * 64, tile * 64);
+            kn_copy_rows(at.y(y.stage) + panel * kn_panel_bytes, before, at.y_full(y.stage), panel * 64, tile * 64);
         y.skip(1);
     }
 }
@@ -120,17 +108,17 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
             turn ^= 1;
         }
         const int tile = blockIdx.x + i * gridDim.x;
-        const unsigned slot = at.y(y.place);
+        const unsigned slot = at.y(y.stage);
         unsigned char* const own = memory + (slot - at.base) + rows * 128;
         const long long row = static_cast<long long>(tile) * 64 + rows;
         float sums[KN_COLUMNS / 2], sums2[KN_N2 / 2];
-        kn_wait(at.x_full(x.place), x.phase);
+        kn_wait(at.x_full(x.stage), x.phase);
 #pragma unroll
         for (int column = 0; column < KN_N; column += KN_COLUMNS) {
             kn_start_products();
 #pragma unroll
             for (int step = 0; step < KN_SLABS * 4; step++)
-                kn_first(sums, kn_matrix(at.x(x.place) + step / 4 * kn_panel_bytes + step % 4 * 32),
+                kn_first(sums, kn_matrix(at.x(x.stage) + step / 4 * kn_panel_bytes + step % 4 * 32),
                          kn_matrix(at.w() + step / 4 * (KN_N * 128) + column * 128 + step % 4 * 32), step == 0);
             kn_commit_products();
             kn_wait_products<0>();
@@ -138,13 +126,13 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
             if (column > 0) kn_arrived(sums2);
             if (column == 0) {
                 if (KN_BEFORE)
-                    kn_wait(at.y_full(y.place), y.phase);
+                    kn_wait(at.y_full(y.stage), y.phase);
                 else
-                    kn_wait(at.y_empty(y.place), y.phase ^ 1);
+                    kn_wait(at.y_empty(y.stage), y.phase ^ 1);
                 kn_sync_warp();
                 if (threadIdx.x % 32 == 0) kn_arrive(at.turn((group + 1) % KN_GROUPS));
             }
-            if (column + KN_COLUMNS == KN_N && threadIdx.x % 32 == 0) kn_arrive(at.x_empty(x.place));
+            if (column + KN_COLUMNS == KN_N && threadIdx.x % 32 == 0) kn_arrive(at.x_empty(x.stage));
             const int panel = column / 64;
             pairs::template finish<KN_COLUMNS, 1, 2, KN_BEFORE>(sums, 0, own + panel * kn_panel_bytes, row, kn_anew(column),
                                                                 finish_first);
@@ -169,7 +157,7 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
         if (one) {
             kn_give<kn_z_panels>(map_z, slot, 0, tile);
             kn_wait_stores_read<0>();
-            kn_arrive(at.y_empty(y.place));
+            kn_arrive(at.y_empty(y.stage));
         }
         x.skip(KN_GROUPS);
         y.skip(KN_GROUPS);

@@ -23,19 +23,6 @@ struct kn_factors {
     const kn_tensor_map &x, &w, &x_also, &w_also, &w2;
 };
 
-// Place in a ring of `count`, and how often it went round.
-template <int count>
-struct kn_ring {
-    int place = 0;
-    unsigned phase = 0;
-    KN_DEVICE void next() {
-        if (++place == count) {
-            place = 0;
-            phase ^= 1;
-        }
-    }
-};
-
 // Shared memory.
 struct kn_places {
     unsigned base;
@@ -57,29 +44,29 @@ KN_DEVICE void kn_produce(const kn_factors& factors, const kn_tensor_map& before
     kn_ring<KN_Y_STAGES> piece;
     for (int tile = blockIdx.x; tile < kn_tiles; tile += gridDim.x) {
         const int row = tile * kn_rows;
-        kn_wait(at.x_empty(x.place), x.phase ^ 1);
-        kn_expect(at.x_full(x.place), kn_x_bytes);
+        kn_wait(at.x_empty(x.stage), x.phase ^ 1);
+        kn_expect(at.x_full(x.stage), kn_x_bytes);
         for (int slab = 0; slab < KN_SLABS; slab++)
             for (int group = 0; group < KN_GROUPS; group++)
-                kn_copy_rows(at.x(x.place) + (slab * KN_GROUPS + group) * kn_panel_bytes,
-                             slab < KN_OWN_SLABS ? factors.x : factors.x_also, at.x_full(x.place), first(slab),
+                kn_copy_rows(at.x(x.stage) + (slab * KN_GROUPS + group) * kn_panel_bytes,
+                             slab < KN_OWN_SLABS ? factors.x : factors.x_also, at.x_full(x.stage), first(slab),
                              row + group * 64);
         x.next();
         for (int column = 0; column < KN_N; column += KN_COLUMNS) {
-            const unsigned full = at.full(piece.place);
-            kn_wait(at.empty(piece.place), piece.phase ^ 1);
+            const unsigned full = at.full(piece.stage);
+            kn_wait(at.empty(piece.stage), piece.phase ^ 1);
             kn_expect(full, kn_w_bytes + kn_w2_bytes + (KN_BEFORE ? kn_y_bytes : 0));
             for (int panel = 0; KN_BEFORE && panel < kn_piece_panels; panel++)
                 for (int group = 0; group < KN_GROUPS; group++)
-                    kn_copy_rows(at.y(piece.place) + (group * kn_piece_panels + panel) * kn_panel_bytes, before, full,
+                    kn_copy_rows(at.y(piece.stage) + (group * kn_piece_panels + panel) * kn_panel_bytes, before, full,
                                  column + panel * 64, row + group * 64);
             for (int slab = 0; slab < KN_SLABS; slab++)
                 for (int i = 0; i < KN_COLUMNS; i += 64)
-                    kn_copy_rows(at.w(piece.place) + (slab * KN_COLUMNS + i) * 128,
+                    kn_copy_rows(at.w(piece.stage) + (slab * KN_COLUMNS + i) * 128,
                                  slab < KN_OWN_SLABS ? factors.w : factors.w_also, full, first(slab), column + i);
             for (int panel = 0; panel < kn_piece_panels; panel++)
                 for (int i = 0; i < KN_N2; i += 64)
-                    kn_copy_rows(at.w2(piece.place) + (panel * KN_N2 + i) * 128, factors.w2, full, column + panel * 64, i);
+                    kn_copy_rows(at.w2(piece.stage) + (panel * KN_N2 + i) * 128, factors.w2, full, column + panel * 64, i);
             piece.next();
         }
     }
@@ -97,7 +84,7 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
     kn_ring<KN_Y_STAGES> piece;
     for (int tile = blockIdx.x; tile < kn_tiles; tile += gridDim.x) {
         const int row = tile * kn_rows + group * 64;
-        const unsigned own_x = at.x(x.place) + group * kn_panel_bytes;
+        const unsigned own_x = at.x(x.stage) + group * kn_panel_bytes;
         float sums[KN_COLUMNS / 2], sums2[KN_N2 / 2];
         int before = 0;  // the stage of the columns before
         // The tensor cores, and the copy engine, have read what this warp's group had there.
@@ -106,12 +93,12 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
             kn_sync_warp();
             if (threadIdx.x % 32 == 0) kn_arrive(at.empty(stage));
         };
-        kn_wait(at.x_full(x.place), x.phase);
+        kn_wait(at.x_full(x.stage), x.phase);
 #pragma unroll 1
         for (int column = 0; column < KN_N; column += KN_COLUMNS) {
-            const unsigned w = at.w(piece.place), w2 = at.w2(piece.place);
-            const unsigned y = at.y(piece.place) + group * (kn_piece_panels * kn_panel_bytes);
-            kn_wait(at.full(piece.place), piece.phase);
+            const unsigned w = at.w(piece.stage), w2 = at.w2(piece.stage);
+            const unsigned y = at.y(piece.stage) + group * (kn_piece_panels * kn_panel_bytes);
+            kn_wait(at.full(piece.stage), piece.phase);
             kn_start_products();
 #pragma unroll
             for (int step = 0; step < KN_SLABS * 4; step++)
@@ -138,7 +125,7 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
                 kn_second(sums2, kn_matrix(y + step / 4 * kn_panel_bytes + step % 4 * 32),
                           kn_matrix(w2 + step / 4 * (KN_N2 * 128) + step % 4 * 32), column == 0 && step == 0);
             kn_commit_products();
-            before = piece.place;
+            before = piece.stage;
             piece.next();
         }
         kn_wait_products<0>();
@@ -155,7 +142,7 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
                 kn_store_rows(map_z, own_x + panel * (KN_GROUPS * kn_panel_bytes), panel * 64, row);
             kn_commit_stores();
             kn_wait_stores_read<0>();
-            kn_arrive(at.x_empty(x.place));
+            kn_arrive(at.x_empty(x.stage));
         }
         x.next();
     }

@@ -46,23 +46,7 @@ struct kn_sources {
     const kn_tensor_map &x, &w, &w_low;
 };
 
-// Place in the ring of stages, and how often it went round.
-struct kn_ring {
-    int stage = 0;
-    unsigned phase = 0;
-    KN_DEVICE void next() {
-        if (++stage == KN_STAGES) {
-            stage = 0;
-            phase ^= 1;
-        }
-    }
-    // Past other teams' slabs.
-    KN_DEVICE void skip(int slabs) {
-        stage += slabs;
-        phase ^= stage / KN_STAGES & 1;
-        stage %= KN_STAGES;
-    }
-};
+using kn_stages = kn_ring<KN_STAGES>;
 
 struct kn_barriers {
     unsigned base;
@@ -121,7 +105,7 @@ KN_DEVICE void kn_copy_slab_weights(const kn_sources& sources, const kn_tile& ti
 
 // One thread: keeps the stages full.
 KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barriers barriers) {
-    kn_ring ring;
+    kn_stages ring;
     int early = 0;  // stages whose weights are under way
 #ifdef KN_STARTS_EARLY
     const kn_tile first(blockIdx.x / kn_cluster);
@@ -193,7 +177,7 @@ KN_DEVICE void kn_load_rows(unsigned (&high)[kn_steps][4], unsigned (&low)[kn_st
 }
 
 // All threads of a group: the sums of a tile.
-KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, unsigned stages, kn_barriers barriers) {
+KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_stages& ring, unsigned stages, kn_barriers barriers) {
     static_assert(kn_pieces == 1);
 #pragma unroll
     for (int i = 0; i < kn_sums; i++) sums[0][i] = 0;
@@ -223,7 +207,7 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, uns
 }
 #else
 // All threads of a group: the sums of a tile.
-KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_ring& ring, unsigned stages, kn_barriers barriers) {
+KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_stages& ring, unsigned stages, kn_barriers barriers) {
     const unsigned rows = KN_TURNS ? 0 : threadIdx.x / 128 * (kn_pieces * 64 * 128);
     const int first = kn_first_slab(), last = kn_last_slab();
     int before = 0;
@@ -290,7 +274,7 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
         KN_TAKE_REGISTERS(232);
 #endif
         kn_wait_for_previous();
-        kn_ring ring;
+        kn_stages ring;
         float sums[kn_pieces][kn_sums];
 #if KN_SPLITS > 1
         const kn_tile tile(blockIdx.x / kn_cluster);
