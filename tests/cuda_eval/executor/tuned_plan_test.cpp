@@ -17,8 +17,8 @@ TEST(GpuTunedPlan, IsRightAndKnownTheSecondTime) {
     Graph graph;
     const Var x = graph.input("x", DType::F32, Shape::of({6, 64, 31, 29}));
     const auto layer = [&](const Var& y) {
-        return relu(conv(y, weight(graph, {64, 64, 3, 3}), weight(graph, {64}),
-                         {.pads = {1, 1, 1, 1}}));
+        return relu(
+            conv(y, weight(graph, {64, 64, 3, 3}), weight(graph, {64}), {.pads = {1, 1, 1, 1}}));
     };
     graph.output("y", layer(layer(x)) + x);
     const cuda::Device device(0);

@@ -195,7 +195,8 @@ static inline void kn_multiply_halves(T, float (&sums)[2], unsigned a0, unsigned
             for (unsigned k = 0; k < 16; k++) {
                 const unsigned row = of_b ? 2 * (lane % 4) + i : lane / 4;
                 const unsigned long long words = kn_shim.slots[warp + 4 * row + k % 8 / 2];
-                const float x = kn_float(T{(unsigned short)(words >> (32 * (k / 8) + 16 * (k % 2)))});
+                const float x =
+                    kn_float(T{(unsigned short)(words >> (32 * (k / 8) + 16 * (k % 2)))});
                 (of_b ? columns[i] : rows)[k] = x;
             }
         kn_sync_warp();
