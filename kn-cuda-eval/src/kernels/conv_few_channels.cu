@@ -59,11 +59,7 @@ KN_DEVICE constexpr unsigned kn_step_cells(int step) {
     return first / 16 | (second - first) / 16 << 16;
 }
 
-struct kn_barriers {
-    unsigned base;
-    KN_DEVICE unsigned full(int stage) const { return base + stage * 8; }
-    KN_DEVICE unsigned empty(int stage) const { return base + (KN_STAGES + stage) * 8; }
-};
+using kn_barriers = kn_ring_barriers<KN_STAGES>;
 
 // The elements of a cell as the tensor cores want them; exact: low parts `rest` bytes behind.
 KN_DEVICE void kn_put_cell(unsigned address, int rest, const float (&x)[kn_cell_elements]) {

@@ -20,6 +20,14 @@ struct kn_ring {
     }
 };
 
+// A ring's: `count` that say that a stage is full, and behind them as many for empty ones.
+template <int count>
+struct kn_ring_barriers {
+    unsigned base;
+    KN_DEVICE unsigned full(int stage) const { return base + stage * 8; }
+    KN_DEVICE unsigned empty(int stage) const { return base + (count + stage) * 8; }
+};
+
 // Once for the warp, when all its threads are here.
 KN_DEVICE void kn_arrive_warp(unsigned barrier) {
     kn_sync_warp();

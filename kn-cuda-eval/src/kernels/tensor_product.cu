@@ -48,10 +48,7 @@ struct kn_sources {
 
 using kn_stages = kn_ring<KN_STAGES>;
 
-struct kn_barriers {
-    unsigned base;
-    KN_DEVICE unsigned full(int stage) const { return base + stage * 8; }
-    KN_DEVICE unsigned empty(int stage) const { return base + (KN_STAGES + stage) * 8; }
+struct kn_barriers : kn_ring_barriers<KN_STAGES> {
     KN_DEVICE unsigned turn(int team) const { return base + (2 * KN_STAGES + team) * 8; }
     KN_DEVICE unsigned own(int i) const { return base + (2 * KN_STAGES + KN_TURNS * kn_teams + i) * 8; }
 };
