@@ -123,6 +123,7 @@ std::string tensor_attention_helpers(const TensorAttention& a) {
                             {"KN_CAUSAL", a.causal_shift.has_value()},
                             {"KN_BF16", a.dtype == DType::BF16}};
     std::string text(kernel_text("hopper"));
+    text += kernel_text("pipeline");
     const auto constant = [&](const std::string& name, std::int64_t value) {
         const bool wide = value > 0x7fffffff || value < -0x7fffffff;
         text += fmt::format("constexpr {} {} = {};\n", wide ? "long long" : "int", name, value);

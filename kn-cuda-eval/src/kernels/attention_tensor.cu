@@ -65,10 +65,7 @@ struct kn_maps {
 struct kn_head {
     int batch, head;
 };
-struct kn_barriers {
-    unsigned base;
-    KN_DEVICE unsigned full(int stage) const { return base + stage * 8; }
-    KN_DEVICE unsigned empty(int stage) const { return base + (KN_STAGES + stage) * 8; }
+struct kn_barriers : kn_ring_barriers<KN_STAGES> {
     KN_DEVICE unsigned queries(int group) const { return base + (2 * KN_STAGES + group) * 8; }
 };
 
