@@ -125,12 +125,10 @@ KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barrier
         for (int slab = kn_first_slab(); slab < kn_last_slab(); slab++) {
             const int tap = slab / KN_CHANNEL_SLABS, channel = slab % KN_CHANNEL_SLABS * KN_SLAB;
             const unsigned a = stages + ring.stage * kn_stage_bytes, full = barriers.full(ring.stage);
-            if (early > 0) {
-                early--;
-            } else {
+            const bool weights_wanted = early == 0;
+            if (weights_wanted) {
                 kn_wait(barriers.empty(ring.stage), ring.phase ^ 1);
                 kn_expect(full, kn_stage_bytes);
-                kn_copy_slab_weights(sources, tile, slab, a + kn_a_bytes, full);
             }
 #if KN_WINDOWS
             kn_copy_windows(a, sources.x, full, channel, x, y, image, tap % kn_window_width * kn_window_dilation_x,
@@ -138,6 +136,10 @@ KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barrier
 #else
             kn_copy_rows(a, sources.x, full, channel, tile.row);
 #endif
+            if (weights_wanted)
+                kn_copy_slab_weights(sources, tile, slab, a + kn_a_bytes, full);
+            else
+                early--;
             ring.next();
         }
     }
