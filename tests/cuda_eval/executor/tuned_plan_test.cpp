@@ -2,13 +2,9 @@
 #include <algorithm>
 
 #include <kn/cuda_eval/executor.h>
-#include <kn/graph/cpu.h>
-#include <kn/graph/precision.h>
-#include <kn/graph/random.h>
-#include <kn/testing/compare.h>
 
+#include "cuda_eval/on_gpu.h"
 #include "cuda_eval/plan/support.h"
-#include "cuda_eval/product_bounds.h"
 
 namespace kn::test {
 
@@ -29,14 +25,7 @@ TEST(GpuTunedPlan, IsRightAndKnownTheSecondTime) {
     EXPECT_TRUE(std::ranges::any_of(first->steps,
                                     [](const cuda::Step& step) { return !step.tiles.empty(); }));
 
-    Random random(3);
-    const Tensor input = random_tensor(DType::F32, {6, 64, 31, 29}, random);
-    const auto expected = cpu::run(to_precision(graph, DType::F64), {input});
-    const auto got = cuda::Executor(first, device).run({input});
-    const auto difference =
-        testing::compare(got.at(0), expected.at(0).cast(DType::F32),
-                         {.rtol = 0, .atol_of_peak = product_bounds[2].of_peak});
-    EXPECT_TRUE(difference.equal) << difference.message << "\n" << first->to_string();
+    InDouble(graph).expect(*first, product_bounds[2]);
 }
 
 }  // namespace kn::test

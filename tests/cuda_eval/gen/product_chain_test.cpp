@@ -73,10 +73,7 @@ TEST(ProductChainFusion, LongMeanApart) {
 
 TEST(ProductChainFusion, RefusesWithReason) {
     const auto refusal = [](const Graph& g) {
-        std::string reasons;
-        for (const cuda::Decision& decision : cuda::plan(g, h200()).decisions)
-            if (decision.rule == "small products" && !decision.taken) reasons += decision.reason;
-        return reasons;
+        return refusals(cuda::plan(g, h200()), "small products");
     };
     const auto two = [](std::int64_t rows, std::int64_t middle) {
         Graph g;

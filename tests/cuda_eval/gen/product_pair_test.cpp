@@ -222,10 +222,7 @@ TEST(ProductPairsTaken, WithWeightsThatDoNotFit) {
 /// The reason for which the rule left the graph alone.
 std::string refusal(const cuda::Plan& plan) {
     EXPECT_TRUE(pairs(plan).empty()) << plan.to_string();
-    std::string reasons;
-    for (const cuda::Decision& decision : plan.decisions)
-        if (decision.rule == "pair of products") reasons += decision.reason;
-    return reasons;
+    return refusals(plan, "pair of products");
 }
 
 TEST(ProductPairsRefused, OfFewRows) {

@@ -12,6 +12,7 @@
 #include <kn/testing/compare.h>
 
 #include "codegen/emit.h"
+#include "cuda_eval/on_gpu.h"
 #include "cuda_eval/plan/support.h"
 #include "cuda_eval/product_bounds.h"
 #include "executor/kernels.h"
@@ -45,10 +46,7 @@ bool is_planned(const Plan& plan) {
 std::string why_refused(const Graph& graph, Precision precision = Precision::F16) {
     const Plan plan = cuda::plan(graph, h200(), {.precision = precision});
     EXPECT_FALSE(is_planned(plan)) << plan.to_string();
-    std::string why;
-    for (const Decision& decision : plan.decisions)
-        if (decision.rule == rule && !decision.taken) why += decision.reason;
-    return why;
+    return test::refusals(plan, rule);
 }
 
 TEST(FewChannelsPoolPlan, IsOneStep) {
@@ -159,21 +157,14 @@ TEST(FewChannelsPoolTiles, FitAMultiprocessor) {
 /// On the GPU, against the CPU in double.
 void expect_right(const Graph& graph, const std::optional<FewChannelPoolTiles>& tiles = {}) {
     if (device_count() == 0) GTEST_SKIP() << why_unavailable();
-    const std::vector<Tensor> inputs = random_inputs(graph);
-    const auto expected = cpu::run(to_precision(graph, DType::F64), inputs);
+    const test::InDouble in_double(graph);
     for (const ProductBound& bound : product_bounds) {
         if (bound.precision == Precision::F32) continue;
         forced_few_channel_pool_tiles() = tiles;
-        const auto plan = std::make_shared<const Plan>(
-            cuda::plan(graph, Device(0).properties(), {.precision = bound.precision}));
+        const Plan plan = cuda::plan(graph, Device(0).properties(), {.precision = bound.precision});
         forced_few_channel_pool_tiles().reset();
-        EXPECT_TRUE(is_planned(*plan)) << plan->to_string();
-        const auto got = Executor(plan, Device(0)).run(inputs);
-        const auto difference = testing::compare(got.at(0), expected.at(0).cast(DType::F32),
-                                                 {.rtol = 0, .atol_of_peak = bound.of_peak});
-        EXPECT_TRUE(difference.equal)
-            << name_of(bound.precision) << ": " << difference.message << "\n"
-            << plan->to_string();
+        EXPECT_TRUE(is_planned(plan)) << plan.to_string();
+        in_double.expect(plan, bound);
     }
 }
 

@@ -12,6 +12,7 @@
 #include <kn/testing/compare.h>
 
 #include "codegen/emit.h"
+#include "cuda_eval/on_gpu.h"
 #include "cuda_eval/plan/support.h"
 #include "cuda_eval/product_bounds.h"
 #include "executor/kernels.h"
@@ -38,10 +39,7 @@ bool is_planned(const Plan& plan) {
 std::string why_refused(const Graph& graph, Precision precision = Precision::F16) {
     const Plan plan = cuda::plan(graph, h200(), {.precision = precision});
     EXPECT_FALSE(is_planned(plan)) << plan.to_string();
-    std::string why;
-    for (const Decision& decision : plan.decisions)
-        if (decision.rule == "few channels" && !decision.taken) why += decision.reason;
-    return why;
+    return test::refusals(plan, "few channels");
 }
 
 TEST(FewChannelsPlan, AnImageIsOneStep) {
@@ -117,19 +115,12 @@ TEST(FewChannelsTiles, FitAMultiprocessor) {
 /// On the GPU in every precision, against the CPU in double. With few terms float32 is cuDNN's.
 void expect_right(const Graph& graph, bool few_terms = false) {
     if (device_count() == 0) GTEST_SKIP() << why_unavailable();
-    const std::vector<Tensor> inputs = random_inputs(graph);
-    const auto expected = cpu::run(to_precision(graph, DType::F64), inputs);
+    const test::InDouble in_double(graph);
     for (const ProductBound& bound : product_bounds) {
-        const auto plan = std::make_shared<const Plan>(
-            cuda::plan(graph, Device(0).properties(), {.precision = bound.precision}));
-        EXPECT_EQ(is_planned(*plan), !few_terms || bound.precision != Precision::F32)
-            << plan->to_string();
-        const auto got = Executor(plan, Device(0)).run(inputs);
-        const auto difference = testing::compare(got.at(0), expected.at(0).cast(DType::F32),
-                                                 {.rtol = 0, .atol_of_peak = bound.of_peak});
-        EXPECT_TRUE(difference.equal)
-            << name_of(bound.precision) << ": " << difference.message << "\n"
-            << plan->to_string();
+        const Plan plan = cuda::plan(graph, Device(0).properties(), {.precision = bound.precision});
+        EXPECT_EQ(is_planned(plan), !few_terms || bound.precision != Precision::F32)
+            << plan.to_string();
+        in_double.expect(plan, bound);
     }
 }
 

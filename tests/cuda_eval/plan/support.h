@@ -39,6 +39,14 @@ inline std::vector<std::string> step_names(const cuda::Plan& plan) {
     return names;
 }
 
+/// The reasons why a rule was not taken, one behind the other.
+inline std::string refusals(const cuda::Plan& plan, std::string_view rule) {
+    std::string reasons;
+    for (const cuda::Decision& decision : plan.decisions)
+        if (decision.rule == rule && !decision.taken) reasons += decision.reason;
+    return reasons;
+}
+
 /// Ends a run as soon as its graph is known.
 struct GraphSeen {};
 

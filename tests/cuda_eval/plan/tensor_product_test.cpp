@@ -11,6 +11,7 @@
 #include <kn/testing/compare.h>
 
 #include "codegen/emit.h"
+#include "cuda_eval/on_gpu.h"
 #include "cuda_eval/plan/support.h"
 #include "cuda_eval/product_bounds.h"
 #include "executor/kernels.h"
@@ -223,22 +224,15 @@ TEST(ProductTiles, AreThoseThatOptionsAskFor) {
 /// On the GPU in every precision, against the CPU in double.
 void expect_right(const Graph& graph) {
     if (device_count() == 0) GTEST_SKIP() << why_unavailable();
-    const std::vector<Tensor> inputs = random_inputs(graph);
-    const auto expected = cpu::run(to_precision(graph, DType::F64), inputs);
+    const test::InDouble in_double(graph);
     for (const ProductBound& bound : product_bounds) {
         PlanOptions options;
         options.precision = bound.precision;
-        const auto plan =
-            std::make_shared<const Plan>(cuda::plan(graph, Device(0).properties(), options));
+        const Plan plan = cuda::plan(graph, Device(0).properties(), options);
         if (bound.precision == Precision::F32) {
-            EXPECT_NE(product_step(*plan), nullptr);
+            EXPECT_NE(product_step(plan), nullptr);
         }
-        const auto got = Executor(plan, Device(0)).run(inputs);
-        const auto difference = testing::compare(got.at(0), expected.at(0).cast(DType::F32),
-                                                 {.rtol = 0, .atol_of_peak = bound.of_peak});
-        EXPECT_TRUE(difference.equal)
-            << name_of(bound.precision) << ": " << difference.message << "\n"
-            << plan->to_string();
+        in_double.expect(plan, bound);
     }
 }
 
