@@ -4,7 +4,8 @@
 //     y[m, n] = first of sum over k of x[m, k] w[n, k]  (+ the same of x_also and w_also)
 //     z[m, j] = second of sum over n of y[m, n] w2[j, n]
 //
-// Rows of all matrices are contiguous; both weights stay in a block's shared memory.
+// Rows of all matrices are contiguous. Both weights stay in a block's shared memory, or come again
+// for each tile of rows (streamed).
 #pragma once
 
 #include <optional>

@@ -71,7 +71,8 @@ struct EpilogueCosts {
 
 // Fitted to 1400 measurements on an H200 (tests/bench/products.cpp), in clocks of 1650 MHz; what
 // they choose takes 1.4 % longer than the best that was measured, on average, and the best of the
-// eight that they expect most of 0.2 % longer.
+// eight that they expect most of 0.2 % longer. What exact products take longer where k is split is
+// an estimate.
 constexpr ProductCosts plain = {.multiply = 1.13,
                                 .shared = 0.9,
                                 .l2_bytes = 188,
