@@ -48,10 +48,10 @@ std::size_t TensorProduct::shared_bytes() const {
                                         barriers);
     }
     // What the epilogue has for each warp, which takes 16 rows at a time, or 8 of four bytes.
-    const int strips = before || tiles.group_rows() > 64 || y_bytes == 4 ? 2 : 1;
+    const int strips = image_rows > 0 ? 1 : before || tiles.group_rows() > 64 || y_bytes == 4 ? 2 : 1;
     const int own = tiles.staged ? strips * 32 * tiles.columns / halves + (before ? 16 : 0)
                                  : 16 * tiles.chunk * 4;
-    return static_cast<std::size_t>(ring + barriers + tiles.groups * 4 * own);
+    return static_cast<std::size_t>(ring + barriers + tiles.groups * 4 * own + squeeze_bytes);
 }
 
 Dim3 TensorProduct::grid(int sm_count) const {
@@ -116,6 +116,14 @@ std::optional<std::string> TensorProduct::why_not() const {
         return "staged results are panels of 128 bytes a row, by one block, two at once";
     if (halves == 2 && (!tiles.staged || n % 4 != 0))
         return "halves of an even number of columns meet in staged results";
+    if (image_rows > 0) {
+        if (!tiles.staged || tiles.turns || halves != 1 || y_bytes != 2 || tiles.group_rows() != 64)
+            return "images change in staged results of two bytes, 64 rows a group";
+        if (tiles.columns != n || tiles.rows % image_rows != 0 || m % tiles.rows != 0)
+            return "tiles are whole images with all their channels";
+        if (64 % image_rows != 0 || image_rows % 16 != 0)
+            return fmt::format("images of {} positions are not 16, 32 or 64", image_rows);
+    }
     if (windows) {
         // How far inside a window a copy may begin.
         constexpr std::int64_t farthest = 255;
@@ -149,10 +157,13 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_LANES", product.lanes},
                             {"KN_Y_BYTES", product.y_bytes},
                             {"KN_BEFORE", product.before},
+                            {"KN_IMAGE_ROWS", product.image_rows},
+                            {"KN_SQUEEZE_BYTES", product.squeeze_bytes},
                             {"KN_WINDOWS", product.windows.has_value()}};
-    const char* const epilogue = tiles.splits > 1 ? "epilogue_cluster"
-                                 : tiles.staged   ? "epilogue_staged"
-                                                  : "epilogue_direct";
+    const char* const epilogue = tiles.splits > 1         ? "epilogue_cluster"
+                                 : product.image_rows > 0 ? "epilogue_squeezed"
+                                 : tiles.staged           ? "epilogue_staged"
+                                                          : "epilogue_direct";
     std::string text(kernel_text("hopper"));
     text += kernel_text("pipeline");
     if (product.windows) text += window_constants(*product.windows);
@@ -161,6 +172,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
     text += kernel_text("tensor_product");
     text += "\n";
     if (tiles.staged) text += kernel_text("staged_pairs");
+    if (product.image_rows > 0) text += kernel_text("squeeze");
     text += kernel_text(epilogue);
     return constants.around(text);
 }

@@ -48,6 +48,10 @@ struct TensorProduct {
     int lanes = 1;        ///< neighbouring columns that the epilogue takes at once; staged: 2
     int y_bytes = 2;      ///< of an element of y; 2 or 4 where it is staged
     bool before = false;  ///< the epilogue wants the elements of another tensor like y
+    /// Rows of an image that the epilogue changes by its mean (epilogue_squeezed.cu), and bytes of
+    /// shared memory in which it does so; 0: none.
+    int image_rows = 0;
+    int squeeze_bytes = 0;
     ProductTiles tiles;
 
     /// Columns of y that are staged in rows of 128 bytes.
@@ -81,7 +85,8 @@ struct TensorProduct {
 /// neighbours of y, touch(row, column / lanes) a while before for what may be fetched into L2.
 /// Staged: kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, products,
 /// pair) gives two elements of y as one number; products[half][0 and 1] are the product's, `pair`
-/// those of map_before. Exact products of infinities are NaN, since one of the parts is zero. Needs
+/// those of map_before. With image_rows, kn_product({...}, map_y, map_before, excite), where
+/// excite(epilogue, sums, tile) does what lies between. Exact products of infinities are NaN, since one of the parts is zero. Needs
 /// the target sm_90a, threads() threads a block, blocks in clusters of cluster(), and
 /// shared_bytes() of dynamic shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);

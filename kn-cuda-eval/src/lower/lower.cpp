@@ -11,7 +11,7 @@ void lower_group(Placement& placement, const Group& group) {
     if (group.roles.count("pooled")) return lower_few_channels_pool(placement, group);
     if (group.roles.count("image")) return lower_few_channels(placement, group);
     if (group.roles.count("product2")) return lower_product_pair(placement, group);
-    if (group.roles.count("squeezed")) return lower_squeeze(placement, group);
+    if (group.roles.count("squeezed") && !group.own_kernel) return lower_squeeze(placement, group);
     if (group.own_kernel && group.kind != Group::Kind::Attention)
         return lower_tensor_product(placement, group);
     switch (group.kind) {

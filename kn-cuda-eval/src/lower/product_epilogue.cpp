@@ -203,8 +203,8 @@ void ProductEpilogue::write_finish(Code& code, KernelOperands& operands, const s
     code.close("};");
 }
 
-std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::string factors,
-                                                       const TensorProduct& product) {
+std::string ProductEpilogue::staged_maps(KernelDraft& draft, const TensorProduct& product,
+                                         const TensorRef& y) {
     const auto map = [&](const TensorRef& tensor, Access access) {
         const std::string pointer =
             draft.operands.pointer(tensor, access, access == Access::Write ? "y" : "x");
@@ -212,17 +212,18 @@ std::optional<TensorRef> ProductEpilogue::write_staged(KernelDraft& draft, std::
                                   product.map_y(data_type(tensor.dtype).value(),
                                                 row_stride_of(placement_.plan(), tensor).value()));
     };
-    const TensorRef y = staged_result();
-    const std::optional<Value> before = this->before();
     const std::string map_y = map(y, Access::Write);
-    factors += ", " + map_y + ", ";
-    factors += before ? map(*placement_.view(*before), Access::Read) : map_y;
+    const std::optional<Value> before = this->before();
+    return map_y + ", " + (before ? map(*placement_.view(*before), Access::Read) : map_y);
+}
 
+void ProductEpilogue::write_staged(KernelDraft& draft, const std::string& factors,
+                                   const TensorProduct& product, const TensorRef& y) {
+    const std::string maps = staged_maps(draft, product, y);
     Code code;
-    write_finish(code, draft.operands, "finish", before);
-    code.line(fmt::format("kn_product({}, finish);", factors));
+    write_finish(code, draft.operands, "finish", before());
+    code.line(fmt::format("kn_product({}, {}, finish);", factors, maps));
     draft.body = code.text();
-    return can_be_staged() ? std::nullopt : std::optional(y);
 }
 
 }  // namespace kn::cuda

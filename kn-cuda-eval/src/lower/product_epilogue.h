@@ -52,10 +52,12 @@ class ProductEpilogue {
     void write_finish(Code& code, KernelOperands& operands, const std::string& name,
                       const std::optional<Value>& before, const std::optional<Value>& also = {});
     int y_bytes() const { return static_cast<int>(size_of(graph_.dtype(end_))); }
+    /// The names of the maps of y, which is staged_result(), and of before().
+    std::string staged_maps(KernelDraft& draft, const TensorProduct& product, const TensorRef& y);
     /// The body for that: two neighbours of the product become two of y, in the place of those of
-    /// before(). Where y does not lie so, they go to a tensor that is given back, to be copied.
-    std::optional<TensorRef> write_staged(KernelDraft& draft, std::string factors,
-                                          const TensorProduct& product);
+    /// before().
+    void write_staged(KernelDraft& draft, const std::string& factors, const TensorProduct& product,
+                      const TensorRef& y);
 
   private:
     bool is_like_result(const TensorRef& tensor) const;

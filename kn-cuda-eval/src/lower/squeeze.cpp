@@ -206,6 +206,15 @@ std::optional<std::string> Squeeze::why_not() const {
     return std::nullopt;
 }
 
+std::int64_t Squeeze::flops() const {
+    return 2 * images * hidden * static_cast<std::int64_t>(shifts.size() + 1) * channels;
+}
+
+double Squeeze::time_alone(int sm_count) const {
+    const auto tiles = sensible_tiles(sm_count);
+    return tiles.empty() ? time_apart(*this) : time_of(*this, tiles[0], sm_count);
+}
+
 std::optional<std::string> Squeeze::why_apart(int sm_count) const {
     const auto tiles = sensible_tiles(sm_count);
     if (tiles.empty()) return why_not(SqueezeTiles{1, 8, 512});

@@ -41,6 +41,9 @@ struct Squeeze {
     /// Why no tiles, or these, can do it; as the end of a sentence.
     std::optional<std::string> why_not() const;
     std::optional<std::string> why_not(const SqueezeTiles& tiles) const;
+    std::int64_t flops() const;
+    /// Microseconds of a kernel of its own, by a model; without one, of steps apart.
+    double time_alone(int sm_count) const;
     /// Why separate steps are better.
     std::optional<std::string> why_apart(int sm_count) const;
     std::vector<SqueezeTiles> sensible_tiles(int sm_count) const;  ///< the fastest first

@@ -437,8 +437,7 @@ void lower_squeeze(Placement& placement, const Group& group) {
     if (const auto why = problem.why_not(tiles)) throw GraphError("squeeze and excite: " + *why);
     add_kernel_step(placement, group, SqueezeKernel(placement, group, problem, tiles).make());
     Step& step = placement.plan().steps.back();
-    const auto weights = static_cast<std::int64_t>(problem.shifts.size() + 1) * problem.channels;
-    step.flops = 2 * problem.images * problem.hidden * weights;
+    step.flops = problem.flops();
     step.reason += ", " + to_string(tiles);
 }
 

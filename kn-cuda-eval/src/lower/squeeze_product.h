@@ -9,9 +9,10 @@ namespace kn::cuda {
 
 class SqueezeProduct {
   public:
-    /// `terms` of `columns`, all of a block; texts name it by one letter.
+    /// `terms` of `columns`, all of a block; texts name it by one letter. `sync` is the statement at
+    /// which the block's threads meet.
     SqueezeProduct(Code& code, const Squeeze& problem, const SqueezeTiles& tiles, char name,
-                   std::int64_t terms, std::int64_t columns);
+                   std::int64_t terms, std::int64_t columns, std::string sync = "kn_sync();");
 
     /// Of the block's rows in shared memory, rows_NAME.
     std::int64_t row_elements() const { return images_ * pitch_; }
@@ -32,7 +33,7 @@ class SqueezeProduct {
     std::int64_t block() const { return 4 * lanes_; }
 
     Code& code_;
-    std::string name_, type_, vector_;
+    std::string name_, type_, sync_, vector_;
     std::int64_t threads_, images_, lanes_, terms_, columns_;
     std::int64_t tiles_, rounds_, steps_;  // of columns; of a warp; of k
     std::int64_t pitch_;                   // of rows, in elements

@@ -11,6 +11,7 @@
 #include "lower/lower.h"
 #include "lower/product_epilogue.h"
 #include "lower/product_tiles.h"
+#include "lower/squeeze_epilogue.h"
 #include "planner/ceil_div.h"
 #include "planner/merge_products.h"
 
@@ -60,14 +61,16 @@ class Lowering {
           plain_(conv_ && is_plain(*conv_, graph_.shape(conv_->w).to_ints())),
           sizes_(product_sizes(graph_, group.anchor)),
           dtype_(graph_.dtype(group.anchor)),
-          epilogue_(placement, group) {}
+          epilogue_(placement, group) {
+        if (group.roles.count("squeezed")) squeeze_ = squeeze_of(graph_, group);
+    }
 
     void run() {
         const TensorRef x = conv_ ? image() : rows();
         const bool exact = !uses_tensor_cores(placement_.plan().options, dtype_);
         const TensorRef w = weights(exact ? Tf32Part::High : Tf32Part::None);
         KernelDraft draft;
-        draft.name = conv_ ? "tensor_conv" : "tensor_product";
+        draft.name = squeeze_ ? "tensor_conv_squeeze" : conv_ ? "tensor_conv" : "tensor_product";
         draft.arch = "sm_90a";
         const std::string px = draft.operands.pointer(x, Access::Read, "x");
         const std::string pw = draft.operands.pointer(w, Access::Read, "w");
@@ -75,7 +78,7 @@ class Lowering {
         multiply(draft, px, pw, product);
         add_kernel_step(placement_, group_, draft);
         Step& step = placement_.plan().steps.back();
-        step.flops = 2 * sizes_.m * sizes_.n * sizes_.k;
+        step.flops = 2 * sizes_.m * sizes_.n * sizes_.k + (squeeze_ ? squeeze_->flops() : 0);
         std::get<KernelWork>(step.work).flops_per_clock =
             exact ? 2048 / 3 : (dtype_ == DType::F32 ? 2048 : 4096);
         step.problem = problem_;
@@ -146,8 +149,14 @@ class Lowering {
         product.halves = epilogue_.halves();
         product.before = epilogue_.before().has_value();
         product.y_bytes = epilogue_.y_bytes();
-        const bool staged = product.halves == 2 || epilogue_.can_be_staged();
         const Plan& plan = placement_.plan();
+        if (squeeze_) {
+            const auto squeezing =
+                squeezing_product(product, *squeeze_, heads_of(group_).size(), plan.device);
+            KN_CHECK(squeezing);
+            return *squeezing;
+        }
+        const bool staged = product.halves == 2 || epilogue_.can_be_staged();
         product.tiles = choose_tiles(product, plan.device, staged, plan.options);
         problem_ = problem_of(product, staged);
         product.lanes = product.tiles.staged ? 2 : epilogue_.lanes();
@@ -167,10 +176,14 @@ class Lowering {
         const std::string w = draft.operands.map(pw, product.map_w());
         const std::string low = product.exact ? map_of_low(draft, product) : w;
         const std::string factors = fmt::format("{{{}, {}, {}}}", x, w, low);
-        if (product.tiles.staged)
-            elsewhere_ = epilogue_.write_staged(draft, factors, product);
+        if (!product.tiles.staged) return epilogue_.write_direct(draft, factors);
+        const TensorRef y = epilogue_.staged_result();
+        if (squeeze_)
+            write_squeezing(placement_, group_, product, epilogue_.before(),
+                            factors + ", " + epilogue_.staged_maps(draft, product, y), draft);
         else
-            epilogue_.write_direct(draft, factors);
+            epilogue_.write_staged(draft, factors, product, y);
+        if (!epilogue_.can_be_staged()) elsewhere_ = y;
     }
 
     TensorRef weights(Tf32Part part) {
@@ -192,6 +205,7 @@ class Lowering {
     ProductSizes sizes_;
     DType dtype_;
     ProductEpilogue epilogue_;
+    std::optional<Squeeze> squeeze_;  // what is behind a convolution besides
     std::string problem_;
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;

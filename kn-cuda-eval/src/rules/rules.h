@@ -11,6 +11,7 @@ namespace kn::cuda {
 
 std::vector<Rule> output_rules();
 std::vector<Rule> depthwise_rules();
+std::vector<Rule> squeezed_conv_rules();
 std::vector<Rule> squeeze_rules();
 std::vector<Rule> product_chain_rules();
 std::vector<Rule> gated_product_rules();
