@@ -1,6 +1,7 @@
 // Products, convolutions, attention, recurrent cells: library steps and kernels of ours, in native
 // types and by precision policies.
 #include "cuda_eval/parity/parity.h"
+#include "lower/squeeze_epilogue.h"
 
 namespace kn::test {
 namespace {
@@ -60,8 +61,10 @@ TEST(ParityLinear, ProductsOfProducts) {
 
 // What two small products make of an image's mean changes the image.
 TEST(ParityLinear, SqueezeAndExcite) {
-    for (const Ints& shape : {Ints{2, 16, 7, 7}, Ints{8, 64, 8, 8}, Ints{1, 32, 19, 19}}) {
+    for (const Ints& shape :
+         {Ints{2, 16, 7, 7}, Ints{8, 64, 8, 8}, Ints{4, 128, 8, 8}, Ints{1, 32, 19, 19}}) {
         Parity p;
+        cuda::forced_squeezed_conv() = shape[0] == 4;  // in the convolution's kernel
         const std::int64_t n = shape[0], channels = shape[1];
         const Var x = p.input(DType::F32, shape);
         const auto w = [&](Ints of) { return p.weight(DType::F32, of, Fill::Small); };
@@ -75,6 +78,7 @@ TEST(ParityLinear, SqueezeAndExcite) {
                       wide(slice(rows, 1, channels, 2 * channels)) + x),
                  Loses::Product);
         p.with(all_policies).check();
+        cuda::forced_squeezed_conv() = false;
     }
 }
 
