@@ -6,23 +6,18 @@ template <class T, int Rows>
 struct kn_eight_columns {
     float sums[2][4] = {};  // of every other place of k
 
-    /// What the thread multiplies. x: its place of the first row; rows are `pitch` elements apart.
-    using Operand = kn_vector<T, 8>;
+    /// What the thread multiplies, as it is in registers. x: its place of the first row; rows are
+    /// `pitch` elements apart.
+    using Weights = kn_words;
+    using Operand = kn_words;
     static KN_DEVICE Operand load(const T* x, int pitch) {
         // Rows that there are not have no sums that anybody looks at.
         return *(const Operand*)(x + min(static_cast<int>(threadIdx.x % 32 / 4), Rows - 1) * pitch);
     }
-    KN_DEVICE void add(const kn_vector<T, 8>& weights, const Operand& x) {
-        union Words {
-            kn_vector<T, 8> vector;
-            unsigned word[4];
-            __device__ Words() {}
-        } a, b;
-        a.vector = x;
-        b.vector = weights;
+    KN_DEVICE void add(const Weights& w, const Operand& x) {
         // Which place of k is which does not matter as long as both agree.
-        kn_multiply_halves(T(), sums[0], a.word[0], a.word[1], b.word[0], b.word[1]);
-        kn_multiply_halves(T(), sums[1], a.word[2], a.word[3], b.word[2], b.word[3]);
+        kn_multiply_halves(T(), sums[0], x.x, x.y, w.x, w.y);
+        kn_multiply_halves(T(), sums[1], x.z, x.w, w.z, w.w);
     }
     /// store(row, column, sum) for each sum, by one thread.
     template <class Store>
@@ -38,12 +33,13 @@ template <int Rows>
 struct kn_eight_columns<float, Rows> {
     float sums[Rows] = {};
 
+    using Weights = kn_vector<float, 4>;
     struct Operand {
         const float* x;
         int pitch;
     };
     static KN_DEVICE Operand load(const float* x, int pitch) { return {x, pitch}; }
-    KN_DEVICE void add(const kn_vector<float, 4>& weights, const Operand& of) {
+    KN_DEVICE void add(const Weights& weights, const Operand& of) {
         KN_UNROLL
         for (int row = 0; row < Rows; ++row) {
             const kn_vector<float, 4> a = *(const kn_vector<float, 4>*)(of.x + row * of.pitch);

@@ -22,7 +22,7 @@ SqueezeProduct::SqueezeProduct(Code& code, const Squeeze& problem, const Squeeze
       rounds_(ceil_div(tiles_, threads_ / 32)),
       steps_(ceil_div(terms, block())),
       pitch_((steps_ + 1) * block()) {  // rows begin in different banks
-    vector_ = fmt::format("kn_vector<{}, {}>", type_, lanes_);
+    vector_ = type_of_sums() + "::Weights";
 }
 
 void SqueezeProduct::read_from(const std::string& pointer, const std::string& column,
@@ -48,7 +48,7 @@ void SqueezeProduct::hold(const std::string& array, std::int64_t begin, std::int
     code_.line(fmt::format("const int column = {};", column_));
     code_.open(fmt::format("KN_UNROLL for (int k = 0; k < {}; ++k)", steps_));
     code_.line(fmt::format("const int place = k * {} + quad * {};", block(), lanes_));
-    if (!inside.empty()) code_.line(fmt::format("{}[i][k] = {}();", array, vector_));
+    if (!inside.empty()) code_.line(fmt::format("{}[i][k] = {}{{}};", array, vector_));
     code_.line(fmt::format("{}{}[i][k] = kn_read((const {}*)({} + column * {} + {} + place));",
                            inside.empty() ? "" : fmt::format("if ({}) ", inside), array, vector_,
                            pointer_, elements_, start_));
