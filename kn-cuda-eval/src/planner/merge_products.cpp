@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -25,7 +26,7 @@ namespace {
 /// x w, with what may follow it: a Reshape that splits the rows, and a bias along the columns.
 struct Product {
     Value matmul;
-    Value weight;
+    Value weight;  ///< a constant: w, or its transpose
     Value last;                 ///< of the pattern: what the merged product's columns replace
     Shape split;                ///< the Reshape's result without its last dim, if there is a bias
     std::optional<Value> bias;  ///< of the rank of the sum; 1 in all dims but the last
@@ -70,6 +71,13 @@ class Merger {
         return broadcast->x;
     }
 
+    /// What w is a transpose of, if it is one.
+    std::optional<Value> transposed(Value w) const {
+        const auto* permute = source_.get_if<op::Permute>(w);
+        if (!permute || permute->perm != Ints{1, 0}) return std::nullopt;
+        return permute->x;
+    }
+
     Product product_at(Value matmul, Value weight) const {
         Product plain{matmul, weight, matmul, {}, std::nullopt};
         Value end = matmul;
@@ -91,14 +99,16 @@ class Merger {
     }
 
     void find_groups() {
-        std::map<std::pair<std::uint32_t, DType>, std::vector<Product>> by_operand;
+        using Key = std::tuple<std::uint32_t, DType, bool>;  // x, type, whether w is a transpose
+        std::map<Key, std::vector<Product>> by_operand;
         for (const Value& value : source_.live()) {
             const auto* matmul = source_.get_if<op::MatMul>(value);
-            if (!matmul || source_.shape(value).rank() != 2 ||
-                !source_.get_if<op::Constant>(matmul->b))
-                continue;
-            by_operand[{matmul->a.index, source_.dtype(value)}].push_back(
-                product_at(value, matmul->b));
+            if (!matmul || source_.shape(value).rank() != 2) continue;
+            const auto transpose = transposed(matmul->b);
+            const Value weight = transpose.value_or(matmul->b);
+            if (!source_.get_if<op::Constant>(weight)) continue;
+            by_operand[{matmul->a.index, source_.dtype(value), transpose.has_value()}].push_back(
+                product_at(value, weight));
         }
         for (auto& [key, products] : by_operand) {
             if (products.size() < 2) continue;
@@ -132,7 +142,8 @@ class Merger {
     void merge(const std::vector<Product>& products) {
         const auto& first = *source_.get_if<op::MatMul>(products[0].matmul);
         const Value x = copy(first.a);
-        op::Concat weights{{}, 1}, biases{{}, 0};
+        const bool transpose = transposed(first.b).has_value();
+        op::Concat weights{{}, transpose ? 0 : 1}, biases{{}, 0};
         std::vector<std::string> origins;
         for (const Product& product : products) {
             weights.inputs.push_back(copy(product.weight));
@@ -143,7 +154,9 @@ class Merger {
             biases.axis = static_cast<std::int64_t>(product.split.rank());
         }
         target_.set_origins(origins);
-        Value y = target_.add(op::MatMul{x, target_.add(std::move(weights))});
+        Value w = target_.add(std::move(weights));
+        if (transpose) w = target_.add(op::Permute{w, {1, 0}});
+        Value y = target_.add(op::MatMul{x, w});
         if (!biases.inputs.empty()) y = with_bias(y, target_.add(std::move(biases)), products[0]);
         take_apart(y, products);
     }

@@ -1,12 +1,16 @@
 // Products that share an operand become one, with the same result.
 #include "planner/merge_products.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include <kn/graph/builder.h>
 #include <kn/graph/cpu.h>
 #include <kn/graph/random.h>
 #include <kn/testing/compare.h>
+
+#include "cuda_eval/plan/support.h"
 
 namespace kn::cuda {
 namespace {
@@ -57,6 +61,25 @@ TEST(MergeProducts, ABiasOnOneOfTwoStaysBehind) {
     graph.output("a", linear(x, weight(graph, {8, 4}, 1), weight(graph, {4}, 2)));
     graph.output("b", matmul(x, weight(graph, {8, 4}, 3)));
     expect_same(graph, 1);
+}
+
+// As a Gemm has them; the planner stores them behind each other, as they are.
+TEST(MergeProducts, TransposedWeights) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({5, 8}));
+    const auto w = [&](std::int64_t columns, unsigned seed) {
+        return transpose(weight(graph, {columns, 8}, seed));
+    };
+    graph.output("a", linear(x, w(4, 1), weight(graph, {4}, 2)));
+    graph.output("b", linear(x, w(16, 3), weight(graph, {16}, 4)));
+    graph.output("c", matmul(x, w(4, 5)));
+    expect_same(graph, 1);
+    const Plan plan = cuda::plan(merge_products(graph), test::h200());
+    EXPECT_EQ(std::ranges::count(plan.steps, "copy", &Step::name), 0) << plan.to_string();
+    EXPECT_EQ(std::ranges::count(plan.steps, "transpose", &Step::name), 0) << plan.to_string();
+
+    graph.output("d", matmul(x, weight(graph, {8, 4}, 6)));  // not a transpose
+    expect_same(graph, 2);
 }
 
 TEST(MergeProducts, OperandsThatDifferStayApart) {
