@@ -48,7 +48,9 @@ std::size_t TensorProduct::shared_bytes() const {
                                         barriers);
     }
     // What the epilogue has for each warp, which takes 16 rows at a time, or 8 of four bytes.
-    const int strips = image_rows > 0 ? 1 : before || tiles.group_rows() > 64 || y_bytes == 4 ? 2 : 1;
+    const int strips = image_rows > 0                                      ? 1
+                       : before || tiles.group_rows() > 64 || y_bytes == 4 ? 2
+                                                                           : 1;
     const int own = tiles.staged ? strips * 32 * tiles.columns / halves + (before ? 16 : 0)
                                  : 16 * tiles.chunk * 4;
     return static_cast<std::size_t>(ring + barriers + tiles.groups * 4 * own + squeeze_bytes);

@@ -338,11 +338,10 @@ class SqueezeKernel {
     void multiply_second() {
         const std::int64_t tiles = own_ / 8;
         second_.load_rows();
-        second_.multiply(
-            "wb", 0, second_.rounds(),
-            fmt::format("sums[(tile / {0} * {1} + of) * {2} + tile % {0} * 8 + "
-                        "column] = x;",
-                        tiles, tiles_.images, own_));
+        second_.multiply("wb", 0, second_.rounds(),
+                         fmt::format("sums[(tile / {0} * {1} + of) * {2} + tile % {0} * 8 + "
+                                     "column] = x;",
+                                     tiles, tiles_.images, own_));
     }
 
     void find_heads() {

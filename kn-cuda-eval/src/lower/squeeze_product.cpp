@@ -90,9 +90,8 @@ void SqueezeProduct::multiply(const std::string& array, std::int64_t begin, std:
     code_.open(fmt::format("KN_UNROLL for (int i = 0; i < {}; ++i)", count));
     code_.line(fmt::format("const int tile = (i + {}) * {} + warp;", begin, threads_ / 32));
     code_.line(type_of_sums() + " product;");
-    code_.line(fmt::format(
-        "KN_UNROLL for (int k = 0; k < {}; ++k) product.add({}[i][k], x{}[k]);", steps_, array,
-        name_));
+    code_.line(fmt::format("KN_UNROLL for (int k = 0; k < {}; ++k) product.add({}[i][k], x{}[k]);",
+                           steps_, array, name_));
     code_.open(tiles_ % (threads_ / 32) == 0 ? "" : fmt::format("if (tile < {})", tiles_));
     code_.open("product.give([&](int of, int column, float x)");
     code_.line(store);

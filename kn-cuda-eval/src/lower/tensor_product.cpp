@@ -28,7 +28,7 @@ bool is_plain(const op::Conv& conv, const Ints& w) {
 
 std::optional<std::string> why_no_form(const Graph& graph, Value product) {
     const auto operands = inputs_of(graph[product].operation);
-    if (constant_parts(graph, operands[1]).empty()) return "the second operand is no weight";
+    if (!is_weight(graph, operands[1])) return "the second operand is no weight";
     const Ints w = graph.shape(operands[1]).to_ints();
     const auto* conv = graph.get_if<op::Conv>(product);
     if (!conv) {

@@ -21,12 +21,17 @@ std::vector<std::shared_ptr<const ConstantData>> constant_parts(const Graph& gra
     return parts;
 }
 
+bool is_weight(const Graph& graph, Value value) {
+    const auto* permute = graph.get_if<op::Permute>(value);
+    return !constant_parts(graph, permute ? permute->x : value).empty();
+}
+
 namespace {
 
 /// x w, with what may follow it: a Reshape that splits the rows, and a bias along the columns.
 struct Product {
     Value matmul;
-    Value weight;  ///< a constant: w, or its transpose
+    Value weight;               ///< a constant: w, or its transpose
     Value last;                 ///< of the pattern: what the merged product's columns replace
     Shape split;                ///< the Reshape's result without its last dim, if there is a bias
     std::optional<Value> bias;  ///< of the rank of the sum; 1 in all dims but the last

@@ -13,6 +13,10 @@ namespace kn::cuda {
 /// uploaded as one weight.
 std::vector<std::shared_ptr<const ConstantData>> constant_parts(const Graph& graph, Value value);
 
+/// Whether the value is made of such parts, or is a permutation of them: Placement::constant stores
+/// them as is wanted.
+bool is_weight(const Graph& graph, Value value);
+
 /// The same network, with products of one value and several constant matrices as one product of
 /// that value and their concatenation along the columns; biases behind all of them are concatenated
 /// and added before the columns are taken apart (by Slice, which costs nothing).

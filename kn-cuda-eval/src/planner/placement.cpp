@@ -129,6 +129,18 @@ std::optional<TensorRef> Placement::view(Value value) const {
 }
 
 TensorRef Placement::constant(Value value, DType dtype, const AxisOrder& order, Tf32Part part) {
+    if (const auto* permute = graph().get_if<op::Permute>(value)) {
+        AxisOrder inner = order;
+        for (auto& axis : inner) axis = permute->perm[static_cast<std::size_t>(axis)];
+        const TensorRef x = constant(permute->x, dtype, inner, part);
+        TensorRef result = x;
+        for (std::size_t i = 0; i < order.size(); i++) {
+            const auto axis = static_cast<std::size_t>(permute->perm[i]);
+            result.shape[i] = x.shape[axis];
+            result.strides[i] = x.strides[axis];
+        }
+        return result;
+    }
     PlanConstant wanted{constant_parts(graph(), value), 0, dtype, order, part};
     KN_CHECK(!wanted.parts.empty(), "%" + std::to_string(value.index) + " is no constant");
     if (const auto* concat = graph().get_if<op::Concat>(value)) wanted.axis = concat->axis;

@@ -29,8 +29,8 @@ class Placement {
     /// Reshape, Window), if that can be.
     std::optional<TensorRef> view(Value value) const;
 
-    /// A constant in another dtype or axis order than its own, or a part of it (PlanConstant): a
-    /// buffer of its own, made at upload.
+    /// A constant, or a Permute of one, in another dtype or axis order than its own, or a part of it
+    /// (PlanConstant): a buffer of its own, made at upload.
     TensorRef constant(Value value, DType dtype, const AxisOrder& order,
                        Tf32Part part = Tf32Part::None);
     /// A new arena buffer for a step's own use, dense in this order of axes (row-major where

@@ -52,8 +52,8 @@ std::optional<std::string> why_apart(const TensorProduct& together, TensorProduc
     conv.before = false;
     conv.lanes = 2;
     conv.tiles = choose_tiles(conv, device, true);
-    const double apart = clocks_of(conv, conv.tiles, device) / clocks + launch +
-                         problem.time_alone(device.sm_count);
+    const double apart =
+        clocks_of(conv, conv.tiles, device) / clocks + launch + problem.time_alone(device.sm_count);
     const double one = clocks_of_squeezing(together, device) / clocks;
     if (one < apart) return std::nullopt;
     return fmt::format("kernels of their own would take {:.1f} us, one {:.1f}", apart, one);

@@ -39,8 +39,9 @@ Graph block(const SqueezedConvCase& c, bool keep_image = false) {
                        {0, 3, 1, 2});
     };
     const std::int64_t pad = c.kernel / 2;
-    Var x = conv(image("x", kChannels), weight(g, {channels, kChannels, c.kernel, c.kernel}, c.dtype),
-                 {}, {.pads = {pad, pad, pad, pad}});
+    Var x =
+        conv(image("x", kChannels), weight(g, {channels, kChannels, c.kernel, c.kernel}, c.dtype),
+             {}, {.pads = {pad, pad, pad, pad}});
     if (c.bias) x = x + weight(g, {1, channels, 1, 1}, c.dtype, 1);
     if (keep_image) g.output("image", permute(x, {0, 2, 3, 1}));
     const std::int64_t columns = c.shift ? 2 * channels : channels;

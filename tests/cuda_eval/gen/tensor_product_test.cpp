@@ -86,6 +86,14 @@ TEST_P(TensorProducts, RowsThatDoNotFillATile) {
     expect_right(layer(), GetParam(), product_bounds[2]);
 }
 
+TEST_P(TensorProducts, TransposedWeight) {
+    if (GetParam().splits > 2) GTEST_SKIP() << "there are fewer slabs of k";
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({130, 168}));
+    graph.output("y", gelu(matmul(x, transpose(weight(graph, {140, 168})))));
+    expect_right(graph, GetParam(), product_bounds[2]);
+}
+
 TEST_P(TensorProducts, Residual) {
     if (GetParam().splits > 1) GTEST_SKIP() << "there are fewer slabs of k";
     expect_right(residual(), GetParam(), product_bounds[2]);
