@@ -26,6 +26,7 @@ struct ModelFlags {
     bool raw = false;
     int threads = 0;
     std::vector<std::string> dims;  // NAME=N
+    std::int64_t slices = 0;        // of a GPU's batch; 0: as the plan decides
 };
 
 struct VerifyArgs {

@@ -39,16 +39,23 @@ cuda::DeviceProperties read_properties(const std::string& name) {
     }
 }
 
+namespace {
+
+cuda::PlanOptions options_of(const ModelFlags& flags) {
+    return {.precision = parse_precision(flags.precision), .slices = flags.slices};
+}
+
+}  // namespace
+
 std::shared_ptr<const cuda::Plan> make_plan(const StaticModel& model, const ModelFlags& flags,
                                             const cuda::DeviceProperties& device) {
-    return std::make_shared<const cuda::Plan>(
-        cuda::plan(model.graph, device, {.precision = parse_precision(flags.precision)}));
+    return std::make_shared<const cuda::Plan>(cuda::plan(model.graph, device, options_of(flags)));
 }
 
 std::shared_ptr<const cuda::Plan> make_plan(const StaticModel& model, const ModelFlags& flags,
                                             cuda::Device gpu, Tuning tuning) {
     if (tuning != Tuning::Full) return make_plan(model, flags, gpu.properties());
-    return cuda::tuned_plan(model.graph, gpu, {.precision = parse_precision(flags.precision)});
+    return cuda::tuned_plan(model.graph, gpu, options_of(flags));
 }
 
 DeviceTensors::DeviceTensors(cuda::StreamRef stream, const std::vector<Tensor>& tensors) {

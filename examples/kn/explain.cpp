@@ -70,9 +70,11 @@ Sums print_steps(const cuda::Plan& plan, const Timing& timing,
                                    100 * roofline[i] / std::max(timing.step_us[i], 1e-9));
             sums.measured_us += timing.step_us[i];
         }
-        fmt::print("{:>4} {:<12} {:>10.3f} {:>10.4f} {:>9.2f}{} {}; {}\n", i, step.name,
+        const std::string slice =
+            step.slice > 0 ? fmt::format("slice {}: ", step.slice) : std::string();
+        fmt::print("{:>4} {:<12} {:>10.3f} {:>10.4f} {:>9.2f}{} {}{}; {}\n", i, step.name,
                    static_cast<double>(step.bytes()) / 1e6, static_cast<double>(step.flops) / 1e9,
-                   roofline[i], measured, nodes_of(step), step.reason);
+                   roofline[i], measured, slice, nodes_of(step), step.reason);
         sums.roofline_us += roofline[i];
         sums.bytes += static_cast<double>(step.bytes());
         sums.flops += static_cast<double>(step.flops);
@@ -109,6 +111,7 @@ void write_json(const std::string& path, const cuda::Plan& plan, const Timing& t
                          {"bytes", step.bytes()},
                          {"flops", step.flops},
                          {"roofline_us", roofline[i]}});
+        if (step.slice > 0) steps.back()["slice"] = step.slice;
         if (!timing.step_us.empty()) steps.back()["us"] = timing.step_us[i];
     }
     nlohmann::json out = {{"device", plan.device.name},

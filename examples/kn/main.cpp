@@ -22,6 +22,13 @@ void add_model_flags(CLI::App& app, ModelFlags& flags) {
     app.add_option("--dim", flags.dims, "NAME=N: the value of a symbolic dim (repeatable)");
 }
 
+void add_slices_flag(CLI::App& app, ModelFlags& flags) {
+    app.add_option("--slices", flags.slices,
+                   "of the batch, one after the other on the GPU; 0: as the plan decides")
+        ->capture_default_str()
+        ->check(CLI::Range(0, 1 << 20));
+}
+
 void add_tune_flag(CLI::App& app, std::string& tune) {
     app.add_option("--tune", tune,
                    "time candidates on the GPU: none, fast (the libraries') or full (ours too)")
@@ -90,6 +97,7 @@ void add_dump(CLI::App& app, int& status) {
         ->check(CLI::IsMember({"text", "dot", "svg", "json"}));
     command.add_option("--properties", args->properties,
                        "h200, or a file of a GPU's properties, for --stage plan without one");
+    add_slices_flag(command, args->model);
 }
 
 void add_bench(CLI::App& app, int& status) {
@@ -100,6 +108,7 @@ void add_bench(CLI::App& app, int& status) {
     command.add_option("--json", args->json, "write the figures to this file");
     command.add_flag("--timings", args->timings, "on a GPU: where the setup went");
     add_tune_flag(command, args->tune);
+    add_slices_flag(command, args->model);
 }
 
 void add_compare(CLI::App& app, int& status) {
@@ -116,6 +125,7 @@ void add_compare(CLI::App& app, int& status) {
     command.add_option("--json", args->json, "write the errors to this file");
     command.add_flag("--all", args->all, "print every step");
     add_tune_flag(command, args->tune);
+    add_slices_flag(command, args->model);
 }
 
 void add_explain(CLI::App& app, int& status) {
@@ -134,6 +144,7 @@ void add_explain(CLI::App& app, int& status) {
         ->check(CLI::Range(1, 10000));
     command.add_option("--json", args->json, "write the steps to this file");
     add_tune_flag(command, args->tune);
+    add_slices_flag(command, args->model);
 }
 
 int run_tool(int argc, char** argv) {

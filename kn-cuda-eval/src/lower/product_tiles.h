@@ -23,6 +23,7 @@ std::string problem_of(const TensorProduct& product, bool can_be_staged);
 /// and memory has a rate.
 double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
                  const DeviceProperties& device);
+constexpr double clocks_in_us = 1650;
 
 /// All that are worth a try, with as many stages as shared memory holds.
 std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,

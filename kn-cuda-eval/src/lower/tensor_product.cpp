@@ -83,6 +83,8 @@ class Lowering {
             exact ? 2048 / 3 : (dtype_ == DType::F32 ? 2048 : 4096);
         step.problem = problem_;
         step.tiles = to_string(product.tiles);
+        step.expected_us =
+            clocks_of(product, product.tiles, placement_.plan().device) / clocks_in_us;
         step.reason += ", in tiles of " + step.tiles;
         if (!elsewhere_) return;
         step.produces.clear();

@@ -55,8 +55,11 @@ struct Group {
 /// groups.
 class Grouping {
   public:
-    explicit Grouping(const Graph& graph, const DeviceProperties& device,
-                      const PlanOptions& options);
+    /// `in_slices`: the graph is one of Slices (planner/batch_slices.h), in which each slice reads
+    /// its inputs, and writes its outputs, where they lie in those of the whole: rules see no
+    /// Concat, its operands as outputs, and parts of inputs as stored.
+    Grouping(const Graph& graph, const DeviceProperties& device, const PlanOptions& options,
+             bool in_slices = false);
 
     const Graph& graph() const { return graph_; }
     const DeviceProperties& device() const { return device_; }
@@ -65,11 +68,16 @@ class Grouping {
     /// Live operations that read the value (each once), and whether it is a graph output.
     const std::vector<Value>& users(Value value) const;
     bool is_output(Value value) const;
+    /// The tensors that outputs are written as, each with its place; `buffer` is the number of the
+    /// graph's output.
+    const std::vector<std::pair<Value, TensorRef>>& output_places() const { return outputs_; }
     bool has_one_user(Value value) const { return users(value).size() == 1 && !is_output(value); }
 
     bool is_grouped(
         Value value) const;  ///< computed inside some group already (as output or swallowed)
     bool is_stored(Value value) const;
+    /// A slice's part of an input.
+    bool is_input_part(Value value) const;
     /// Demands that the value has bytes of its own.
     void store(Value value);
     /// Demands that the value can be read by strides: stores what it is a view of (through Permute,
@@ -92,7 +100,9 @@ class Grouping {
     const Graph& graph_;
     const DeviceProperties& device_;
     const PlanOptions& options_;
+    bool in_slices_;
     std::vector<Value> live_;
+    std::vector<std::pair<Value, TensorRef>> outputs_;
     std::vector<std::vector<Value>> users_;
     std::vector<bool> output_, stored_, grouped_, in_place_;
     std::vector<Group> groups_;

@@ -15,34 +15,74 @@ bool is_leaf(const Graph& graph, Value value) {
     return graph.get_if<op::Input>(value) || !constant_parts(graph, value).empty();
 }
 
+TensorRef output_place(const Graph& graph, std::size_t number) {
+    const Value output = graph.outputs()[number].value;
+    TensorRef place;
+    place.buffer = static_cast<std::uint32_t>(number);
+    place.dtype = graph.dtype(output);
+    place.shape = graph.shape(output).to_ints();
+    place.strides = strides_for(place.shape, row_major(place.shape.size()));
+    return place;
+}
+
+// The operands of a Concat that lies at `whole`.
+std::vector<std::pair<Value, TensorRef>> parts_of(const Graph& graph, Value value,
+                                                  TensorRef whole) {
+    const auto* concat = graph.get_if<op::Concat>(value);
+    KN_CHECK(concat);
+    const auto axis = static_cast<std::size_t>(concat->axis);
+    std::vector<std::pair<Value, TensorRef>> parts;
+    for (const Value& input : concat->inputs) {
+        whole.shape = graph.shape(input).to_ints();
+        parts.emplace_back(input, whole);
+        whole.offset += whole.shape[axis] * whole.strides[axis];
+    }
+    return parts;
+}
+
 }  // namespace
 
-Grouping::Grouping(const Graph& graph, const DeviceProperties& device, const PlanOptions& options)
+Grouping::Grouping(const Graph& graph, const DeviceProperties& device, const PlanOptions& options,
+                   bool in_slices)
     : graph_(graph),
       device_(device),
       options_(options),
+      in_slices_(in_slices),
       live_(graph.live()),
       users_(graph.size()),
       output_(graph.size()),
       stored_(graph.size()),
       grouped_(graph.size()),
       in_place_(graph.size()) {
+    for (std::size_t i = 0; i < graph.outputs().size(); i++) {
+        const Value output = graph.outputs()[i].value;
+        const TensorRef whole = output_place(graph, i);
+        if (in_slices) {
+            std::erase(live_, output);
+            for (auto& part : parts_of(graph, output, whole)) outputs_.push_back(std::move(part));
+        } else {
+            outputs_.emplace_back(output, whole);
+        }
+    }
     for (const Value& value : live_) {
         for (const Value& input : inputs_of(graph[value].operation)) {
             auto& users = users_[input.index];
             if (users.empty() || users.back() != value) users.push_back(value);
         }
-        if (is_leaf(graph, value) || graph.shape(value).size() == Dim(0))
+        if (is_leaf(graph, value) || is_input_part(value) || graph.shape(value).size() == Dim(0))
             stored_[value.index] = grouped_[value.index] = true;
     }
-    for (const NamedValue& output : graph.outputs())
-        output_[output.value.index] = stored_[output.value.index] = true;
+    for (const auto& [value, place] : outputs_) output_[value.index] = stored_[value.index] = true;
 }
 
 const std::vector<Value>& Grouping::users(Value value) const { return users_[value.index]; }
 bool Grouping::is_output(Value value) const { return output_[value.index]; }
 bool Grouping::is_grouped(Value value) const { return grouped_[value.index]; }
 bool Grouping::is_stored(Value value) const { return stored_[value.index]; }
+bool Grouping::is_input_part(Value value) const {
+    const auto* slice = in_slices_ ? graph_.get_if<op::Slice>(value) : nullptr;
+    return slice && graph_.get_if<op::Input>(slice->x);
+}
 void Grouping::store(Value value) { stored_[value.index] = true; }
 
 void Grouping::demand(Value value) {

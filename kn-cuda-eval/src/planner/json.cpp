@@ -32,6 +32,7 @@ Json to_json_value(const Step& step, const DeviceProperties& device) {
                 {"flops", step.flops},
                 {"bytes", step.bytes()},
                 {"roofline_us", roofline_us(step, device)}};
+    if (step.slice > 0) out["slice"] = step.slice;
     Json values = Json::array();
     for (const Value& value : step.produces) values.push_back(value.index);
     out["produces"] = values;
@@ -66,6 +67,7 @@ std::string Plan::to_json() const {
                 {"precision", name_of(options.precision)},
                 {"arena_bytes", arena_bytes},
                 {"constant_bytes", constant_bytes}};
+    if (slices > 1) out["slices"] = slices;
     for (const Step& step : steps) out["steps"].push_back(to_json_value(step, device));
     for (const Buffer& b : buffers) {
         static constexpr const char* names[] = {"input", "output", "constant", "arena"};

@@ -17,14 +17,13 @@ class Layouts {
             const std::size_t rank = graph_.shape(value).rank();
             order_[value.index] = row_major(rank);
             const Operation& operation = graph_[value].operation;
-            if (rank < 3 || grouping.is_output(value) ||
+            if (rank < 3 || grouping.is_output(value) || grouping.is_input_part(value) ||
                 is_any_of<op::Input, op::Constant>(operation))
                 fix(value);
         }
         // A value that is written where an output lies has the output's order.
-        for (const NamedValue& output : graph_.outputs())
-            if (auto root = order_at_root(grouping, output.value,
-                                          row_major(graph_.shape(output.value).rank()))) {
+        for (const auto& [output, place] : grouping.output_places())
+            if (auto root = order_at_root(grouping, output, row_major(place.shape.size()))) {
                 fix(root->first);
                 order_[root->first.index] = root->second;
             }

@@ -74,6 +74,9 @@ Placement::Placement(Plan& plan, const Grouping& grouping,
                 constant(value, g.dtype(value), row_major(g.shape(value).rank()));
     place_outputs(grouping);
     for (const Value& value : grouping.live())
+        if (grouping.is_input_part(value))
+            stored_[value.index] = *view_of(g, value, stored(*viewed(g, value)));
+    for (const Value& value : grouping.live())
         if (grouping.is_stored(value)) {
             if (stored_.count(value.index)) continue;
             const Ints shape = g.shape(value).to_ints();
@@ -97,16 +100,20 @@ void Placement::place_outputs(const Grouping& grouping) {
         const DType dtype = g.dtype(output.value);
         const std::size_t buffer =
             add_buffer(plan_, Buffer::Kind::Output, bytes_of(dtype, shape), i, output.name);
-        TensorRef ref = dense_ref(buffer, dtype, shape, row_major(shape.size()));
-        plan_.outputs.push_back(ref);
-        Value value = output.value;
+        plan_.outputs.push_back(dense_ref(buffer, dtype, shape, row_major(shape.size())));
+    }
+    for (const auto& [output, place] : grouping.output_places()) {
+        TensorRef ref = place;
+        ref.buffer = plan_.outputs[place.buffer].buffer;
+        Value value = output;
         while (!grouping.is_stored(value)) {
             const auto inner = unview_of(g, value, ref);
             KN_CHECK(inner);
             ref = *inner;
             value = *viewed(g, value);
         }
-        KN_CHECK(!stored_.count(value.index), "output " + output.name + " has no step of its own");
+        KN_CHECK(!stored_.count(value.index),
+                 "%" + std::to_string(output.index) + " has no step of its own");
         stored_[value.index] = ref;
     }
 }

@@ -8,15 +8,20 @@
 
 #include "codegen/emit.h"
 #include "lower/library.h"
+#include "planner/batch_slices.h"
 #include "planner/memory.h"
 #include "planner/phases.h"
 #include "planner/placement.h"
 #include "planner/prepare.h"
+#include "planner/slice_count.h"
 #include "rules/rules.h"
 
 namespace kn::cuda {
 
 namespace {
+
+/// Whether plans that may choose cut their batch.
+constexpr bool decides_slices = true;
 
 std::string describe(const Graph& graph, Value value) {
     const Node& node = graph[value];
@@ -91,6 +96,63 @@ void add_uncomputable(const Grouping& grouping, Problems& problems) {
             for (const Value& value : group.outputs) check(value);
 }
 
+// Why a batch cannot be cut as asked for is the caller's to know.
+Slices checked_slices(const Graph& graph, std::int64_t count) {
+    const BatchAxes batch = batch_axes(graph);
+    if (!batch.why_not.empty())
+        throw GraphError("the batch cannot be cut into slices: " + batch.why_not);
+    if (count < 1 || batch.rows % count != 0)
+        throw GraphError(fmt::format("a batch of {} cannot be cut into {} slices of one size",
+                                     batch.rows, count));
+    return in_slices(graph, batch, count);
+}
+
+Plan planned(Slices slices, const DeviceProperties& device, const PlanOptions& options,
+             PhaseLog& log) {
+    Plan plan;
+    plan.options = options;
+    plan.device = device;
+    plan.slices = slices.count();
+    const auto graph = std::make_shared<const Graph>(std::move(slices.graph));
+    plan.graph = graph;
+    const CudnnAnswers before = cudnn_answers();
+    Problems problems;
+
+    Grouping grouping(*graph, device, options, plan.slices > 1);
+    log.measure("rules", [&] { apply_rules(grouping); });
+    add_uncomputable(grouping, problems);
+    problems.throw_if_any();
+
+    const auto groups = sorted_groups(grouping);
+    Placement placement(plan, grouping,
+                        log.measure("layouts", [&] { return choose_layouts(grouping); }));
+    log.measure("steps and kernels' source", [&] {
+        for (const Group& group : groups) {
+            try {
+                const std::size_t first = plan.steps.size();
+                lower_group(placement, group);
+                for (std::size_t i = first; i < plan.steps.size(); i++)
+                    plan.steps[i].slice = slices.slice_of(group.anchor);
+            } catch (const GraphError& error) {
+                problems.add(describe(*graph, group.anchor) + ": " + error.what() +
+                             refusals(grouping, group.anchor));
+            }
+        }
+    });
+    problems.throw_if_any();
+    for (const Value& value : grouping.live())
+        if (placement.is_stored(value)) plan.stored.emplace_back(value, placement.stored(value));
+    plan.decisions = grouping.decisions();
+    log.measure("memory", [&] { plan_memory(plan); });
+    plan.phases = log.take();
+    const CudnnAnswers answers = cudnn_answers();
+    plan.phases.push_back(
+        {fmt::format("of these, cuDNN's support checks ({} asked, {} from cache)",
+                     answers.asked - before.asked, answers.from_cache - before.from_cache),
+         plan.phases.front().begin, answers.ms - before.ms, true});
+    return plan;
+}
+
 }  // namespace
 
 Ints PlanConstant::shape() const {
@@ -126,46 +188,22 @@ Plan plan(const Graph& source, const DeviceProperties& device, const PlanOptions
     Problems problems;
     check_static(source, problems);
 
-    Plan plan;
-    plan.options = options;
-    plan.device = device;
     PhaseLog log;
-    const CudnnAnswers before = cudnn_answers();
-    const auto graph = log.measure("precision and rewrites of the graph", [&] {
-        return std::make_shared<const Graph>(prepare(source, options));
+    Graph graph = log.measure("precision and rewrites of the graph",
+                              [&] { return prepare(source, options); });
+    if (options.slices != 0 && options.slices != 1)
+        return planned(checked_slices(graph, options.slices), device, options, log);
+    Plan whole = planned({std::move(graph), {}}, device, options, log);
+    if (options.slices == 1 || !decides_slices) return whole;
+    std::optional<Plan> best;
+    const SliceChoice choice = choose_slices(whole, [&](std::int64_t count) -> const Plan& {
+        PhaseLog own;
+        return best.emplace(planned(checked_slices(*whole.graph, count), device, options, own));
     });
-    plan.graph = graph;
-
-    Grouping grouping(*graph, device, options);
-    log.measure("rules", [&] { apply_rules(grouping); });
-    add_uncomputable(grouping, problems);
-    problems.throw_if_any();
-
-    const auto groups = sorted_groups(grouping);
-    Placement placement(plan, grouping,
-                        log.measure("layouts", [&] { return choose_layouts(grouping); }));
-    log.measure("steps and kernels' source", [&] {
-        for (const Group& group : groups) {
-            try {
-                lower_group(placement, group);
-            } catch (const GraphError& error) {
-                problems.add(describe(*graph, group.anchor) + ": " + error.what() +
-                             refusals(grouping, group.anchor));
-            }
-        }
-    });
-    problems.throw_if_any();
-    for (const Value& value : grouping.live())
-        if (placement.is_stored(value)) plan.stored.emplace_back(value, placement.stored(value));
-    plan.decisions = grouping.decisions();
-    log.measure("memory", [&] { plan_memory(plan); });
-    plan.phases = log.take();
-    const CudnnAnswers answers = cudnn_answers();
-    plan.phases.push_back(
-        {fmt::format("of these, cuDNN's support checks ({} asked, {} from cache)",
-                     answers.asked - before.asked, answers.from_cache - before.from_cache),
-         plan.phases.front().begin, answers.ms - before.ms, true});
-    return plan;
+    Plan& plan = choice.count > 1 ? *best : whole;
+    if (!choice.reason.empty())
+        plan.decisions.push_back({"slices", choice.count > 1, "the batch", choice.reason});
+    return std::move(plan);
 }
 
 }  // namespace kn::cuda

@@ -87,13 +87,15 @@ std::string Plan::to_string() const {
         "plan for {} ({}), precision {}: {} steps, {} kernels, arena {}, constants {}\n",
         device.name, device.arch(), name_of(options.precision), steps.size(), kernels.size(),
         bytes_text(arena_bytes), bytes_text(constant_bytes));
+    if (slices > 1) out += fmt::format("the batch in {} slices\n", slices);
     double total = 0;
     for (std::size_t i = 0; i < steps.size(); i++) {
         const Step& step = steps[i];
         const double us = roofline_us(step, device);
         total += us;
         out +=
-            fmt::format("{:4} {}: {}, {} moved, {:.3g} MFLOP, at least {:.2f} us\n", i, step.name,
+            fmt::format("{:4} {}{}: {}, {} moved, {:.3g} MFLOP, at least {:.2f} us\n", i, step.name,
+                        step.slice > 0 ? fmt::format(" of slice {}", step.slice) : "",
                         work_text(step), bytes_text(static_cast<std::size_t>(step.bytes())),
                         static_cast<double>(step.flops) / 1e6, us);
         for (const Operand& operand : step.operands)

@@ -1,18 +1,16 @@
 #include <algorithm>
 
-#include <kn/cuda_eval/plan.h>
+#include "planner/roofline.h"
 
 namespace kn::cuda {
 
-namespace {
-
-// Bytes a second of the device's memory; where the width of its bus is not known, that of the
-// large parts of its kind.
 double memory_rate(const DeviceProperties& device) {
     const int large_part = device.compute() >= 80 && device.compute() != 86 ? 6144 : 384;
     const int bits = device.memory_bus_bits > 0 ? device.memory_bus_bits : large_part;
     return 2e3 * device.memory_clock_khz * bits / 8;
 }
+
+namespace {
 
 // FLOPs an SM and clock: by FMA, and by tensor cores of the data-centre parts.
 double flops_per_clock(const Step& step) {

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "planner/placement.h"
 #include "planner/views.h"
 #include "rules/rules.h"
@@ -9,9 +11,9 @@ namespace {
 void output_in_place(Grouping& grouping, Value value) {
     const Graph& graph = grouping.graph();
     if (!grouping.is_output(value)) return;
-    TensorRef ref;
-    ref.shape = graph.shape(value).to_ints();
-    ref.strides = strides_for(ref.shape, row_major(ref.shape.size()));
+    TensorRef ref = std::ranges::find(grouping.output_places(), value, [](const auto& place) {
+                        return place.first;
+                    })->second;
     Value root = value;
     while (const auto inner = unview_of(graph, root, ref)) {
         ref = *inner;

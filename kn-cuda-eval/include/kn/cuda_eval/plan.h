@@ -40,6 +40,10 @@ struct PlanOptions {
     /// The tiles of some products by Step::problem, as Step::tiles says them; what does not suit
     /// the product counts as not said. tuned_plan() finds them by measurement.
     std::map<std::string, std::string> tiles_of = {};
+    /// Into how many slices the batch is cut, which go through all steps one after the other, so
+    /// that activations stay in the L2 cache: 0 as many as the planner expects to be fastest, 1
+    /// never more than one; others throw GraphError where the batch cannot be cut so.
+    std::int64_t slices = 0;
 };
 
 /// A planner's fusion or layout decision as data.
@@ -154,6 +158,8 @@ struct KN_CUDA_EVAL_API Step {
     std::string reason;                ///< why these operations are together
     std::string problem;               ///< of a product in tiles: what its tiles depend on
     std::string tiles;                 ///< and those it has: "128x128 staged 5 stages"
+    double expected_us = 0;            ///< by the model that chose them; 0 where there is none
+    std::size_t slice = 0;             ///< of the batch: 1, 2, ...; 0 where they share the step
     std::int64_t flops = 0;
     /// Bytes read and written by operands, each tensor once.
     std::int64_t bytes() const;
@@ -180,6 +186,7 @@ struct KN_CUDA_EVAL_API Plan {
     /// Where values of the graph lie, while their buffers live.
     std::vector<std::pair<Value, TensorRef>> stored;
     std::vector<Decision> decisions;
+    std::int64_t slices = 1;         ///< of the batch
     std::size_t arena_bytes = 0;     ///< with library workspaces
     std::size_t constant_bytes = 0;  ///< of weights as uploaded
     std::vector<Phase> phases;       ///< of planning; in no text
