@@ -20,9 +20,6 @@ namespace kn::cuda {
 
 namespace {
 
-/// Whether plans that may choose cut their batch.
-constexpr bool decides_slices = true;
-
 std::string describe(const Graph& graph, Value value) {
     const Node& node = graph[value];
     std::string out =
@@ -194,7 +191,7 @@ Plan plan(const Graph& source, const DeviceProperties& device, const PlanOptions
     if (options.slices != 0 && options.slices != 1)
         return planned(checked_slices(graph, options.slices), device, options, log);
     Plan whole = planned({std::move(graph), {}}, device, options, log);
-    if (options.slices == 1 || !decides_slices) return whole;
+    if (options.slices == 1) return whole;
     std::optional<Plan> best;
     const SliceChoice choice = choose_slices(whole, [&](std::int64_t count) -> const Plan& {
         PhaseLog own;

@@ -39,13 +39,16 @@ void expect_equal(const std::vector<Tensor>& got, const std::vector<Tensor>& exp
     }
 }
 
-// The CPU computes the same from the graph and from it in slices.
+// The CPU computes the same from the graph and from it in slices, in double: rounding apart.
 void expect_slices(const Graph& graph, std::int64_t count = 2) {
     const BatchAxes batch = batch_axes(graph);
     ASSERT_EQ(batch.why_not, "") << graph.to_string();
     const Slices slices = in_slices(graph, batch, count);
     const std::vector<Tensor> inputs = random_inputs(graph);
-    expect_equal(cpu::run(slices.graph, inputs), cpu::run(graph, inputs), slices.graph.to_string());
+    const auto run = [&](const Graph& which) {
+        return cpu::run(to_precision(which, DType::F64), inputs);
+    };
+    expect_equal(run(slices.graph), run(graph), slices.graph.to_string());
 }
 
 void expect_slices(const Ints& shape, const Build& build) { expect_slices(network(shape, build)); }
@@ -208,8 +211,9 @@ TEST(BatchSlices, ShareWhatIsTheSameForAllRows) {
     expect_slices(graph, 4);
 }
 
-// Two blocks of two convolutions with a mean over the board, and two heads.
-Graph tower(std::int64_t batch, DType dtype = DType::F32, std::int64_t channels = 16) {
+// Blocks of two convolutions with a mean over the board, and two heads.
+Graph tower(std::int64_t batch, DType dtype = DType::F32, std::int64_t channels = 16,
+            int blocks = 2) {
     Graph graph;
     Var x = graph.input("boards", dtype, Shape::of({batch, 8, 8, 8}));
     std::uint64_t seed = 1;
@@ -220,7 +224,7 @@ Graph tower(std::int64_t batch, DType dtype = DType::F32, std::int64_t channels 
                     {.pads = std::vector<Dim>(4, size / 2)});
     };
     x = relu(layer(x, channels, 3));
-    for (int block = 0; block < 2; block++) {
+    for (int block = 0; block < blocks; block++) {
         const Var y = layer(relu(layer(x, channels, 3)), channels, 3);
         const Var scale = sigmoid(
             linear(mean(y, {2, 3}), weight(graph, {channels, channels}, dtype, seed++) * 0.1));
@@ -319,38 +323,70 @@ TEST(BatchSlices, ThatCannotBeAreRefused) {
               std::string::npos);
 }
 
+void expect_outputs_written(const Plan& plan) {
+    for (const TensorRef& output : plan.outputs) {
+        std::int64_t written = 0;
+        for (const Step& step : plan.steps)
+            for (const Operand& operand : step.operands)
+                if (operand.tensor.buffer == output.buffer && operand.access == Access::Write)
+                    written += checked_size(operand.tensor.shape);
+        EXPECT_EQ(written, checked_size(output.shape)) << plan.to_string();
+    }
+}
+
+// Each network of the zoo whose rows are independent, in as few slices as its batch allows.
+TEST(BatchSlices, OfTheZooAreTheWholesRows) {
+    std::size_t networks = 0;
+    for (const auto& folder : zoo_cases()) {
+        SCOPED_TRACE(folder.filename().string());
+        const auto graph = case_graph(folder);
+        const BatchAxes batch = graph ? batch_axes(*graph) : BatchAxes{0, {}, "it has no graph"};
+        if (!batch.why_not.empty()) continue;
+        networks++;
+        std::int64_t count = 2;
+        while (batch.rows % count != 0) count++;
+        expect_slices(*graph, count);
+        try {
+            expect_outputs_written(plan(*graph, h200(), with_slices(count)));
+        } catch (const UnsupportedError& error) {
+            EXPECT_THROW(static_cast<void>(plan(*graph, h200(), with_slices(1))), UnsupportedError)
+                << error.what();
+        }
+    }
+    EXPECT_GT(networks, 10u);
+}
+
 // What a plan would decide on a device whose L2 cache has this size.
-SliceChoice choice(const Graph& graph, std::size_t l2_bytes) {
+SliceChoice choice(const Graph& graph, std::size_t l2_bytes, Precision precision = Precision::F16) {
     DeviceProperties device = h200();
     device.l2_bytes = l2_bytes;
-    const Plan whole = plan(graph, device, with_slices(1, Precision::F16));
+    const Plan whole = plan(graph, device, with_slices(1, precision));
     std::optional<Plan> sliced;
     return choose_slices(whole, [&](std::int64_t count) -> const Plan& {
-        return sliced.emplace(plan(graph, device, with_slices(count, Precision::F16)));
+        return sliced.emplace(plan(graph, device, with_slices(count, precision)));
     });
 }
 
 TEST(BatchSlices, AreChosenWhereTheBatchLeavesL2) {
     constexpr std::size_t mb = 1 << 20;
-    const Graph large = tower(4096, DType::F16, 64);
-    const SliceChoice taken = choice(large, 60 * mb);
-    EXPECT_GT(taken.count, 1) << taken.reason;
-    EXPECT_NE(taken.reason.find("exceed the L2 cache of 63 MB"), std::string::npos) << taken.reason;
-    EXPECT_EQ(choice(large, 4096 * mb).count, 1);
-    EXPECT_EQ(choice(large, 4096 * mb).reason, "");
-    EXPECT_NE(choice(large, mb).reason.find("no slices of one size"), std::string::npos)
-        << choice(large, mb).reason;
+    const Graph boards = tower(1024, DType::F16, 256, 10);
+    const auto expect = [](const SliceChoice& choice, std::int64_t count, const std::string& why) {
+        EXPECT_EQ(choice.count, count) << choice.reason;
+        EXPECT_NE(choice.reason.find(why), std::string::npos) << choice.reason;
+    };
+    expect(choice(boards, 60 * mb), 2, "us are expected, and ");
+    EXPECT_EQ(choice(boards, 4096 * mb).reason, "");
+    expect(choice(boards, mb), 1, "no slices of one size");
+    expect(choice(tower(1021, DType::F16, 256), 60 * mb), 1, "no slices of one size");
+    expect(choice(tower(512, DType::F32, 256), 60 * mb, Precision::TF32), 1,
+           "products of float32 take longer");
     // A slice of a small batch leaves most multiprocessors idle.
-    const SliceChoice small = choice(tower(256, DType::F16, 64), 2 * mb);
-    EXPECT_EQ(small.count, 1);
-    EXPECT_NE(small.reason.find("are expected to take"), std::string::npos) << small.reason;
-    const SliceChoice prime = choice(tower(4093, DType::F16, 64), 60 * mb);
-    EXPECT_NE(prime.reason.find("no slices of one size"), std::string::npos) << prime.reason;
-    const SliceChoice mixed =
-        choice(network(
-                   {4096, 4096}, [](Var x) { return softmax(x, 0); }, DType::F16),
-               8 * mb);
-    EXPECT_NE(mixed.reason.find("normalises over the batch"), std::string::npos) << mixed.reason;
+    expect(choice(tower(256, DType::F16, 256), 10 * mb), 1, "us are expected, and ");
+    const auto mixing = [](Var x) {
+        return softmax(conv(x, constant(x, {256, 256, 3, 3}), {}, {.pads = {1, 1, 1, 1}}), 0);
+    };
+    expect(choice(network({1024, 256, 8, 8}, mixing, DType::F16), 60 * mb), 1,
+           "normalises over the batch");
 }
 
 }  // namespace
