@@ -4,10 +4,9 @@
 //     if (batch.why_not.empty()) ... graph computes each of batch.rows rows by itself
 //
 // An axis holds the batch if it is cut into batch.rows equal runs, one behind the other, of which
-// run i depends on run i of the inputs alone: [1024, 64] and, reshaped, [65536] do. A graph's sizes
-// are numbers, so an operation whose result has as many elements as rows by chance is no use of the
-// batch's size; what counts is that each operation, over the runs of some rows, gives the runs of
-// these rows.
+// run i depends on run i of the inputs alone: [1024, 64] and, reshaped, [65536] do. Nothing tells
+// the batch's size from others that are equal, as sizes are numbers; nothing has to: what counts is
+// that each operation, over the runs of some rows, gives the runs of these rows.
 #pragma once
 
 #include <cstdint>

@@ -93,11 +93,10 @@ std::string Plan::to_string() const {
         const Step& step = steps[i];
         const double us = roofline_us(step, device);
         total += us;
-        out +=
-            fmt::format("{:4} {}{}: {}, {} moved, {:.3g} MFLOP, at least {:.2f} us\n", i, step.name,
-                        step.slice > 0 ? fmt::format(" of slice {}", step.slice) : "",
-                        work_text(step), bytes_text(static_cast<std::size_t>(step.bytes())),
-                        static_cast<double>(step.flops) / 1e6, us);
+        out += fmt::format("{:4} {}{}: {}, {} moved, {:.3g} MFLOP, at least {:.2f} us\n", i,
+                           step.name, step.slice > 0 ? fmt::format(" of slice {}", step.slice) : "",
+                           work_text(step), bytes_text(static_cast<std::size_t>(step.bytes())),
+                           static_cast<double>(step.flops) / 1e6, us);
         for (const Operand& operand : step.operands)
             out += fmt::format("         {}{} {}\n", arrow(operand.access), operand.role,
                                cuda::to_string(operand.tensor));

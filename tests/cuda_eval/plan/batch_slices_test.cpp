@@ -280,7 +280,7 @@ TEST(BatchSlices, PlansInSlicesComputeTheSame) {
                                            {DType::F32, Precision::F16},
                                            {DType::F16, Precision::F16}}) {
         SCOPED_TRACE(std::string(name_of(dtype)) + " in " + name_of(precision));
-        const Graph graph = tower(6, dtype);
+        const Graph graph = tower(6, dtype, 64);
         const std::vector<Tensor> inputs = random_inputs(graph);
         const Plan sliced = plan(graph, h200(), with_slices(3, precision));
         const auto expected =
