@@ -6,7 +6,7 @@
 //
 // conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k; gated: the same,
 // with a bias, and one half of the columns times gelu of the other. A + behind it adds a residual,
-// and relu. Convolutions over few channels take images as callers have them, and the tiles of their
+// and relu; a ~ a bias, and relu. Convolutions over few channels take images as callers have them, and the tiles of their
 // own kernel; pooled: one with relu and a max pool of 3x3 with stride 2 behind it, in one kernel
 // and apart. pair: images, channels, height, width, filters, filters of the next one: both 1x1 and with
 // relu, in one kernel and apart; with a residual, the first one's result is wanted, too; a & behind
@@ -27,6 +27,7 @@
 #include <kn/graph/random.h>
 
 #include "executor/in_parallel.h"
+#include "lower/conv_bands.h"
 #include "lower/few_channels.h"
 #include "lower/few_channels_pool.h"
 #include "lower/product_pair.h"
@@ -39,7 +40,7 @@ using namespace kn;
 struct Case {
     std::string text;
     bool conv = false, gated = false, residual = false, pooled = false;
-    bool pair = false, also = false;
+    bool pair = false, also = false, biased = false;
     Ints n;  // as in the text
 
     bool few_channels() const { return conv && n[1] <= 8; }
@@ -58,6 +59,8 @@ Case parse(const std::string& text) {
     while (stream >> word) {
         if (word == "+")
             result.residual = true;
+        else if (word == "~")
+            result.biased = true;
         else if (word == "&")
             result.also = true;
         else
@@ -105,10 +108,11 @@ Problem build(const Case& c, DType dtype) {
     const std::int64_t pad = c.conv ? c.n[5] / 2 : 0;
     Var y = c.conv ? conv(x, w, {}, {.strides = {c.n[6], c.n[6]}, .pads = {pad, pad, pad, pad}})
                    : matmul(x, w);
-    if (c.pair) {
+    if (c.pair || c.biased) {
         problem.bias = random_tensor(dtype, {c.n[4], 1, 1}, random);
         y = y + problem.graph.constant(problem.bias);
     }
+    if (c.biased) y = relu(y);
     if (c.also) {
         const Var also = input(problem, "also", dtype, x_shape, random);
         problem.also_weight = random_tensor(dtype, w_shape, random);
@@ -174,9 +178,9 @@ double product_element(const Case& c, const Problem& p, const Ints& at) {
             sum *= gate * 0.5 * (1 + std::erf(gate / std::sqrt(2.0)));
         }
     }
-    if (c.pair) sum += p.bias.at(at[1]);
+    if (c.pair || c.biased) sum += p.bias.at(at[1]);
     if (c.residual) sum += element(p.inputs.back(), stored_order(at));
-    return c.residual || c.pair ? std::max(0.0, sum) : sum;
+    return c.residual || c.pair || c.biased ? std::max(0.0, sum) : sum;
 }
 
 double pair_reference(const Case& c, const Problem& p, const Ints& at) {
@@ -297,6 +301,7 @@ struct Candidate {
     std::optional<cuda::FewChannelTiles> few_channel_tiles = {};
     std::optional<cuda::FewChannelPoolTiles> pool_tiles = {};
     std::optional<cuda::PairTiles> pair_tiles = {};
+    std::optional<cuda::BandTiles> band_tiles = {};
     std::unique_ptr<cuda::Executor> executor = {};
 };
 
@@ -305,12 +310,14 @@ void prepare(Candidate& candidate, const Problem& problem) {
     cuda::forced_few_channel_tiles() = candidate.few_channel_tiles;
     cuda::forced_few_channel_pool_tiles() = candidate.pool_tiles;
     cuda::forced_pair_tiles() = candidate.pair_tiles;
+    cuda::forced_band_tiles() = candidate.band_tiles;
     const auto plan = std::make_shared<const cuda::Plan>(
         cuda::plan(problem.graph, cuda::Device(0).properties(), candidate.options));
     cuda::forced_tiles().reset();
     cuda::forced_few_channel_tiles().reset();
     cuda::forced_few_channel_pool_tiles().reset();
     cuda::forced_pair_tiles().reset();
+    cuda::forced_band_tiles().reset();
     candidate.executor = std::make_unique<cuda::Executor>(plan, cuda::Device(0));
 }
 
@@ -386,6 +393,25 @@ std::vector<cuda::PairTiles> best_tiles(const cuda::ProductPair& pair, std::size
     return tiles;
 }
 
+cuda::ConvBands bands_of(const Case& c, Precision precision) {
+    const cuda::FewChannels conv = few_channels_of(c, precision);
+    return {.type = conv.type, .windows = conv.windows, .n = conv.n, .tiles = {}};
+}
+
+// The best by the model of each number of groups, bands, rows.
+std::vector<cuda::BandTiles> best_tiles(const cuda::ConvBands& conv, std::size_t most) {
+    std::vector<cuda::BandTiles> chosen;
+    if (conv.why_never()) return chosen;
+    for (const auto& tiles : cuda::sensible_tiles(conv, cuda::Device(0).properties())) {
+        const bool known = std::ranges::any_of(chosen, [&](const auto& other) {
+            return other.groups == tiles.groups && other.stages == tiles.stages &&
+                   other.rows == tiles.rows;
+        });
+        if (!known && chosen.size() < most) chosen.push_back(tiles);
+    }
+    return chosen;
+}
+
 std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::size_t most_tiles) {
     cuda::PlanOptions options;
     options.precision = precision;
@@ -408,7 +434,8 @@ std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::si
                 {.label = "  " + cuda::to_string(tiles), .options = options, .pair_tiles = tiles});
         return candidates;
     }
-    others.disabled_rules = {"tensor core product", "gated product", "few channels"};
+    others.disabled_rules = {"tensor core product", "convolution by bands", "gated product",
+                             "few channels"};
     candidates.push_back({.label = "  libraries", .options = others});
     if (c.few_channels()) {
         for (const auto& tiles : best_tiles(few_channels_of(c, precision), most_tiles))
@@ -417,6 +444,10 @@ std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::si
                                   .few_channel_tiles = tiles});
         return candidates;
     }
+    if (c.conv && !c.residual)
+        for (const auto& tiles : best_tiles(bands_of(c, precision), most_tiles))
+            candidates.push_back(
+                {.label = "  " + cuda::to_string(tiles), .options = options, .band_tiles = tiles});
     for (const bool staged : {false, true}) {
         for (const cuda::ProductTiles& tiles :
              best_tiles(problem_of(c, precision), most_tiles, staged))

@@ -7,6 +7,7 @@
 #include <fmt/core.h>
 
 #include "codegen/emit.h"
+#include "lower/channel_chunks.h"
 #include "lower/few_channels.h"
 #include "lower/library.h"
 #include "lower/lower.h"
@@ -31,40 +32,6 @@ FewChannelsPool problem_of(const Graph& graph, Value conv, const PlanOptions& op
     problem.pool = pool;
     problem.y_type = data_type(y).value();
     return problem;
-}
-
-// y, or in its place a tensor with channels innermost that is to be copied.
-TensorRef channels_innermost(Placement& placement, const TensorRef& y) {
-    const auto size = static_cast<std::int64_t>(size_of(y.dtype));
-    const bool suits = y.strides[1] == 1 && alignment_of(placement.plan(), y) >= 16 &&
-                       y.strides[0] * size % 16 == 0 && y.strides[2] * size % 16 == 0 &&
-                       y.strides[3] * size % 16 == 0;
-    return suits ? y : placement.scratch(y.dtype, y.shape, "pooled", channels_last_order(4));
-}
-
-// `finish` and `give` of few_channels_pool_helpers().
-void write_results(Placement& placement, const Group& group, KernelDraft& draft, Emitter& emitter,
-                   Code& code, const TensorRef& y) {
-    const Graph& graph = placement.graph();
-    const Value end = group.roles.at("pooled");
-    IndexMath& math = emitter.math();
-    const auto index_of = [&](const Ints& shape) -> Index {
-        return {math.variable("image", shape[0]), math.variable("filter", shape[1]),
-                math.variable("row", shape[2]), math.variable("column", shape[3])};
-    };
-    const std::string place = fmt::format(
-        "const {0} image, const {0} filter, const {0} row, const {0} column", math.type());
-    code.open(fmt::format("const auto finish = [&]({}, const float product)", place));
-    emitter.push_scope();
-    emitter.provide(group.anchor, [](const Index&) -> std::string { return "product"; });
-    code.line(fmt::format("return {};", emitter.value(end, index_of(graph.shape(end).to_ints()))));
-    emitter.pop_scope();
-    code.close("};");
-    const std::string pointer = draft.operands.pointer(y, Access::Write, "y");
-    code.open(fmt::format("const auto give = [&]({}, const kn_vector<unsigned, 4>& chunk)", place));
-    code.line(fmt::format("*reinterpret_cast<kn_vector<unsigned, 4>*>({} + ({})) = chunk;", pointer,
-                          math.dot(index_of(y.shape), y.strides)));
-    code.close("};");
 }
 
 }  // namespace
@@ -230,8 +197,9 @@ void lower_few_channels_pool(Placement& placement, const Group& group) {
     emitter.computes(group.outputs);
     write_pixel(emitter, code, conv.conv.windows, group.roles.at("image"));
     const TensorRef stored = placement.stored(group.outputs[0]);
-    const TensorRef y = channels_innermost(placement, stored);
-    write_results(placement, group, draft, emitter, code, y);
+    const TensorRef y = channels_innermost(placement, stored, "pooled");
+    write_finish_and_give(placement, group, group.roles.at("pooled"), draft.operands, emitter, code,
+                          y);
     code.line(fmt::format("kn_product(pixel, {}, finish, give);", pw));
     draft.body = code.text();
     draft.helpers = few_channels_pool_helpers(conv);

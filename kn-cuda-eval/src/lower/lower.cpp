@@ -2,12 +2,14 @@
 
 #include <algorithm>
 
+#include "lower/conv_bands.h"
 #include "lower/few_channels.h"
 #include "lower/few_channels_pool.h"
 
 namespace kn::cuda {
 
 void lower_group(Placement& placement, const Group& group) {
+    if (group.roles.count("banded")) return lower_conv_bands(placement, group);
     if (group.roles.count("pooled")) return lower_few_channels_pool(placement, group);
     if (group.roles.count("image")) return lower_few_channels(placement, group);
     if (group.roles.count("product2")) return lower_product_pair(placement, group);
