@@ -9,7 +9,7 @@ same weights, on one machine, in one run.
 Needs torch, onnx, numpy. Rows are networks by batch and precision (--list). Each runs in a process of its own with a time limit; what is
 measured goes to DIR/peers.json at once, and a row that is there already is not run again (--again: it is). A figure that is missing says why.
 Times are medians of 50 runs queued one after the other, between events on the GPU, inputs and outputs on the device. Errors are the largest
-difference from the same network in f64, over its largest output. `tuned` is kn with --tune full: tiles of products timed on the device once.
+difference from the same network in f64, over its largest output. `tuned` is kn with --tune full: what whole runs are faster by is kept.
 """
 
 import argparse

@@ -27,12 +27,11 @@ std::size_t cudnn_candidates(Tuning tuning, bool runtime_compiled) {
 }
 int repeats_for(Tuning tuning) { return tuning == Tuning::Full ? 15 : 5; }
 
-// A choice made with more care than asked for will do.
+// Of the same care: what more of it finds is faster alone, but not always in its place, which
+// tuned_plan() knows.
 std::optional<std::string> stored_choice(const TuneSetup& setup, const std::string& key) {
-    if (!setup.cache) return std::nullopt;
-    for (int level = 2; level >= static_cast<int>(setup.tuning) && level > 0; level--)
-        if (auto found = setup.cache->get(choice_kinds[level], key)) return found;
-    return std::nullopt;
+    if (!setup.cache || setup.tuning == Tuning::None) return std::nullopt;
+    return setup.cache->get(choice_kinds[static_cast<int>(setup.tuning)], key);
 }
 
 void store_choice(const TuneSetup& setup, const std::string& key, const std::string& choice) {
@@ -73,6 +72,7 @@ struct Problem {
     std::vector<std::pair<std::string, CudnnPlan>> plans;  // built, the best guess first
     std::optional<CudnnPlan> stored;                       // from the cache
     bool was_tuned = false;                                // in an earlier process
+    bool was_said = false;                                 // by the plan's options
     bool chosen = false;
     std::string reason;  // why one did not build
 };
@@ -150,13 +150,12 @@ class Chooser {
                 launches_[i].work = MatmulLaunch{{matmul, algo}, slots, own.alpha, own.beta};
             }
         };
-        if (const auto stored = stored_choice(setup_, key)) {
-            const MatmulAlgo algo = MatmulAlgo::from_text(*stored);
-            if (const auto needed = matmul->check(algo); needed && *needed <= workspace) {
+        const std::optional<std::string> said = said_choice(key);
+        if (const auto algo = parsed(said ? said : stored_choice(setup_, key)))
+            if (const auto needed = matmul->check(*algo); needed && *needed <= workspace) {
                 counts_.problems_from_cache++;
-                return use(algo);
+                return use(*algo);
             }
-        }
         const auto algos = matmul->candidates(matmul_candidates(setup_.tuning), workspace);
         if (algos.empty())
             no_algorithm(ErrorSource::CublasLt, to_text(work.desc, slots.c >= 0), "");
@@ -171,13 +170,30 @@ class Chooser {
             counts_.problems_tuned++;
         }
         use(algos[best]);
-        store_choice(setup_, key, algos[best].to_text());
+        if (!said) store_choice(setup_, key, algos[best].to_text());
+    }
+
+    static std::optional<MatmulAlgo> parsed(const std::optional<std::string>& text) {
+        if (!text) return std::nullopt;
+        try {
+            return MatmulAlgo::from_text(*text);
+        } catch (const Error&) {
+            return std::nullopt;  // it names none
+        }
+    }
+
+    // By the plan's options.
+    std::optional<std::string> said_choice(const std::string& key) const {
+        const auto said = plan_.options.algorithms_of.find(key);
+        if (said == plan_.options.algorithms_of.end()) return std::nullopt;
+        return said->second;
     }
 
     // The stored form of a plan is tied to the problem, the kind of GPU and the version of cuDNN:
     // all of them are in the key.
     std::optional<CudnnPlan> load(const std::string& key, const CudnnProblem& problem,
                                   const std::string& name) const {
+        if (!setup_.cache) return std::nullopt;
         const auto text = setup_.cache->get("plan", key + " " + name);
         if (!text) return std::nullopt;
         try {
@@ -193,8 +209,10 @@ class Chooser {
     void find(const std::string& key, Problem& problem) const {
         const Step& step = first_step(problem);
         const auto& work = std::get<CudnnWork>(step.work);
-        if (const auto name = stored_choice(setup_, key)) {
+        const std::optional<std::string> said = said_choice(key);
+        if (const auto name = said ? said : stored_choice(setup_, key)) {
             problem.was_tuned = true;
+            problem.was_said = said.has_value();
             problem.stored = load(key, work.problem, *name);
             if (problem.stored) return;
             problem.names = {*name};
@@ -204,7 +222,7 @@ class Chooser {
             problem.wanted = cudnn_candidates(setup_.tuning, candidates[0].runtime_compiled);
         append_names(problem.names, candidates, true);
         append_names(problem.names, candidates, false);
-        if (setup_.tuning == Tuning::None && setup_.cache && !problem.names.empty())
+        if (setup_.tuning == Tuning::None && !problem.names.empty())
             problem.stored = load(key, work.problem, problem.names[0]);
     }
 
@@ -292,7 +310,7 @@ class Chooser {
         }
         const auto& [name, plan] = problem.plans[best];
         use(problem, plan);
-        store_choice(setup_, key, name);
+        if (!problem.was_said) store_choice(setup_, key, name);
         if (setup_.cache) setup_.cache->put("plan", key + " " + name, plan.serialize());
         problem.plans.clear();
     }

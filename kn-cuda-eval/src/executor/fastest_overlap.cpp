@@ -73,7 +73,7 @@ void Executor::State::set_overlap(Overlap overlap) {
 
 void Executor::State::choose_overlap() {
     if (!overlaps(device())) return;
-    if (options.overlap != Overlap::Timed) return set_overlap(options.overlap);
+    if (wanted_overlap() != Overlap::Timed) return set_overlap(wanted_overlap());
     const std::vector<Overlap> modes = overlaps_to_try(*plan);
     if (options.tuning == Tuning::None || !options.use_graph || modes.size() < 2) return;
     const std::string key = overlap_key(*plan, device().properties());

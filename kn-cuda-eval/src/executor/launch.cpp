@@ -84,6 +84,31 @@ MatmulSlots matmul_slots(const Step& step) {
     return slots;
 }
 
+Launch without_work(const Step& step) {
+    Launch launch;
+    launch.operands = operand_addresses(step);
+    launch.has_workspace = has_workspace(step);
+    launch.workspace_bytes = workspace_bytes(step);
+    return launch;
+}
+
+void allow_shared_bytes(const Kernel& kernel, std::size_t bytes, Device device) {
+    if (bytes > device.properties().shared_per_block &&
+        bytes > kernel.attributes(device).max_dynamic_shared_bytes)
+        kernel.allow_shared_bytes(device, bytes);
+}
+
+KernelLaunch kernel_launch(const KernelWork& work, std::shared_ptr<const Kernel> kernel,
+                           Device device) {
+    LaunchConfig config;
+    config.grid = work.grid;
+    config.block = work.block;
+    config.cluster = work.cluster;
+    config.shared_bytes = work.shared_bytes;
+    allow_shared_bytes(*kernel, work.shared_bytes, device);
+    return {std::move(kernel), config, work.scalars, work.maps};
+}
+
 void queue(const Launch& launch, StreamRef stream, const CudnnHandle* cudnn,
            std::span<std::byte* const> bases) {
     std::array<void*, usual_operands> few;

@@ -64,6 +64,16 @@ struct Launch {
     std::size_t workspace_bytes = 0;  ///< of it
 };
 
+/// All of a step but its work.
+Launch without_work(const Step& step);
+
+/// Lets launches of the kernel have so much shared memory, and keeps what others may have.
+void allow_shared_bytes(const Kernel& kernel, std::size_t bytes, Device device);
+
+/// Ready to be launched.
+KernelLaunch kernel_launch(const KernelWork& work, std::shared_ptr<const Kernel> kernel,
+                           Device device);
+
 /// Queues a step on `stream`; `bases` are the addresses of the plan's buffers. Only steps of cuDNN
 /// need a handle. Does not block.
 void queue(const Launch& launch, StreamRef stream, const CudnnHandle* cudnn,

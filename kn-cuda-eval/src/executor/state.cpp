@@ -202,8 +202,12 @@ std::size_t Executor::State::constant_bytes() const {
     return sum;
 }
 
+Overlap Executor::State::wanted_overlap() const {
+    return options.overlap.value_or(plan->options.overlap.value_or(Overlap::None));
+}
+
 bool Executor::State::overlaps(Device device) const {
-    return options.overlap != Overlap::None && can_overlap(device.properties().compute());
+    return wanted_overlap() != Overlap::None && can_overlap(device.properties().compute());
 }
 
 std::future<std::vector<std::shared_ptr<const Kernel>>> Executor::State::start_kernels(
@@ -222,22 +226,11 @@ void Executor::State::take_kernels() {
     const auto loaded = log.measure("waiting for kernels", [&] { return kernels.get(); });
     copy_kernels.assign(loaded.begin() + static_cast<std::ptrdiff_t>(plan->kernels.size()),
                         loaded.end());
-    std::map<const Kernel*, std::size_t> allowed;
     for (std::size_t i = 0; i < plan->steps.size(); i++) {
         const Step& step = plan->steps[i];
         Launch& launch = launches[i];
         if (const auto* work = std::get_if<KernelWork>(&step.work)) {
-            const auto& kernel = loaded.at(work->kernel);
-            LaunchConfig config;
-            config.grid = work->grid;
-            config.block = work->block;
-            config.cluster = work->cluster;
-            config.shared_bytes = work->shared_bytes;
-            launch.work = KernelLaunch{kernel, config, work->scalars, work->maps};
-            std::size_t& most = allowed[kernel.get()];
-            if (work->shared_bytes > device().properties().shared_per_block &&
-                work->shared_bytes > most)
-                kernel->allow_shared_bytes(device(), most = work->shared_bytes);
+            launch.work = kernel_launch(*work, loaded.at(work->kernel), device());
         } else if (std::holds_alternative<ClearWork>(step.work)) {
             launch.work = ClearLaunch{bytes_of(step.operands.at(0).tensor)};
         }
@@ -245,12 +238,7 @@ void Executor::State::take_kernels() {
 }
 
 void Executor::State::prepare(const std::function<void()>& take_weights) {
-    for (const Step& step : plan->steps) {
-        Launch& launch = launches.emplace_back();
-        launch.operands = operand_addresses(step);
-        launch.has_workspace = has_workspace(step);
-        launch.workspace_bytes = workspace_bytes(step);
-    }
+    for (const Step& step : plan->steps) launches.push_back(without_work(step));
     // Zeros everywhere: what steps read before anybody has written it must not be an index or a
     // length out of range.
     fill_bytes_async(stream, arena.data(), 0, arena.bytes());

@@ -82,6 +82,8 @@ struct Executor::State {
     /// The plan's, then copy_kernels: compiled and loaded by other threads.
     std::future<std::vector<std::shared_ptr<const Kernel>>> start_kernels(Device device);
     DiskCache* cache() const { return options.cache ? DiskCache::shared() : nullptr; }
+    /// What this executor's or the plan's options say.
+    Overlap wanted_overlap() const;
     /// Whether kernels may start early, so that they have to wait.
     bool overlaps(Device device) const;
     void set_overlap(Overlap overlap);

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <variant>
@@ -28,6 +29,16 @@
 
 namespace kn::cuda {
 
+/// Which kernels of ours may start before the one in front of them has ended (sm_90 and newer).
+enum class Overlap {
+    None,
+    Own,  ///< those behind kernels of ours
+    All,  ///< those behind libraries' kernels too
+    /// Whichever of these is fastest: timed when the executor is made, by runs on zeros, and kept
+    /// on disk. None without tuning or graphs.
+    Timed,
+};
+
 struct PlanOptions {
     Precision precision = Precision::F32;
     /// A library step may use this much at most.
@@ -44,6 +55,11 @@ struct PlanOptions {
     /// that activations stay in the L2 cache: 0 as many as the planner expects to be fastest, 1
     /// never more than one; others throw GraphError where the batch cannot be cut so.
     std::int64_t slices = 0;
+    /// The algorithms of some library steps, likewise: by what the choice depends on. For
+    /// executors.
+    std::map<std::string, std::string> algorithms_of = {};
+    /// For executors whose own options do not say; none: Overlap::None.
+    std::optional<Overlap> overlap = {};
 };
 
 /// A planner's fusion or layout decision as data.
