@@ -85,9 +85,8 @@ struct TensorProduct {
 /// neighbours of y, touch(row, column / lanes) a while before for what may be fetched into L2.
 /// Staged: kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, products,
 /// pair) gives two elements of y as one number; products[half][0 and 1] are the product's, `pair`
-/// those of map_before. With image_rows, kn_product<Held>({...}, map_y, map_before, hold,
-/// excite), where hold(held) loads what is held meanwhile and excite(epilogue, held, sums, tile)
-/// does what lies between. Exact products of infinities are NaN, since one of the parts is zero. Needs
+/// those of map_before. With image_rows, kn_product({...}, map_y, map_before, excite), where
+/// excite(epilogue, sums, tile) does what lies between. Exact products of infinities are NaN, since one of the parts is zero. Needs
 /// the target sm_90a, threads() threads a block, blocks in clusters of cluster(), and
 /// shared_bytes() of dynamic shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);

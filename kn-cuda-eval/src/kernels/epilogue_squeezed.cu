@@ -105,30 +105,21 @@ struct kn_squeezed {
     }
 };
 
-template <class Held, class Hold, class Excite>
+template <class Excite>
 struct kn_exciting : kn_squeezed {
-    Hold hold;
     Excite excite;
-    Held held;
-    KN_DEVICE kn_exciting(const kn_tensor_map& y, const kn_tensor_map& before, Hold hold, Excite excite)
-        : kn_squeezed{y, before}, hold(hold), excite(excite) {}
-    KN_DEVICE void first(const kn_tile& tile) {
-        kn_squeezed::first(tile);
-        hold(held);
-    }
+    KN_DEVICE kn_exciting(const kn_tensor_map& y, const kn_tensor_map& before, Excite excite)
+        : kn_squeezed{y, before}, excite(excite) {}
     KN_DEVICE void give(float (&sums)[kn_pieces][kn_sums], const kn_tile& tile, int next) {
         static_assert(kn_pieces == 1);
-        excite(*this, held, sums[0], tile);
-        if (next >= kn_tiles) return;
-        if (KN_BEFORE && threadIdx.x % 32 == 0) request(kn_tile(next).row + rows);
-        hold(held);
+        excite(*this, sums[0], tile);
+        if (KN_BEFORE && next < kn_tiles && threadIdx.x % 32 == 0) request(kn_tile(next).row + rows);
     }
 };
 
-// Calls hold(held) before a tile is multiplied, so that loads are under way meanwhile, and excite(epilogue, held, sums, tile)
-// behind that, with all threads of the groups; it calls the epilogue's squeeze and write.
-template <class Held, class Hold, class Excite>
-KN_DEVICE void kn_product(const kn_sources& sources, const kn_tensor_map& map_y, const kn_tensor_map& map_before, Hold hold,
+// Calls excite(epilogue, sums, tile) for each tile, with all threads of the groups; it calls the epilogue's squeeze and write.
+template <class Excite>
+KN_DEVICE void kn_product(const kn_sources& sources, const kn_tensor_map& map_y, const kn_tensor_map& map_before,
                           Excite excite) {
-    kn_run(sources, kn_exciting<Held, Hold, Excite>(map_y, map_before, hold, excite));
+    kn_run(sources, kn_exciting<Excite>(map_y, map_before, excite));
 }

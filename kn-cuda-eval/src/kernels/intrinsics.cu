@@ -70,15 +70,17 @@ KN_DEVICE void kn_multiply_tf32(float (&sums)[4], const unsigned (&a)[4], unsign
 }
 /// sums += a b for 8 rows by 16 columns of half types, and 8 columns of b. With lane = 4 row + quad: sums are of the columns
 /// 2 quad and 2 quad + 1; a0 and b0 have k = 2 quad and 2 quad + 1, a1 and b1 the places 8 behind, a of `row`, b of the column
-/// `row`. sums[2] and [3] are of eight rows of zeros.
-KN_DEVICE void kn_multiply_halves(kn_half, float (&sums)[4], unsigned a0, unsigned a1, unsigned b0, unsigned b1) {
+/// `row`.
+KN_DEVICE void kn_multiply_halves(kn_half, float (&sums)[2], unsigned a0, unsigned a1, unsigned b0, unsigned b1) {
+    float rest[2] = {0, 0};  // of rows that are zeros
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %8, %5, %8}, {%6, %7}, {%0, %1, %2, %3};"
-        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(rest[0]), "+f"(rest[1])
         : "r"(a0), "r"(a1), "r"(b0), "r"(b1), "r"(0u));
 }
-KN_DEVICE void kn_multiply_halves(kn_bf16, float (&sums)[4], unsigned a0, unsigned a1, unsigned b0, unsigned b1) {
+KN_DEVICE void kn_multiply_halves(kn_bf16, float (&sums)[2], unsigned a0, unsigned a1, unsigned b0, unsigned b1) {
+    float rest[2] = {0, 0};  // of rows that are zeros
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %8, %5, %8}, {%6, %7}, {%0, %1, %2, %3};"
-        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(rest[0]), "+f"(rest[1])
         : "r"(a0), "r"(a1), "r"(b0), "r"(b1), "r"(0u));
 }
 #endif

@@ -13,9 +13,8 @@ namespace kn::cuda {
 
 namespace {
 
-constexpr int kBarrier = 1;             // of the threads that multiply
-constexpr std::int64_t kMostHeld = 16;  // vectors of weights that a thread holds early
-constexpr std::size_t kOutside = 1;     // the scope in front of all that follows the weights
+constexpr int kBarrier = 1;          // of the threads that multiply
+constexpr std::size_t kOutside = 1;  // the scope in front of all that follows the weights
 
 // Where things lie in the shared memory that a block's warps have in common.
 struct SharedLayout {
@@ -156,10 +155,9 @@ class SqueezeEpilogue {
                              sync_);
         SqueezeProduct second(code_, problem_, tiles_, 'b', problem_.hidden,
                               units * problem_.channels, sync_);
-        write_hold(first, second);
         code_.open(
-            "const auto excite = [&](kn_squeezed& epilogue, const kn_held& held, "
-            "float (&sums_of_tile)[kn_sums], const kn_tile& tile)");
+            "const auto excite = [&](kn_squeezed& epilogue, float (&sums_of_tile)[kn_sums], "
+            "const kn_tile& tile)");
         const SharedLayout at(problem_, tiles_, static_cast<std::int64_t>(heads_.size()));
         array(type, "rows_a", at.rows_a);
         array(type, "rows_b", at.rows_b);
@@ -176,10 +174,7 @@ class SqueezeEpilogue {
         code_.line(fmt::format("const {} set = tile.row / {};", emitter.math().type(),
                                images_ * problem_.positions));
         set_ = emitter.math().variable("set", problem_.images / images_);
-        if (early_first_ == 0) {
-            first.declare("wa", first.rounds());
-            first.hold("wa", 0, first.rounds());
-        }
+        first.hold(weight("producta"), "tile * 8 + row", problem_.channels, "0");
         code_.open("");
         emitter.push_scope();
         squeeze(emitter, first);
@@ -190,35 +185,6 @@ class SqueezeEpilogue {
         emitter.pop_scope();
         write_finish();
         code_.line("epilogue.write(sums_of_tile, tile, finish);");
-        code_.close("};");
-    }
-
-    /// What registers hold of the weights beside the sums that are being made: kn_held, and the
-    /// function that fills it.
-    void write_hold(SqueezeProduct& first, SqueezeProduct& second) {
-        // The columns of the block's channels, as often as the result reads them.
-        std::string shift = std::to_string(problem_.shifts.back());
-        for (std::size_t u = problem_.shifts.size() - 1; u-- > 0;)
-            shift = fmt::format("tile < {} ? {} : {}",
-                                static_cast<std::int64_t>(u + 1) * problem_.channels / 8,
-                                problem_.shifts[u], shift);
-        first.read_from(weight("producta"), "tile * 8 + row", problem_.channels, "0");
-        second.read_from(weight("productb"),
-                         fmt::format("({}) + tile % {} * 8 + row", shift, problem_.channels / 8),
-                         problem_.hidden, "0");
-        const std::int64_t of_first = first.rounds() * first.vectors();
-        early_first_ = of_first <= kMostHeld ? first.rounds() : 0;
-        const std::int64_t room = kMostHeld - early_first_ * first.vectors();
-        early_second_ = std::min(second.rounds(), room / second.vectors());
-        code_.open("struct kn_held");
-        if (early_first_ > 0) first.declare("a", early_first_);
-        if (early_second_ > 0) second.declare("b", early_second_);
-        code_.close("};");
-        code_.open("const auto hold = [&](kn_held& held)");
-        code_.line("const int thread = threadIdx.x;");
-        code_.line("const int warp = thread / 32, row = thread % 32 / 4, quad = thread % 4;");
-        if (early_first_ > 0) first.hold("held.a", 0, early_first_);
-        if (early_second_ > 0) second.hold("held.b", 0, early_second_);
         code_.close("};");
     }
 
@@ -290,13 +256,16 @@ class SqueezeEpilogue {
 
     void multiply_first(Emitter& emitter, SqueezeProduct& first, SqueezeProduct& second) {
         second.clear_ends();
-        first.load_rows();
-        first.multiply(early_first_ > 0 ? "held.a" : "wa", 0, first.rounds(),
-                       fmt::format("hidden[of * {} + tile * 8 + column] = x;", problem_.hidden));
-        if (const std::int64_t late = second.rounds() - early_second_; late > 0) {
-            second.declare("wb", late);
-            second.hold("wb", early_second_, late);
-        }
+        first.multiply(fmt::format("hidden[of * {} + tile * 8 + column] = x;", problem_.hidden));
+        // The columns of the block's channels, as often as the result reads them.
+        std::string shift = std::to_string(problem_.shifts.back());
+        for (std::size_t u = problem_.shifts.size() - 1; u-- > 0;)
+            shift = fmt::format("tile < {} ? {} : {}",
+                                static_cast<std::int64_t>(u + 1) * problem_.channels / 8,
+                                problem_.shifts[u], shift);
+        second.hold(weight("productb"),
+                    fmt::format("({}) + tile % {} * 8 + row", shift, problem_.channels / 8),
+                    problem_.hidden, "0");
         code_.line(sync_);
         each(emitter, "unit", images_ * problem_.hidden, [&](const std::string& number) {
             emitter.provide(role("producta"),
@@ -310,13 +279,9 @@ class SqueezeEpilogue {
 
     void multiply_second(Emitter& emitter, SqueezeProduct& second) {
         const std::int64_t tiles = problem_.channels / 8, count = images_ * problem_.channels;
-        const std::string store =
+        second.multiply(
             fmt::format("sums[(tile / {0} * {1} + of) * {2} + tile % {0} * 8 + column] = x;", tiles,
-                        images_, problem_.channels);
-        second.load_rows();
-        if (early_second_ > 0) second.multiply("held.b", 0, early_second_, store);
-        if (early_second_ < second.rounds())
-            second.multiply("wb", early_second_, second.rounds() - early_second_, store);
+                        images_, problem_.channels));
         code_.line(sync_);
         each(emitter, "channel", count, [&](const std::string& number) {
             const Index digits = emitter.math().split(number, {images_, problem_.channels});
@@ -350,8 +315,7 @@ class SqueezeEpilogue {
     int images_;  // of a block
     int threads_;
     std::string sync_;
-    int image_warps_;                                  // that hold an image
-    std::int64_t early_first_ = 0, early_second_ = 0;  // rounds whose weights are held early
+    int image_warps_;  // that hold an image
     std::string set_;
     Code code_;
 };
@@ -397,7 +361,7 @@ void write_squeezing(Placement& placement, const Group& group, const TensorProdu
                      const std::optional<Value>& before, const std::string& factors,
                      KernelDraft& draft) {
     draft.body = SqueezeEpilogue(placement, group, product, before, draft).write() +
-                 fmt::format("    kn_product<kn_held>({}, hold, excite);\n", factors);
+                 fmt::format("    kn_product({}, excite);\n", factors);
 }
 
 }  // namespace kn::cuda

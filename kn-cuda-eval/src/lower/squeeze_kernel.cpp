@@ -203,21 +203,16 @@ class SqueezeKernel {
     }
 
     void hold_weights() {
-        first_.read_from(weight_of(first_product_), "tile * 8 + row", problem_.channels,
-                         fmt::format("rank * {}", own_));
+        first_.hold(weight_of(first_product_), "tile * 8 + row", problem_.channels,
+                    fmt::format("rank * {}", own_));
         // The block's channels, as often as the result reads them.
         std::string shift = std::to_string(problem_.shifts.back());
         for (std::size_t u = problem_.shifts.size() - 1; u-- > 0;)
             shift = fmt::format("tile < {} ? {} : {}", (u + 1) * static_cast<std::size_t>(own_ / 8),
                                 problem_.shifts[u], shift);
-        second_.read_from(
-            weight_of(second_product_),
-            fmt::format("({}) + rank * {} + tile % {} * 8 + row", shift, own_, own_ / 8),
-            problem_.hidden, "0");
-        first_.declare("wa", first_.rounds());
-        first_.hold("wa", 0, first_.rounds());
-        second_.declare("wb", second_.rounds());
-        second_.hold("wb", 0, second_.rounds());
+        second_.hold(weight_of(second_product_),
+                     fmt::format("({}) + rank * {} + tile % {} * 8 + row", shift, own_, own_ / 8),
+                     problem_.hidden, "0");
     }
 
     /// body(number) for numbers below `count`, shared by the block's threads; what the body loads
@@ -317,8 +312,7 @@ class SqueezeKernel {
                 "kn_in_block(all_there, b));",
                 tiles_.blocks, place);
         }
-        first_.load_rows();
-        first_.multiply("wa", 0, first_.rounds(), store);
+        first_.multiply(store);
         code_.line(in_cluster() ? "kn_wait(all_there, 0);" : "kn_sync();");
         each("h", count, [&](const std::string& number) {
             code_.line(fmt::format("float total = hidden[{}];", number));
@@ -337,11 +331,10 @@ class SqueezeKernel {
 
     void multiply_second() {
         const std::int64_t tiles = own_ / 8;
-        second_.load_rows();
-        second_.multiply("wb", 0, second_.rounds(),
-                         fmt::format("sums[(tile / {0} * {1} + of) * {2} + tile % {0} * 8 + "
-                                     "column] = x;",
-                                     tiles, tiles_.images, own_));
+        second_.multiply(
+            fmt::format("sums[(tile / {0} * {1} + of) * {2} + tile % {0} * 8 + "
+                        "column] = x;",
+                        tiles, tiles_.images, own_));
     }
 
     void find_heads() {

@@ -22,36 +22,26 @@ SqueezeProduct::SqueezeProduct(Code& code, const Squeeze& problem, const Squeeze
       rounds_(ceil_div(tiles_, threads_ / 32)),
       steps_(ceil_div(terms, block())),
       pitch_((steps_ + 1) * block()) {  // rows begin in different banks
-    vector_ = type_of_sums() + "::Weights";
+    vector_ = fmt::format("kn_vector<{}, {}>", type_, lanes_);
 }
 
-void SqueezeProduct::read_from(const std::string& pointer, const std::string& column,
-                               std::int64_t elements, const std::string& first) {
-    pointer_ = pointer;
-    column_ = column;
-    elements_ = elements;
-    start_ = first;
-}
-
-void SqueezeProduct::declare(const std::string& array, std::int64_t count) {
-    code_.line(fmt::format("{} {}[{}][{}];", vector_, array, count, steps_));
-}
-
-void SqueezeProduct::hold(const std::string& array, std::int64_t begin, std::int64_t count) {
+void SqueezeProduct::hold(const std::string& pointer, const std::string& column,
+                          std::int64_t elements, const std::string& first) {
     std::string inside;
     if (tiles_ % (threads_ / 32) != 0) inside = fmt::format("tile < {}", tiles_);
     if (columns_ % 8 != 0) inside = fmt::format("tile * 8 + row < {}", columns_);
     if (terms_ % block() != 0)
         inside += fmt::format("{}place < {}", inside.empty() ? "" : " && ", terms_);
-    code_.open(fmt::format("KN_UNROLL for (int i = 0; i < {}; ++i)", count));
-    code_.line(fmt::format("const int tile = (i + {}) * {} + warp;", begin, threads_ / 32));
-    code_.line(fmt::format("const int column = {};", column_));
+    code_.line(fmt::format("{} w{}[{}][{}];", vector_, name_, rounds_, steps_));
+    code_.open(fmt::format("KN_UNROLL for (int i = 0; i < {}; ++i)", rounds_));
+    code_.line(fmt::format("const int tile = i * {} + warp;", threads_ / 32));
+    code_.line(fmt::format("const int column = {};", column));
     code_.open(fmt::format("KN_UNROLL for (int k = 0; k < {}; ++k)", steps_));
     code_.line(fmt::format("const int place = k * {} + quad * {};", block(), lanes_));
-    if (!inside.empty()) code_.line(fmt::format("{}[i][k] = {}{{}};", array, vector_));
-    code_.line(fmt::format("{}{}[i][k] = kn_read((const {}*)({} + column * {} + {} + place));",
-                           inside.empty() ? "" : fmt::format("if ({}) ", inside), array, vector_,
-                           pointer_, elements_, start_));
+    if (!inside.empty()) code_.line(fmt::format("w{}[i][k] = {}();", name_, vector_));
+    code_.line(fmt::format("{}w{}[i][k] = kn_read((const {}*)({} + column * {} + {} + place));",
+                           inside.empty() ? "" : fmt::format("if ({}) ", inside), name_, vector_,
+                           pointer, elements, first));
     code_.close();
     code_.close();
 }
@@ -71,27 +61,16 @@ void SqueezeProduct::keep(const std::string& row, const std::string& term,
                            type_, value));
 }
 
-std::string SqueezeProduct::type_of_sums() const {
-    return fmt::format("kn_eight_columns<{}, {}>", type_, images_);
-}
-
-void SqueezeProduct::load_rows() {
-    code_.line(sync_);
-    code_.line(fmt::format("{}::Operand x{}[{}];", type_of_sums(), name_, steps_));
-    code_.line(
-        fmt::format("KN_UNROLL for (int k = 0; k < {0}; ++k) x{1}[k] = "
-                    "{2}::load(rows_{1} + k * {3} + quad * {4}, {5});",
-                    steps_, name_, type_of_sums(), block(), lanes_, pitch_));
-}
-
-void SqueezeProduct::multiply(const std::string& array, std::int64_t begin, std::int64_t count,
-                              std::string store) {
+void SqueezeProduct::multiply(std::string store) {
     if (columns_ % 8 != 0) store = fmt::format("if (tile * 8 + column < {}) {}", columns_, store);
-    code_.open(fmt::format("KN_UNROLL for (int i = 0; i < {}; ++i)", count));
-    code_.line(fmt::format("const int tile = (i + {}) * {} + warp;", begin, threads_ / 32));
-    code_.line(type_of_sums() + " product;");
-    code_.line(fmt::format("KN_UNROLL for (int k = 0; k < {}; ++k) product.add({}[i][k], x{}[k]);",
-                           steps_, array, name_));
+    code_.line(sync_);
+    code_.open(fmt::format("KN_UNROLL for (int i = 0; i < {}; ++i)", rounds_));
+    code_.line(fmt::format("const int tile = i * {} + warp;", threads_ / 32));
+    code_.line(fmt::format("kn_eight_columns<{}, {}> product;", type_, images_));
+    code_.line(
+        fmt::format("KN_UNROLL for (int k = 0; k < {0}; ++k) product.add(w{1}[i][k], "
+                    "rows_{1} + k * {2} + quad * {3}, {4});",
+                    steps_, name_, block(), lanes_, pitch_));
     code_.open(tiles_ % (threads_ / 32) == 0 ? "" : fmt::format("if (tile < {})", tiles_));
     code_.open("product.give([&](int of, int column, float x)");
     code_.line(store);

@@ -18,37 +18,25 @@ class SqueezeProduct {
     std::int64_t row_elements() const { return images_ * pitch_; }
     std::size_t rows_at = 0;
 
-    /// A warp has so many eights of columns, and of each as many vectors of weights.
-    std::int64_t rounds() const { return rounds_; }
-    std::int64_t vectors() const { return steps_; }
-    /// Where weights are: they have a row of so many elements for each column; `column` is that of
+    /// Loads the weights. They have a row of so many elements for each column; `column` is that of
     /// the product for the block's column "tile * 8 + row", and rows are read from `first` on.
-    void read_from(const std::string& pointer, const std::string& column, std::int64_t elements,
-                   const std::string& first);
-    /// An array for the weights of `count` rounds; loads them, from round `begin` on.
-    void declare(const std::string& array, std::int64_t count);
-    void hold(const std::string& array, std::int64_t begin, std::int64_t count);
+    void hold(const std::string& pointer, const std::string& column, std::int64_t elements,
+              const std::string& first);
     /// What is read behind the ends of rows counts as zeros.
     void clear_ends();
     void keep(const std::string& row, const std::string& term, const std::string& value);
-    /// Behind a barrier: what a thread multiplies; then the rounds whose weights are in an array.
-    /// `store` is a statement about the sum x of the row "of" and the column "tile * 8 + column".
-    void load_rows();
-    void multiply(const std::string& array, std::int64_t begin, std::int64_t count,
-                  std::string store);
+    /// Behind a barrier; `store` is a statement about the sum x of the row "of" and the column
+    /// "tile * 8 + column".
+    void multiply(std::string store);
 
   private:
     std::int64_t block() const { return 4 * lanes_; }
-
-    std::string type_of_sums() const;
 
     Code& code_;
     std::string name_, type_, sync_, vector_;
     std::int64_t threads_, images_, lanes_, terms_, columns_;
     std::int64_t tiles_, rounds_, steps_;  // of columns; of a warp; of k
     std::int64_t pitch_;                   // of rows, in elements
-    std::string pointer_, column_, start_;
-    std::int64_t elements_ = 0;  // of a row of weights
 };
 
 }  // namespace kn::cuda

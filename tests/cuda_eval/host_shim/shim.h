@@ -185,7 +185,7 @@ static inline void kn_multiply_tf32(float (&sums)[4], const unsigned (&a)[4], un
         }
 }
 template <class T>
-static inline void kn_multiply_halves(T, float (&sums)[4], unsigned a0, unsigned a1, unsigned b0,
+static inline void kn_multiply_halves(T, float (&sums)[2], unsigned a0, unsigned a1, unsigned b0,
                                       unsigned b1) {
     const unsigned thread = kn_shim_thread(), warp = thread / 32 * 32, lane = thread % 32;
     float rows[16], columns[2][16];
