@@ -158,7 +158,7 @@ void summarize(const sd::Model& model, const Request& request, const sd::Result&
     fmt::print(
         "time: load {:.3f} s, text {:.3f} s, denoise {:.3f} s ({:.4f} s/step), decode {:.3f} s, "
         "write {:.3f} s\n",
-        load, t.text, t.denoise, t.denoise / static_cast<double>(result.steps), t.decode, write);
+        load, t.text, t.denoise, t.step, t.decode, write);
 }
 
 int run(const Options& options) {

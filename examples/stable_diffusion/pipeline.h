@@ -31,9 +31,11 @@ struct Request {
 };
 
 /// Seconds.
+/// Seconds.
 struct Times {
     double text = 0;
-    double denoise = 0;
+    double denoise = 0;  ///< with the UNet's planning
+    double step = 0;     ///< the median of the steps
     double decode = 0;
 };
 
