@@ -6,7 +6,7 @@
 
 #include "lower/library.h"
 #include "lower/product_tiles.h"
-#include "lower/squeeze_product.h"
+#include "lower/squeeze_rows.h"
 #include "planner/ceil_div.h"
 
 namespace kn::cuda {
@@ -24,15 +24,11 @@ struct SharedLayout {
     SharedLayout(const Squeeze& problem, const SqueezeTiles& tiles, std::int64_t head_count) {
         const auto units = static_cast<std::int64_t>(problem.shifts.size());
         const auto element = static_cast<std::int64_t>(size_of(problem.dtype));
-        Code none;
-        const auto rows = [&](std::int64_t terms) {
-            return SqueezeProduct(none, problem, tiles, 'x', terms, 8).row_elements() * element;
-        };
         // The means' parts, and later the sums of the second product.
         parts = take(std::max<std::int64_t>(tiles.threads / 32, units * tiles.images) *
                      problem.channels * 4);
-        rows_a = take(rows(problem.channels));
-        rows_b = take(rows(problem.hidden));
+        rows_a = take(SqueezeRows::first_elements(problem, tiles, problem.channels) * element);
+        rows_b = take(SqueezeRows::second_elements(problem, tiles) * element);
         hidden = take(tiles.images * problem.hidden * 4);
         heads = take(head_count * tiles.images * problem.channels * 4);
     }
@@ -60,8 +56,7 @@ class SqueezeEpilogue {
           heads_(heads_of(group)),
           tiles_(tiles_of(product)),
           images_(tiles_.images),
-          threads_(tiles_.threads),
-          sync_(fmt::format("kn_sync_some({}, {});", kBarrier, threads_)),
+          sync_(fmt::format("kn_sync_some({}, {});", kBarrier, tiles_.threads)),
           image_warps_(product.image_rows / 16) {}
 
     std::string write() {
@@ -150,11 +145,6 @@ class SqueezeEpilogue {
 
     void write_excite() {
         const std::string type = c_type(problem_.dtype);
-        const auto units = static_cast<std::int64_t>(problem_.shifts.size());
-        SqueezeProduct first(code_, problem_, tiles_, 'a', problem_.channels, problem_.hidden,
-                             sync_);
-        SqueezeProduct second(code_, problem_, tiles_, 'b', problem_.hidden,
-                              units * problem_.channels, sync_);
         code_.open(
             "const auto excite = [&](kn_squeezed& epilogue, float (&sums_of_tile)[kn_sums], "
             "const kn_tile& tile)");
@@ -173,13 +163,21 @@ class SqueezeEpilogue {
         emitter.push_scope();
         code_.line(fmt::format("const {} set = tile.row / {};", emitter.math().type(),
                                images_ * problem_.positions));
-        set_ = emitter.math().variable("set", problem_.images / images_);
-        first.hold(weight("producta"), "tile * 8 + row", problem_.channels, "0");
+        const std::string set = emitter.math().variable("set", problem_.images / images_);
+        SqueezeRows rows(placement_, group_, problem_, code_, draft_.operands, emitter,
+                         {tiles_, problem_.channels, "", set, kOutside, sync_});
+        rows.hold_first();
         code_.open("");
         emitter.push_scope();
-        squeeze(emitter, first);
-        multiply_first(emitter, first, second);
-        multiply_second(emitter, second);
+        rows.clear_ends();
+        squeeze(rows);
+        rows.multiply_first(
+            fmt::format("hidden[of * {} + tile * 8 + column] = x;", problem_.hidden));
+        rows.hold_second();
+        code_.line(sync_);
+        rows.keep_hidden();
+        rows.multiply_second();
+        rows.find_heads();
         emitter.pop_scope();
         code_.close();
         emitter.pop_scope();
@@ -188,121 +186,22 @@ class SqueezeEpilogue {
         code_.close("};");
     }
 
-    /// A weight, whose rows are the product's columns.
-    std::string weight(const char* product) {
-        const Value value = small_product(graph(), role(product))->weight;
-        const std::size_t rank = graph().shape(value).rank();
-        const AxisOrder order = rank == 2 ? AxisOrder{1, 0} : row_major(rank);
-        return draft_.operands.pointer(placement_.constant(value, problem_.dtype, order),
-                                       Access::Read, "weight");
-    }
-
-    /// body(number) for numbers below `count`, shared by the threads; what the body loads is loaded
-    /// in front of everything.
-    template <class Body>
-    void each(Emitter& emitter, const std::string& name, std::int64_t count, const Body& body) {
-        for (std::int64_t first = 0; first < count; first += threads_) {
-            const bool whole = first + threads_ <= count;
-            const std::string number = code_.fresh(name);
-            const std::string plain = first == 0 ? "thread" : fmt::format("thread + {}", first);
-            emitter.in_scope(kOutside, [&] {
-                code_.line(
-                    fmt::format("const int {} = {};", number,
-                                whole ? plain : fmt::format("min({}, {})", plain, count - 1)));
-                emitter.math().variable(number, count);
-            });
-            code_.open(whole ? "" : fmt::format("if ({} < {})", plain, count));
-            emitter.push_scope();
-            emitter.set_ahead(Emitter::Ahead{kOutside, "none", "none", 1, ""});
-            body(number);
-            emitter.set_ahead(std::nullopt);
-            emitter.pop_scope();
-            code_.close();
-        }
-    }
-
-    /// The index of a row [N, C] or image of one pixel.
-    Index row_index(Emitter& emitter, Value value, const std::string& image,
-                    const std::string& column) {
-        Index index(graph().shape(value).rank(), "0");
-        index[0] = emitter.math().add(emitter.math().mul(set_, images_), image);
-        index[1] = column;
-        return index;
-    }
-
-    void squeeze(Emitter& emitter, SqueezeProduct& first) {
+    /// The image's values, and the means of a block's images.
+    void squeeze(SqueezeRows& rows) {
         const auto& reduce = std::get<op::Reduce>(graph()[role("mean")].operation);
         const std::string op = reduce_type(reduce.op);
-        first.clear_ends();
         code_.line(fmt::format("epilogue.squeeze<{}>(sums_of_tile, tile, parts, image);", op));
         code_.line(sync_);
-        each(emitter, "mean", images_ * problem_.channels, [&](const std::string& number) {
-            const Index digits = emitter.math().split(number, {images_, problem_.channels});
-            code_.line(fmt::format("const float* const part = parts + ({}) * {} + {};", digits[0],
-                                   image_warps_ * problem_.channels, digits[1]));
-            code_.line("float total = part[0];");
-            code_.line(
-                fmt::format("KN_UNROLL for (int i = 1; i < {}; ++i) total = {}::join(total, "
-                            "part[i * {}]);",
-                            image_warps_, op, problem_.channels));
-            if (reduce.op == ReduceOp::Mean)
-                code_.line(fmt::format("total = total / {}.0f;", problem_.positions));
-            emitter.provide(role("mean"), [](const Index&) { return std::string("total"); });
-            const Value rows = small_product(graph(), role("producta"))->rows;
-            first.keep(digits[0], digits[1],
-                       emitter.value(rows, row_index(emitter, rows, digits[0], digits[1])));
-        });
-    }
-
-    void multiply_first(Emitter& emitter, SqueezeProduct& first, SqueezeProduct& second) {
-        second.clear_ends();
-        first.multiply(fmt::format("hidden[of * {} + tile * 8 + column] = x;", problem_.hidden));
-        // The columns of the block's channels, as often as the result reads them.
-        std::string shift = std::to_string(problem_.shifts.back());
-        for (std::size_t u = problem_.shifts.size() - 1; u-- > 0;)
-            shift = fmt::format("tile < {} ? {} : {}",
-                                static_cast<std::int64_t>(u + 1) * problem_.channels / 8,
-                                problem_.shifts[u], shift);
-        second.hold(weight("productb"),
-                    fmt::format("({}) + tile % {} * 8 + row", shift, problem_.channels / 8),
-                    problem_.hidden, "0");
-        code_.line(sync_);
-        each(emitter, "unit", images_ * problem_.hidden, [&](const std::string& number) {
-            emitter.provide(role("producta"),
-                            [&](const Index&) { return fmt::format("hidden[{}]", number); });
-            const Index digits = emitter.math().split(number, {images_, problem_.hidden});
-            const Value rows = small_product(graph(), role("productb"))->rows;
-            second.keep(digits[0], digits[1],
-                        emitter.value(rows, row_index(emitter, rows, digits[0], digits[1])));
-        });
-    }
-
-    void multiply_second(Emitter& emitter, SqueezeProduct& second) {
-        const std::int64_t tiles = problem_.channels / 8, count = images_ * problem_.channels;
-        second.multiply(
-            fmt::format("sums[(tile / {0} * {1} + of) * {2} + tile % {0} * 8 + column] = x;", tiles,
-                        images_, problem_.channels));
-        code_.line(sync_);
-        each(emitter, "channel", count, [&](const std::string& number) {
-            const Index digits = emitter.math().split(number, {images_, problem_.channels});
-            emitter.provide(role("productb"), [&](const Index& index) {
-                IndexMath& math = emitter.math();
-                const auto shift = math.constant(math.add(index[1], math.mul(digits[1], -1)));
-                KN_CHECK(shift, "a head reads a column that is not its channel's");
-                const auto unit = std::ranges::find(problem_.shifts, *shift);
-                KN_CHECK(unit != problem_.shifts.end());
-                return emitter.define(
-                    "float",
-                    fmt::format("sums[{} + {}]", (unit - problem_.shifts.begin()) * count, number));
+        rows.keep_means(
+            [&](const std::string&, const std::string& image, const std::string& channel) {
+                code_.line(fmt::format("const float* const part = parts + ({}) * {} + {};", image,
+                                       image_warps_ * problem_.channels, channel));
+                code_.line("float total = part[0];");
+                code_.line(
+                    fmt::format("KN_UNROLL for (int i = 1; i < {}; ++i) total = {}::join(total, "
+                                "part[i * {}]);",
+                                image_warps_, op, problem_.channels));
             });
-            for (std::size_t i = 0; i < heads_.size(); ++i) {
-                const std::string value =
-                    emitter.value(heads_[i], row_index(emitter, heads_[i], digits[0], digits[1]));
-                code_.line(fmt::format("heads[{} + {}] = {};", static_cast<std::int64_t>(i) * count,
-                                       number, value));
-            }
-        });
-        code_.line(sync_);
     }
 
     Placement& placement_;
@@ -313,10 +212,8 @@ class SqueezeEpilogue {
     std::vector<Value> heads_;
     SqueezeTiles tiles_;
     int images_;  // of a block
-    int threads_;
     std::string sync_;
     int image_warps_;  // that hold an image
-    std::string set_;
     Code code_;
 };
 

@@ -10,7 +10,7 @@
 #include "codegen/kernel_text.h"
 #include "lower/library.h"
 #include "lower/lower.h"
-#include "lower/squeeze_product.h"
+#include "lower/squeeze_rows.h"
 #include "planner/ceil_div.h"
 
 namespace kn::cuda {
@@ -28,12 +28,7 @@ class SqueezeKernel {
           heads_(heads_of(group)),
           emitter_(placement, code_, draft_.operands),
           lanes_(problem.lanes()),
-          own_(problem.channels / tiles.blocks),
-          first_product_(*small_product(graph(), role("producta"))),
-          second_product_(*small_product(graph(), role("productb"))),
-          first_(code_, problem, tiles, 'a', own_, problem.hidden),
-          second_(code_, problem, tiles, 'b', problem.hidden,
-                  static_cast<std::int64_t>(problem.shifts.size()) * own_) {}
+          own_(problem.channels / tiles.blocks) {}
 
     KernelDraft make() {
         vectors_ = own_ / lanes_;
@@ -47,15 +42,19 @@ class SqueezeKernel {
 
         declare();
         hold_image();
-        hold_weights();
+        SqueezeRows rows(placement_, group_, problem_, code_, draft_.operands, emitter_,
+                         {tiles_, own_, math().mul(names_["rank"], own_), names_["set"]});
+        rows.hold_first();
+        rows.hold_second();
         code_.open("");
         emitter_.push_scope();
-        squeeze();
-        multiply_first();
-        multiply_second();
+        rows.clear_ends();
+        squeeze(rows);
+        multiply_first(rows);
+        rows.multiply_second();
         code_.open("");
         emitter_.push_scope();
-        find_heads();
+        rows.find_heads();
         excite();
         for (int i = 0; i < 2; ++i) {
             emitter_.pop_scope();
@@ -82,8 +81,10 @@ class SqueezeKernel {
 
     void declare() {
         const auto units = static_cast<std::int64_t>(problem_.shifts.size());
-        for (SqueezeProduct* product : {&first_, &second_})
-            product->rows_at = shared(product->row_elements(), size_of(problem_.dtype));
+        const std::size_t element = size_of(problem_.dtype);
+        const std::size_t rows_a =
+            shared(SqueezeRows::first_elements(problem_, tiles_, own_), element);
+        const std::size_t rows_b = shared(SqueezeRows::second_elements(problem_, tiles_), element);
         parts_ = shuffles() ? team_ / 32 : down_;
         const std::size_t parts_at = shared(parts_ * tiles_.images * own_, 4);
         const std::size_t hidden_at = shared(tiles_.blocks * tiles_.images * problem_.hidden, 4);
@@ -91,8 +92,8 @@ class SqueezeKernel {
         const std::size_t heads_at =
             shared(static_cast<std::int64_t>(heads_.size()) * tiles_.images * own_, 4);
         code_.line("KN_DYNAMIC_SHARED(shared);");
-        array(type_, "rows_a", first_.rows_at);
-        array(type_, "rows_b", second_.rows_at);
+        array(type_, "rows_a", rows_a);
+        array(type_, "rows_b", rows_b);
         array("float", "parts", parts_at);
         array("float", "hidden", hidden_at);
         array("float", "sums", sums_at);
@@ -194,62 +195,7 @@ class SqueezeKernel {
         });
     }
 
-    /// A weight, whose rows are the product's columns.
-    std::string weight_of(const SmallProduct& product) {
-        const std::size_t rank = graph().shape(product.weight).rank();
-        const AxisOrder order = rank == 2 ? AxisOrder{1, 0} : row_major(rank);
-        return draft_.operands.pointer(placement_.constant(product.weight, problem_.dtype, order),
-                                       Access::Read, "weight");
-    }
-
-    void hold_weights() {
-        first_.hold(weight_of(first_product_), "tile * 8 + row", problem_.channels,
-                    fmt::format("rank * {}", own_));
-        // The block's channels, as often as the result reads them.
-        std::string shift = std::to_string(problem_.shifts.back());
-        for (std::size_t u = problem_.shifts.size() - 1; u-- > 0;)
-            shift = fmt::format("tile < {} ? {} : {}", (u + 1) * static_cast<std::size_t>(own_ / 8),
-                                problem_.shifts[u], shift);
-        second_.hold(weight_of(second_product_),
-                     fmt::format("({}) + rank * {} + tile % {} * 8 + row", shift, own_, own_ / 8),
-                     problem_.hidden, "0");
-    }
-
-    /// body(number) for numbers below `count`, shared by the block's threads; what the body loads
-    /// is loaded in front of everything.
-    template <class Body>
-    void each(const std::string& name, std::int64_t count, const Body& body) {
-        for (std::int64_t first = 0; first < count; first += tiles_.threads) {
-            const bool whole = first + tiles_.threads <= count;
-            const std::string number = code_.fresh(name);
-            const std::string plain = first == 0 ? "thread" : fmt::format("thread + {}", first);
-            emitter_.in_scope(0, [&] {
-                code_.line(
-                    fmt::format("const int {} = {};", number,
-                                whole ? plain : fmt::format("min({}, {})", plain, count - 1)));
-                math().variable(number, count);
-            });
-            code_.open(whole ? "" : fmt::format("if ({} < {})", plain, count));
-            emitter_.push_scope();
-            emitter_.set_ahead(Emitter::Ahead{0, "none", "none", 1, ""});
-            body(count == 1 ? std::string("0") : number);
-            emitter_.set_ahead(std::nullopt);
-            emitter_.pop_scope();
-            code_.close();
-        }
-    }
-
-    /// The index of a row [N, C] or image of one pixel.
-    Index row_index(Value value, const std::string& image, const std::string& column) {
-        Index index(graph().shape(value).rank(), "0");
-        index[0] = math().add(math().mul(names_["set"], tiles_.images), image);
-        index[1] = column;
-        return index;
-    }
-
-    void squeeze() {
-        first_.clear_ends();
-        second_.clear_ends();
+    void squeeze(SqueezeRows& rows) {
         const Value mean = role("mean");
         const auto& reduce = std::get<op::Reduce>(graph()[mean].operation);
         const std::string op = reduce_type(reduce.op);
@@ -282,25 +228,16 @@ class SqueezeKernel {
                         "thread / {}) * {} + v * {} + j] = sum[j];",
                         writes, lanes_, part, tiles_.images, team_, own_, lanes_));
         code_.line("kn_sync();");
-        each("m", tiles_.images * own_, [&](const std::string& number) {
+        rows.keep_means([&](const std::string& number, const std::string&, const std::string&) {
             code_.line(fmt::format("float total = parts[{}];", number));
             code_.line(
                 fmt::format("KN_UNROLL for (int i = 1; i < {}; ++i) total = "
                             "{}::join(total, parts[i * {} + {}]);",
                             parts_, op, tiles_.images * own_, number));
-            if (reduce.op == ReduceOp::Mean)
-                code_.line(fmt::format("total = total / {}.0f;", problem_.positions));
-            emitter_.provide(mean, [](const Index&) { return std::string("total"); });
-            const Index digits = math().split(number, {tiles_.images, own_});
-            const Value rows = first_product_.rows;
-            const std::string column = math().add(math().mul(names_["rank"], own_), digits[1]);
-            first_.keep(digits[0], digits[1],
-                        emitter_.value(rows, row_index(rows, digits[0], column)));
         });
     }
 
-    void multiply_first() {
-        const std::int64_t count = tiles_.images * problem_.hidden;
+    void multiply_first(SqueezeRows& rows) {
         const std::string place = fmt::format("hidden[(rank * {} + of) * {} + tile * 8 + column]",
                                               tiles_.images, problem_.hidden);
         std::string store = place + " = x;";
@@ -312,54 +249,9 @@ class SqueezeKernel {
                 "kn_in_block(all_there, b));",
                 tiles_.blocks, place);
         }
-        first_.multiply(store);
+        rows.multiply_first(store);
         code_.line(in_cluster() ? "kn_wait(all_there, 0);" : "kn_sync();");
-        each("h", count, [&](const std::string& number) {
-            code_.line(fmt::format("float total = hidden[{}];", number));
-            if (in_cluster())
-                code_.line(
-                    fmt::format("KN_UNROLL for (int b = 1; b < {}; ++b) total += "
-                                "hidden[b * {} + {}];",
-                                tiles_.blocks, count, number));
-            emitter_.provide(role("producta"), [](const Index&) { return std::string("total"); });
-            const Index digits = math().split(number, {tiles_.images, problem_.hidden});
-            const Value rows = second_product_.rows;
-            second_.keep(digits[0], digits[1],
-                         emitter_.value(rows, row_index(rows, digits[0], digits[1])));
-        });
-    }
-
-    void multiply_second() {
-        const std::int64_t tiles = own_ / 8;
-        second_.multiply(
-            fmt::format("sums[(tile / {0} * {1} + of) * {2} + tile % {0} * 8 + "
-                        "column] = x;",
-                        tiles, tiles_.images, own_));
-    }
-
-    void find_heads() {
-        code_.line("kn_sync();");
-        const std::int64_t count = tiles_.images * own_;
-        each("c", count, [&](const std::string& number) {
-            const Index digits = math().split(number, {tiles_.images, own_});
-            const std::string column = math().add(math().mul(names_["rank"], own_), digits[1]);
-            emitter_.provide(role("productb"), [&](const Index& index) {
-                const auto shift = math().constant(math().add(index[1], math().mul(column, -1)));
-                KN_CHECK(shift, "a head reads a column that is not its channel's");
-                const auto unit = std::ranges::find(problem_.shifts, *shift);
-                KN_CHECK(unit != problem_.shifts.end());
-                return emitter_.define(
-                    "float",
-                    fmt::format("sums[{} + {}]", (unit - problem_.shifts.begin()) * count, number));
-            });
-            for (std::size_t i = 0; i < heads_.size(); ++i) {
-                const std::string value =
-                    emitter_.value(heads_[i], row_index(heads_[i], digits[0], column));
-                code_.line(fmt::format("heads[{} + {}] = {};", static_cast<std::int64_t>(i) * count,
-                                       number, value));
-            }
-        });
-        code_.line("kn_sync();");
+        rows.keep_hidden();
     }
 
     void excite() {
@@ -414,9 +306,7 @@ class SqueezeKernel {
     Emitter emitter_;
     std::map<std::string, std::string> names_;
     int lanes_;
-    std::int64_t own_;  // channels of a block
-    SmallProduct first_product_, second_product_;
-    SqueezeProduct first_, second_;
+    std::int64_t own_;          // channels of a block
     std::int64_t vectors_ = 0;  // of its channels
     std::int64_t team_ = 0;     // threads on an image, positions that they take at once, and
     std::int64_t down_ = 0;     // how often

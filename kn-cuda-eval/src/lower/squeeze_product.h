@@ -16,7 +16,6 @@ class SqueezeProduct {
 
     /// Of the block's rows in shared memory, rows_NAME.
     std::int64_t row_elements() const { return images_ * pitch_; }
-    std::size_t rows_at = 0;
 
     /// Loads the weights. They have a row of so many elements for each column; `column` is that of
     /// the product for the block's column "tile * 8 + row", and rows are read from `first` on.
