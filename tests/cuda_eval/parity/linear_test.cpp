@@ -1,6 +1,9 @@
 // Products, convolutions, attention, recurrent cells: library steps and kernels of ours, in native
 // types and by precision policies.
+#include <algorithm>
+
 #include "cuda_eval/parity/parity.h"
+#include "cuda_eval/plan/support.h"
 #include "lower/squeeze_epilogue.h"
 
 namespace kn::test {
@@ -59,27 +62,41 @@ TEST(ParityLinear, ProductsOfProducts) {
     }
 }
 
-// What two small products make of an image's mean changes the image.
+// What two small products make of an image's mean changes the image, which is a convolution's.
+Var squeezed_block(Parity& p, DType dtype, const Ints& shape) {
+    const std::int64_t n = shape[0], channels = shape[1];
+    const Var x = p.input(dtype, shape);
+    const auto w = [&](Ints of) { return p.weight(dtype, of, Fill::Small); };
+    const Var image = conv(x, w({channels, channels, 1, 1}), w({channels}));
+    const Var hidden = relu(linear(mean(image, {2, 3}), w({channels, 16}), w({16})));
+    const Var rows = linear(hidden, w({16, 2 * channels}), w({2 * channels}));
+    const auto wide = [&](const Var& row) {
+        return broadcast_to(reshape(row, {n, channels, 1, 1}), image.shape());
+    };
+    return relu(image * wide(sigmoid(slice(rows, 1, 0, channels))) +
+                wide(slice(rows, 1, channels, 2 * channels)) + x);
+}
+
 TEST(ParityLinear, SqueezeAndExcite) {
-    for (const Ints& shape :
-         {Ints{2, 16, 7, 7}, Ints{8, 64, 8, 8}, Ints{4, 128, 8, 8}, Ints{1, 32, 19, 19}}) {
+    for (const Ints& shape : {Ints{2, 16, 7, 7}, Ints{8, 64, 8, 8}, Ints{1, 32, 19, 19}}) {
         Parity p;
-        cuda::forced_squeezed_conv() = shape[0] == 4;  // in the convolution's kernel
-        const std::int64_t n = shape[0], channels = shape[1];
-        const Var x = p.input(DType::F32, shape);
-        const auto w = [&](Ints of) { return p.weight(DType::F32, of, Fill::Small); };
-        const Var image = conv(x, w({channels, channels, 1, 1}), w({channels}));
-        const Var hidden = relu(linear(mean(image, {2, 3}), w({channels, 16}), w({16})));
-        const Var rows = linear(hidden, w({16, 2 * channels}), w({2 * channels}));
-        const auto wide = [&](const Var& row) {
-            return broadcast_to(reshape(row, {n, channels, 1, 1}), image.shape());
-        };
-        p.output(relu(image * wide(sigmoid(slice(rows, 1, 0, channels))) +
-                      wide(slice(rows, 1, channels, 2 * channels)) + x),
-                 Loses::Product);
+        p.output(squeezed_block(p, DType::F32, shape), Loses::Product);
         p.with(all_policies).check();
-        cuda::forced_squeezed_conv() = false;
     }
+}
+
+TEST(ParityLinear, SqueezeAndExciteInTheConvolutionsKernel) {
+    for (const DType dtype : {DType::F16, DType::BF16})
+        for (const Ints& shape : {Ints{4, 128, 8, 8}, Ints{10, 64, 8, 8}, Ints{8, 64, 4, 8}}) {
+            Parity p;
+            p.output(squeezed_block(p, dtype, shape), Loses::Product);
+            cuda::forced_squeezed_conv() = true;
+            EXPECT_EQ(std::ranges::count(cuda::plan(p.graph, h200()).steps, "tensor_conv_squeeze",
+                                         &cuda::Step::name),
+                      1);
+            p.check();
+            cuda::forced_squeezed_conv() = false;
+        }
 }
 
 struct ConvCase {
