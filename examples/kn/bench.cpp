@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bench.h"
+#include "common/median.h"
 
 namespace kn::tool {
 
@@ -36,7 +37,7 @@ void print_setup(const std::vector<SetupLine>& lines) {
 }
 
 void print_bench(const BenchArgs& args, const BenchResult& r) {
-    const double median_ms = median(r.times_ms);
+    const double median_ms = common::median(r.times_ms);
     const double min_ms = *std::ranges::min_element(r.times_ms);
     fmt::print(
         "median {:.3f} ms, min {:.3f} ms over {} runs; setup {:.0f} ms (load {:.1f}, optimize "

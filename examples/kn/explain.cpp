@@ -6,6 +6,7 @@
 
 #include <kn/cuda_sys/event.h>
 
+#include "common/median.h"
 #include "cuda_model.h"
 #include "step_sums.h"
 #include "timing.h"
@@ -40,7 +41,7 @@ Timing measure(const std::shared_ptr<const cuda::Plan>& plan, cuda::Device gpu,
         end.synchronize();
         runs.push_back(cuda::elapsed_ms(begin, end) * 1e3 / 10);
     }
-    out.run_us = median(runs);
+    out.run_us = common::median(runs);
     return out;
 }
 

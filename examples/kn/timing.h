@@ -1,7 +1,6 @@
-// Medians, and the age of this process.
+// Where the setup went, and the age of this process.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <string>
 #include <vector>
@@ -11,13 +10,6 @@ namespace kn::tool {
 inline double ms_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
         .count();
-}
-
-/// Of at least one number.
-inline double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    const std::size_t middle = values.size() / 2;
-    return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 /// A stretch of the setup; others may overlap it.

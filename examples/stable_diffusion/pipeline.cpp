@@ -5,6 +5,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "common/median.h"
 #include "common/torch_random.h"
 #include "stable_diffusion/stepper.h"
 
@@ -24,14 +25,6 @@ class Clock {
     double& seconds_;
     std::chrono::steady_clock::time_point start_;
 };
-
-/// Planning and a first step's set-up are no part of what a step takes.
-double median(std::vector<double> values) {
-    if (values.empty()) return 0;
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::ranges::nth_element(values, middle);
-    return *middle;
-}
 
 bool has_guidance(const Model& model, const Request& request) {
     return request.guidance > 1 && !model.embeds_guidance();
@@ -175,7 +168,8 @@ Result generate(Model& model, const Request& request, const Watcher& watcher) {
                 out.latents.push_back(kn::Tensor::from_span<float>(shape, stepper->sample()));
             if (watcher.progress) watcher.progress(i + 1, out.steps);
         }
-        out.times.step = median(steps);
+        // Planning and the first step's set-up are no part of what a step takes.
+        out.times.step = common::median(steps);
         x = stepper->sample();
         out.device_bytes = stepper->device_bytes();
     }

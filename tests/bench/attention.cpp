@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <map>
 #include <sstream>
 #include <string>
 
@@ -18,6 +17,7 @@
 #include <kn/graph/builder.h>
 #include <kn/graph/random.h>
 
+#include "arguments.h"
 #include "cache/disk_cache.h"
 #include "codegen/emit.h"
 #include "executor/kernels.h"
@@ -192,21 +192,9 @@ cuda::TensorAttention shape_of(const Case& c, DType dtype) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    bool variants = false;
-    DType dtype = DType::F16;
-    const std::map<std::string, DType> dtypes = {
-        {"f32", DType::F32}, {"f16", DType::F16}, {"bf16", DType::BF16}};
-    std::vector<Case> cases;
-    for (int i = 1; i < argc; ++i) {
-        const std::string word = argv[i];
-        if (word == "--variants")
-            variants = true;
-        else if (word == "--precision")
-            dtype = dtypes.at(argv[++i]);
-        else
-            cases.push_back(parse(word));
-    }
-    for (const Case& c : cases) {
+    const auto [variants, dtype, words] = bench::parse_arguments(argc, argv);
+    for (const std::string& word : words) {
+        const Case c = parse(word);
         std::printf("%s\n", c.text.c_str());
         const Problem problem = build(c, dtype);
         const Samples samples = sample(c, problem);

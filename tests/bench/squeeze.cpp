@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <map>
 #include <sstream>
 #include <string>
 
@@ -17,6 +16,7 @@
 #include <kn/graph/cpu.h>
 #include <kn/graph/random.h>
 
+#include "arguments.h"
 #include "cache/disk_cache.h"
 #include "codegen/emit.h"
 #include "executor/kernels.h"
@@ -103,22 +103,10 @@ void measure(const std::string& label, const Problem& problem, const PlanPtr& pl
 }  // namespace
 
 int main(int argc, char** argv) {
-    bool variants = false;
-    DType dtype = DType::F16;
-    const std::map<std::string, DType> dtypes = {
-        {"f32", DType::F32}, {"f16", DType::F16}, {"bf16", DType::BF16}};
-    std::vector<Ints> cases;
-    for (int i = 1; i < argc; ++i) {
-        const std::string word = argv[i];
-        if (word == "--variants")
-            variants = true;
-        else if (word == "--precision")
-            dtype = dtypes.at(argv[++i]);
-        else
-            cases.push_back(parse(word));
-    }
+    const auto [variants, dtype, words] = bench::parse_arguments(argc, argv);
     const int sm_count = cuda::Device(0).properties().sm_count;
-    for (const Ints& c : cases) {
+    for (const std::string& word : words) {
+        const Ints c = parse(word);
         std::printf("%lld images of %lld x %lld x %lld, %lld between\n",
                     static_cast<long long>(c[0]), static_cast<long long>(c[1]),
                     static_cast<long long>(c[2]), static_cast<long long>(c[3]),

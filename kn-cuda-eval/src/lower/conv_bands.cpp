@@ -78,12 +78,6 @@ TensorRef image_of(Placement& placement, Value value) {
 
 // The figures are measured on an H200 (tests/bench/products.cpp).
 std::optional<std::string> why_slower(const ConvBands& conv, const DeviceProperties& device) {
-    // 128 channels and filters at 28x28 of 128 images: 54.4 us, by windows 45.9; 64 and 128 at 56x56
-    // of 64 images: 50.3 and 50.0.
-    constexpr std::int64_t most = 64;
-    if (conv.windows.channels > most || conv.n > most)
-        return "of so many channels or filters, products take as long as copies of windows";
-    if (conv.windows.kernel_height * conv.windows.kernel_width == 1) return "windows share nothing";
     ConvBands best = conv;
     const auto tiles = sensible_tiles(conv, device);
     if (tiles.empty()) return "bands do not fit shared memory beside the weights";
@@ -172,13 +166,11 @@ std::optional<BandTiles>& forced_band_tiles() {
 
 std::optional<std::string> why_no_conv_bands(const Grouping& grouping, Value value, DType y) {
     const Graph& graph = grouping.graph();
-    const auto* conv = graph.get_if<op::Conv>(value);
-    if (!conv || graph.shape(conv->w).rank() != 4) return "it is no convolution over two axes";
     if (grouping.device().compute() != 90) return "the device is none of Hopper's";
     const DType dtype = graph.dtype(value);
     if (!is_half(dtype) || y != dtype) return "it is not of one half type";
-    if (conv->groups != 1) return "it has groups";
-    if (constant_parts(graph, conv->w).empty()) return "the second operand is no weight";
+    if (constant_parts(graph, graph.get_if<op::Conv>(value)->w).empty())
+        return "the second operand is no weight";
     const ConvBands problem = problem_of(graph, value);
     if (auto why = problem.why_never()) return why;
     if (forced_band_tiles()) return std::nullopt;

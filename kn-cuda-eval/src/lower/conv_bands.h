@@ -10,8 +10,8 @@
 
 namespace kn::cuda {
 
-/// Why a Conv, whose result is of type `y` behind its epilogue, is none for the kernel; nothing if
-/// it is. Independent of layouts.
+/// Why a Conv over two axes without groups, whose result is of type `y` behind its epilogue, is none
+/// for the kernel; nothing if it is. Independent of layouts.
 std::optional<std::string> why_no_conv_bands(const Grouping& grouping, Value conv, DType y);
 
 /// Appends the steps of a group whose roles are "x", "w" and "y", and "banded", which is the same.

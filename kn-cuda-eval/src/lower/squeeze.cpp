@@ -212,7 +212,8 @@ std::int64_t Squeeze::flops() const {
 
 double Squeeze::time_alone(int sm_count) const {
     const auto tiles = sensible_tiles(sm_count);
-    return tiles.empty() ? time_apart(*this) : time_of(*this, tiles[0], sm_count);
+    const double apart = time_apart(*this);
+    return tiles.empty() ? apart : std::min(apart, time_of(*this, tiles[0], sm_count));
 }
 
 std::optional<std::string> Squeeze::why_apart(int sm_count) const {

@@ -42,7 +42,7 @@ struct Squeeze {
     std::optional<std::string> why_not() const;
     std::optional<std::string> why_not(const SqueezeTiles& tiles) const;
     std::int64_t flops() const;
-    /// Microseconds of a kernel of its own, by a model; without one, of steps apart.
+    /// Microseconds of a kernel of its own or of steps apart, whichever a model expects to be less.
     double time_alone(int sm_count) const;
     /// Why separate steps are better.
     std::optional<std::string> why_apart(int sm_count) const;

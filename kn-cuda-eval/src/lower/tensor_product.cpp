@@ -83,8 +83,10 @@ class Lowering {
             exact ? 2048 / 3 : (dtype_ == DType::F32 ? 2048 : 4096);
         step.problem = problem_;
         step.tiles = to_string(product.tiles);
-        step.expected_us =
-            clocks_of(product, product.tiles, placement_.plan().device) / clocks_in_us;
+        const DeviceProperties& device = placement_.plan().device;
+        step.expected_us = (squeeze_ ? clocks_of_squeezing(product, device)
+                                     : clocks_of(product, product.tiles, device)) /
+                           clocks_in_us;
         step.reason += ", in tiles of " + step.tiles;
         if (!elsewhere_) return;
         step.produces.clear();

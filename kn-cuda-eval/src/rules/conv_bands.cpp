@@ -14,8 +14,9 @@ void conv_bands(Grouping& grouping, Value value) {
     const auto* conv = graph.get_if<op::Conv>(found->main);
     if (!conv || conv->groups != 1 || graph.shape(conv->w).rank() != 4) return;
     const Ints w = graph.shape(conv->w).to_ints();
-    // Of 64 filters that a product has half would be empty; of more, and of more channels, see
-    // why_no_conv_bands().
+    // Of 64 filters that a product has half would be empty. With more, or more channels, products
+    // take as long as copies of windows: 128 and 128 at 28x28 of 128 images on an H200 54.4 us, by
+    // windows 45.9; 64 and 128 at 56x56 of 64 images 50.3 and 50.0.
     constexpr std::int64_t most = 64;
     const bool few = w[0] > most / 2 && w[0] <= most && w[1] <= most && w[1] % 32 == 0;
     if (!forced_band_tiles() && (!few || w[2] * w[3] == 1)) return;

@@ -28,8 +28,7 @@ bool is_alone(const Grouping& grouping, const SqueezePattern& parts, Value end) 
     });
 }
 
-TensorProduct product_of(const Grouping& grouping, Value conv, Value image,
-                         const SqueezePattern& parts) {
+TensorProduct product_of(const Grouping& grouping, Value conv, const SqueezePattern& parts) {
     const Graph& graph = grouping.graph();
     const ProductSizes sizes = product_sizes(graph, conv);
     TensorProduct product;
@@ -38,7 +37,6 @@ TensorProduct product_of(const Grouping& grouping, Value conv, Value image,
     product.n = sizes.n;
     product.k = sizes.k;
     product.windows = windows_of(graph, *graph.get_if<op::Conv>(conv), conv);
-    product.windows->image_stride = checked_size(graph.shape(image).to_ints()) / sizes.m;
     product.before = std::ranges::any_of(parts.others, [&](const Value& other) {
         return !graph.get_if<op::Broadcast>(other) && !graph.get_if<op::Constant>(other);
     });
@@ -48,13 +46,13 @@ TensorProduct product_of(const Grouping& grouping, Value conv, Value image,
 /// Why kernels of their own are better.
 std::optional<std::string> why_apart(const TensorProduct& together, TensorProduct conv,
                                      const Squeeze& problem, const DeviceProperties& device) {
-    constexpr double clocks = 1650, launch = 1;  // of a microsecond; microseconds
+    constexpr double launch_us = 1;
     conv.before = false;
     conv.lanes = 2;
     conv.tiles = choose_tiles(conv, device, true);
-    const double apart =
-        clocks_of(conv, conv.tiles, device) / clocks + launch + problem.time_alone(device.sm_count);
-    const double one = clocks_of_squeezing(together, device) / clocks;
+    const double apart = clocks_of(conv, conv.tiles, device) / clocks_in_us + launch_us +
+                         problem.time_alone(device.sm_count);
+    const double one = clocks_of_squeezing(together, device) / clocks_in_us;
     if (one < apart) return std::nullopt;
     return fmt::format("kernels of their own would take {:.1f} us, one {:.1f}", apart, one);
 }
@@ -79,7 +77,7 @@ void squeezed_conv(Grouping& grouping, Value value) {
             return refuse("the image and its products are not of one half type");
     if (const auto why = problem.why_not()) return refuse(*why);
     const DeviceProperties& device = grouping.device();
-    const TensorProduct conv = product_of(grouping, found->main, parts.image, parts);
+    const TensorProduct conv = product_of(grouping, found->main, parts);
     const auto together = squeezing_product(conv, problem, parts.heads.size(), device);
     if (!together) return refuse("tiles are not whole images with all their channels");
     if (!forced_squeezed_conv())
