@@ -203,7 +203,8 @@ std::size_t Executor::State::constant_bytes() const {
 }
 
 Overlap Executor::State::wanted_overlap() const {
-    return options.overlap.value_or(plan->options.overlap.value_or(Overlap::None));
+    const Overlap usual = options.tuning == Tuning::None ? Overlap::None : Overlap::Timed;
+    return options.overlap.value_or(plan->options.overlap.value_or(usual));
 }
 
 bool Executor::State::overlaps(Device device) const {

@@ -24,9 +24,8 @@ class InPlace;
 struct ExecutorOptions {
     Tuning tuning = Tuning::Fast;  ///< time the libraries' candidates on the device
     bool use_graph = true;         ///< capture the steps into a CUDA graph
-    /// None: as the plan's options say. Overlap::Timed beside Overlap::None, measured on an H200:
-    /// ResNet-50 of 1 and 8 images 13 and 5 % faster, a residual tower of 16 boards 4 %; large
-    /// networks and batches within the noise (1 %; 6 % of one whose clocks fall under load).
+    /// None: as the plan's options say, else Overlap::Timed. Beside Overlap::None, measured on an
+    /// H200: ResNet-50 of 1 and 8 images 13 and 5 % faster, a residual tower of 16 boards 4 %.
     std::optional<Overlap> overlap = {};
     bool cache = true;  ///< kernels and tuned algorithms on disk ($XDG_CACHE_HOME/kn)
 };

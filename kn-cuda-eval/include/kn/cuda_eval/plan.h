@@ -35,7 +35,7 @@ enum class Overlap {
     Own,  ///< those behind kernels of ours
     All,  ///< those behind libraries' kernels too
     /// Whichever of these is fastest: timed when the executor is made, by runs on zeros, and kept
-    /// on disk. None without tuning or graphs.
+    /// on disk. None without tuning or graphs, and for runs of more than 2 ms, which gain nothing.
     Timed,
 };
 
@@ -58,7 +58,7 @@ struct PlanOptions {
     /// The algorithms of some library steps, likewise: by what the choice depends on. For
     /// executors.
     std::map<std::string, std::string> algorithms_of = {};
-    /// For executors whose own options do not say; none: Overlap::None.
+    /// For executors whose own options do not say; none: Overlap::Timed.
     std::optional<Overlap> overlap = {};
 };
 
