@@ -62,6 +62,9 @@ class Code {
     std::vector<Aside> aside_;
 };
 
+/// `variable` (compute type) as the tensor stores it.
+std::string as_stored(const TensorRef& tensor, const std::string& variable);
+
 /// The operands of the kernel under construction: each stored tensor or view that is read or
 /// written, once.
 class KernelOperands {

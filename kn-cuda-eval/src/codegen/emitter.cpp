@@ -196,6 +196,12 @@ std::string Emitter::load(const TensorRef& tensor, const Index& index, const std
     return define(type, fmt::format("kn_widen({}.lane[j])", name));
 }
 
+std::string as_stored(const TensorRef& tensor, const std::string& variable) {
+    if (tensor.rounded_to_tf32) return fmt::format("kn_rounded_tf32({})", variable);
+    if (!is_half(tensor.dtype)) return variable;
+    return fmt::format("kn_cast<{}>({})", c_type(tensor.dtype), variable);
+}
+
 void Emitter::store(Value value, const Index& index, const std::string& variable) {
     store(placement_.stored(value), index, variable);
 }
@@ -203,9 +209,7 @@ void Emitter::store(Value value, const Index& index, const std::string& variable
 void Emitter::store(const TensorRef& tensor, const Index& index, const std::string& variable) {
     const std::string pointer = operands_.pointer(tensor, Access::Write, "y");
     const std::string offset = math_.dot(index, tensor.strides);
-    const std::string type = c_type(tensor.dtype);
-    const std::string element =
-        is_half(tensor.dtype) ? fmt::format("kn_cast<{}>({})", type, variable) : variable;
+    const std::string type = c_type(tensor.dtype), element = as_stored(tensor, variable);
     const auto part = math_.part(offset, "j");
     const std::string guard = guard_.empty() ? "" : fmt::format("if ({}) ", guard_);
     if (whole_vectors(lanes_) && varies(offset) && part && part->factor == 1 &&

@@ -103,12 +103,6 @@ KN_DEVICE unsigned kn_max_float(unsigned a, unsigned b) {
     asm("max.NaN.f32 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
     return larger;
 }
-/// The bits of x rounded to TF32, half away from zero.
-KN_DEVICE unsigned kn_round_tf32(float x) {
-    unsigned bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-    return bits;
-}
 
 /// An mbarrier of 8 bytes: a phase is over when all arrivals and all bytes expected are there.
 KN_DEVICE void kn_init_barrier(unsigned barrier, int arrivals) {

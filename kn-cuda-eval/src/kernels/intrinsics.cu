@@ -60,6 +60,13 @@ KN_DEVICE float kn_reciprocal_fast(float x) {
 }
 
 #if __CUDA_ARCH__ >= 800
+/// The bits of x rounded to TF32, half away from zero.
+KN_DEVICE unsigned kn_round_tf32(float x) {
+    unsigned bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return bits;
+}
+KN_DEVICE float kn_rounded_tf32(float x) { return kn_bits_to_float(kn_round_tf32(x)); }
 /// sums += a b for 16 rows and 8 columns by 8 in TF32, a warp together. With lane = 4 row + quad: sums are of the columns
 /// 2 quad and 2 quad + 1, sums[2] and [3] of row + 8; a of the columns quad, then quad + 4, a[1] and a[3] of row + 8; b0 and
 /// b1 of column `row`, from the rows quad and quad + 4.

@@ -28,7 +28,8 @@ void write_finish_and_give(Placement& placement, const Group& group, Value end,
     emitter.push_scope();
     emitter.provide(group.anchor, [](const Index&) -> std::string { return "product"; });
     const Ints shape = placement.graph().shape(end).to_ints();
-    code.line(fmt::format("return {};", emitter.value(end, index_of(shape))));
+    const std::string value = emitter.value(end, index_of(shape));
+    code.line(fmt::format("return {};", is_half(y.dtype) ? value : as_stored(y, value)));
     emitter.pop_scope();
     code.close("};");
     const std::string pointer = operands.pointer(y, Access::Write, "y");

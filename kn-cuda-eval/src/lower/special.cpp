@@ -123,8 +123,8 @@ void HandKernel::declare(const std::string& name, const TensorRef& tensor, Acces
         function(name, parameters, "kn_widen(" + element + ")");
     else
         line("const auto " + name + " = [&](" + parameters + separator +
-             compute_type(tensor.dtype) + " value) { " + element + " = kn_cast<" +
-             c_type(tensor.dtype) + ">(value); };");
+             compute_type(tensor.dtype) + " value) { " + element + " = " +
+             as_stored(tensor, "value") + "; };");
 }
 
 void HandKernel::read(const std::string& name, const TensorRef& tensor, AxisGroups groups) {

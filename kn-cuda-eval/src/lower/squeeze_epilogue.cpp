@@ -132,9 +132,8 @@ class SqueezeEpilogue {
         }
         const std::string value = emitter.value(group_.outputs[0], index);
         code_.line(fmt::format("kn_vector<{}, 2> result;", type));
-        code_.line(
-            fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = kn_cast<{}>({});",
-                        type, value));
+        code_.line(fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = {};",
+                               as_stored(placement_.stored(group_.outputs[0]), value)));
         code_.line("return kn_bit_cast<kn_pair>(result);");
         code_.close("};");
     }

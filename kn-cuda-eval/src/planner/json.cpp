@@ -9,11 +9,13 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json to_json_value(const TensorRef& tensor) {
-    return {{"buffer", tensor.buffer},
-            {"dtype", std::string(name_of(tensor.dtype))},
-            {"shape", tensor.shape},
-            {"strides", tensor.strides},
-            {"offset", tensor.offset}};
+    Json out = {{"buffer", tensor.buffer},
+                {"dtype", std::string(name_of(tensor.dtype))},
+                {"shape", tensor.shape},
+                {"strides", tensor.strides},
+                {"offset", tensor.offset}};
+    if (tensor.rounded_to_tf32) out["rounded_to_tf32"] = true;
+    return out;
 }
 
 Json to_json_value(const Step& step, const DeviceProperties& device) {

@@ -5,6 +5,7 @@
 
 #include "lower/lower.h"
 #include "planner/merge_products.h"
+#include "planner/tf32_operands.h"
 #include "planner/views.h"
 
 namespace kn::cuda {
@@ -57,7 +58,7 @@ Ints strides_for(const Ints& shape, const AxisOrder& order) {
 
 Placement::Placement(Plan& plan, const Grouping& grouping,
                      const std::unordered_map<std::uint32_t, AxisOrder>& layouts)
-    : plan_(plan) {
+    : plan_(plan), tf32_operands_(tf32_operands(grouping)) {
     const Graph& g = graph();
     for (std::size_t i = 0; i < g.inputs().size(); i++) {
         const NamedValue& input = g.inputs()[i];
@@ -86,7 +87,9 @@ Placement::Placement(Plan& plan, const Grouping& grouping,
             const std::size_t buffer =
                 add_buffer(plan_, Buffer::Kind::Arena, bytes_of(g.dtype(value), shape), 0,
                            "%" + std::to_string(value.index));
-            stored_[value.index] = dense_ref(buffer, g.dtype(value), shape, order);
+            TensorRef& tensor = stored_[value.index];
+            tensor = dense_ref(buffer, g.dtype(value), shape, order);
+            tensor.rounded_to_tf32 = tf32_operands_.count(value.index) > 0;
         }
 }
 
@@ -182,8 +185,9 @@ TensorRef Placement::copy_of(Value value, const AxisOrder& order) {
     if (!constant_parts(graph(), value).empty())
         return constant(value, graph().dtype(value), order);
     if (const auto it = copies_.find({value.index, order}); it != copies_.end()) return it->second;
-    const TensorRef copy = scratch(graph().dtype(value), graph().shape(value).to_ints(),
-                                   "copy of %" + std::to_string(value.index), order);
+    TensorRef copy = scratch(graph().dtype(value), graph().shape(value).to_ints(),
+                             "copy of %" + std::to_string(value.index), order);
+    copy.rounded_to_tf32 = tf32_operands_.count(value.index) > 0;
     copies_[{value.index, order}] = copy;
     if (const auto from = view(value)) {
         lower_copy(*this, *from, copy, "a library step wants another layout");

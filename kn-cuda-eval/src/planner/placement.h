@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <unordered_map>
 
 #include "planner/group.h"
@@ -47,6 +48,7 @@ class Placement {
     void place_outputs(const Grouping& grouping);
 
     Plan& plan_;
+    std::set<std::uint32_t> tf32_operands_;
     std::unordered_map<std::uint32_t, TensorRef> stored_;
     std::map<std::pair<std::uint32_t, AxisOrder>, TensorRef> copies_;
 };

@@ -79,6 +79,7 @@ std::string to_string(const TensorRef& tensor) {
     else if (*order != row_major(tensor.shape.size()))
         out += fmt::format("{{{}}}", fmt::join(*order, ","));
     if (tensor.offset != 0) out += fmt::format(" +{}", tensor.offset);
+    if (tensor.rounded_to_tf32) out += " rounded to tf32";
     return out;
 }
 

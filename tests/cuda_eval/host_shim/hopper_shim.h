@@ -70,9 +70,6 @@ static inline unsigned kn_max_two_bf16(unsigned a, unsigned b) {
 static inline unsigned kn_max_float(unsigned a, unsigned b) {
     return kn_float_to_bits(kn_shim_max(kn_bits_to_float(a), kn_bits_to_float(b)));
 }
-static inline unsigned kn_round_tf32(float x) {
-    return (kn_float_to_bits(x) + 0x1000) & 0xffffe000u;
-}
 
 #define KN_CALL kn_shim.hopper->
 static inline void kn_sync_some(int barrier, int threads) { KN_CALL sync_some(barrier, threads); }

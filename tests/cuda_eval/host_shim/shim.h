@@ -80,6 +80,10 @@ KN_SHIM_UNARY(rint) KN_SHIM_UNARY(trunc) KN_SHIM_UNARY(sqrt) KN_SHIM_UNARY(exp) 
 static inline double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 static inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline float expf(float x) { return __builtin_expf(x); }
+static inline unsigned kn_round_tf32(float x) {
+    return kn_float_to_bits(x) + (x == x ? 0x1000 : 0) & 0xffffe000u;
+}
+static inline float kn_rounded_tf32(float x) { return kn_bits_to_float(kn_round_tf32(x)); }
 static inline float kn_exp_fast(float x) { return __builtin_expf(x); }
 static inline float kn_reciprocal_fast(float x) { return 1.0f / x; }
 static inline float sqrtf(float x) { return __builtin_sqrtf(x); }
