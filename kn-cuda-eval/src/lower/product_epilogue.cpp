@@ -195,8 +195,11 @@ void ProductEpilogue::write_finish(Code& code, KernelOperands& operands, const s
     const std::string value = emitter.value(end_, index);
     const std::string type = c_type(graph_.dtype(end_));
     code.line(fmt::format("kn_vector<{}, 2> result;", type));
+    TensorRef y;  // as it stays in a kernel
+    y.dtype = graph_.dtype(end_);
+    if (placement_.is_stored(end_)) y = placement_.stored(end_);
     code.line(fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = {};",
-                          as_stored(placement_.stored(end_), value)));
+                          as_stored(y, value)));
     code.line("return kn_bit_cast<kn_pair>(result);");
     code.close("};");
 }

@@ -1,5 +1,7 @@
 #include "planner/tf32_operands.h"
 
+#include <ranges>
+
 #include "lower/conv.h"
 #include "planner/merge_products.h"
 #include "planner/views.h"
@@ -8,16 +10,14 @@ namespace kn::cuda {
 
 namespace {
 
-// The operands that have the same elements as the value.
-std::vector<Value> sources(const Graph& graph, Value value) {
-    if (graph.get_if<op::Concat>(value)) return inputs_of(graph[value].operation);
-    if (const auto from = viewed(graph, value)) return {*from};
-    return {};
+// Whether the value is its operands' elements, and nothing else.
+bool only_moves(const Graph& graph, Value value) {
+    return graph.get_if<op::Concat>(value) || viewed(graph, value);
 }
 
-void add(const Graph& graph, Value value, std::set<std::uint32_t>& values) {
-    if (graph.dtype(value) != DType::F32 || !values.insert(value.index).second) return;
-    for (const Value& source : sources(graph, value)) add(graph, source, values);
+bool is_product_by_weight(const Graph& graph, Value value) {
+    const Operation& operation = graph[value].operation;
+    return is_any_of<op::MatMul, op::Conv>(operation) && is_weight(graph, inputs_of(operation)[1]);
 }
 
 }  // namespace
@@ -26,14 +26,23 @@ std::set<std::uint32_t> tf32_operands(const Grouping& grouping) {
     const Graph& graph = grouping.graph();
     if (grouping.device().compute() < 80 || !uses_tensor_cores(grouping.options(), DType::F32))
         return {};
-    std::set<std::uint32_t> operands, given_away;
-    for (const Value& value : grouping.live()) {
-        if (!is_any_of<op::MatMul, op::Conv>(graph[value].operation)) continue;
-        const auto read = inputs_of(graph[value].operation);
-        if (is_weight(graph, read[1])) add(graph, read[0], operands);
+    std::set<std::uint32_t> operands, others;
+    // Readers come before what they read.
+    for (const Value& value : grouping.live() | std::views::reverse) {
+        const std::vector<Value> read = inputs_of(graph[value].operation);
+        const bool product = is_product_by_weight(graph, value);
+        const bool moved = only_moves(graph, value) && !grouping.is_output(value);
+        for (std::size_t i = 0; i < read.size(); ++i) {
+            if ((product && i == 0) || (moved && operands.count(value.index)))
+                operands.insert(read[i].index);
+            if (!(product && i == 0) && (!moved || others.count(value.index)))
+                others.insert(read[i].index);
+        }
     }
-    for (const NamedValue& output : graph.outputs()) add(graph, output.value, given_away);
-    for (const std::uint32_t value : given_away) operands.erase(value);
+    std::erase_if(operands, [&](std::uint32_t index) { return others.count(index) > 0; });
+    for (const Value& value : grouping.live())
+        if (grouping.is_output(value) || graph.dtype(value) != DType::F32)
+            operands.erase(value.index);
     return operands;
 }
 

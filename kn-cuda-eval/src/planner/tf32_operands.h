@@ -8,9 +8,10 @@
 
 namespace kn::cuda {
 
-/// Values that products and convolutions by weights read, themselves or through views and
-/// concatenations, where they do so in TF32. None that the network's outputs are made of by views
-/// alone: those are float32.
+/// Values that nothing but products and convolutions by weights in TF32 reads, themselves or through
+/// views and concatenations, and that are no outputs. Who reads a value besides, as the next
+/// residual does, wants all of its bits: rounded at each of 24 layers BERT's result is 4 times as
+/// wrong (2.7e-3 of the peak instead of 6.4e-4).
 std::set<std::uint32_t> tf32_operands(const Grouping& grouping);
 
 }  // namespace kn::cuda

@@ -86,6 +86,8 @@ TEST(ProductChainFusion, RefusesWithReason) {
     EXPECT_EQ(refusal(two(8, 60)), "60 columns do not suit a block");
     EXPECT_EQ(refusal(two(8, 1)), "1 columns do not suit a block");
     EXPECT_EQ(refusal(two(8, 64)), "");
+    // One block would read a megabyte, for as long as 20 steps take.
+    EXPECT_EQ(refusal(two(1, 1024)), "1 blocks would read 1048576 bytes of weights each");
 }
 
 }  // namespace

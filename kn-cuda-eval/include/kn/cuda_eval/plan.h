@@ -93,8 +93,8 @@ struct TensorRef {
     DType dtype = DType::F32;
     Ints shape;
     Ints strides;
-    /// Whoever writes it rounds to TF32, half away from zero, as products read it by tensor cores,
-    /// which cut: without this their sums are too small by some 3e-4.
+    /// Whoever writes it rounds to TF32, half away from zero, as only tensor cores read it, which
+    /// cut: without this their sums are too small by some 3e-4.
     bool rounded_to_tf32 = false;
     bool operator==(const TensorRef&) const = default;
 };
