@@ -135,6 +135,7 @@ INSTANTIATE_TEST_SUITE_P(
         ConvCase{"one_sided", {1, 8, 9, 9}, {8, 8, 2, 2}, {.pads = {1, 0, 0, 1}}},
         ConvCase{"line", {2, 8, 31}, {12, 8, 5}, {.strides = {2}, .pads = {2, 2}}},
         ConvCase{"cube", {1, 4, 6, 7, 5}, {6, 4, 3, 3, 3}, {.pads = {1, 1, 1, 1, 1, 1}}},
+        ConvCase{"few_filters", {1, 128, 32, 32}, {6, 128, 3, 3}, {.pads = {1, 1, 1, 1}}},
         ConvCase{"odd", {1, 5, 7, 7}, {7, 5, 3, 3}, {}}),
     [](const auto& test) { return test.param.name; });
 

@@ -90,6 +90,19 @@ TEST(TensorProductPlan, RefusedWhereTheLibrariesAreBetter) {
     EXPECT_EQ(product_step(cuda::plan(graph, h200(), options)), nullptr);
 }
 
+TEST(TensorProductPlan, FewFiltersOfOneWave) {
+    const auto planned = [](std::int64_t side, DType dtype) {
+        Graph graph;
+        const Var x = graph.input("x", dtype, Shape::of({2, 320, side, side}));
+        graph.output("y", conv(x, weight(graph, {4, 320, 3, 3}, dtype), weight(graph, {4}, dtype),
+                               {.pads = {1, 1, 1, 1}}));
+        return cuda::plan(graph, h200());
+    };
+    EXPECT_NE(product_step(planned(64, DType::F16)), nullptr);
+    EXPECT_EQ(product_step(planned(128, DType::F16)), nullptr);
+    EXPECT_EQ(product_step(planned(64, DType::F32)), nullptr);
+}
+
 TEST(TensorProductPlan, HalfProductsWithMoreBehindThemThanTheLibrariesHave) {
     const auto own = [](auto tail) {
         Graph graph;
