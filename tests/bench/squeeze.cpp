@@ -2,18 +2,22 @@
 // residual, relu) on a GPU: as separate steps, and as one kernel in the tiles that its model
 // chooses; with --variants in all sensible ones. With the largest difference from the CPU.
 //
-//     bench_squeeze [--variants] [--precision f16] "256 256 8 8 64" "16 256 8 8 64"
+//     bench_squeeze [--variants] [--precision f16] "256 256 8 8 64" "256 256 8 8 64 3"
 //
-// A case: images, channels, height, width, columns between the products.
+// A case: images, channels, height, width, columns between the products; and of a convolution in
+// front of it, the windows' width: then the convolution alone, both apart, and both in one kernel,
+// whose result is compared with theirs.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <optional>
 #include <sstream>
 #include <string>
 
 #include <kn/cuda_eval/executor.h>
 #include <kn/graph/builder.h>
 #include <kn/graph/cpu.h>
+#include <kn/graph/optimizer.h>
 #include <kn/graph/random.h>
 
 #include "arguments.h"
@@ -21,6 +25,7 @@
 #include "codegen/emit.h"
 #include "executor/kernels.h"
 #include "lower/squeeze.h"
+#include "lower/squeeze_epilogue.h"
 
 namespace {
 
@@ -37,22 +42,37 @@ Ints parse(const std::string& text) {
     std::istringstream stream(text);
     Ints numbers;
     for (std::int64_t n = 0; stream >> n;) numbers.push_back(n);
-    if (numbers.size() != 5) throw std::runtime_error("no case: " + text);
+    if (numbers.size() != 5 && numbers.size() != 6) throw std::runtime_error("no case: " + text);
     return numbers;
 }
 
+enum class Part { All, Convolution };
+
 // Images are stored channels last.
-Graph block(const Ints& c, DType dtype) {
+Graph block(const Ints& c, DType dtype, Part part = Part::All) {
     Graph g;
     const std::int64_t images = c[0];
     Random random(5);
     const auto image = [&](const char* name) {
         return permute(g.input(name, dtype, Shape::of({images, c[2], c[3], c[1]})), {0, 3, 1, 2});
     };
-    const auto weight = [&](const Ints& shape) {
-        return g.constant(random_tensor(DType::F32, shape, random).cast(dtype));
+    const auto weight = [&](const Ints& shape, double size = 1) {
+        Tensor tensor = random_tensor(DType::F32, shape, random);
+        for (float& x : tensor.mutable_data<float>()) x *= static_cast<float>(size);
+        return g.constant(tensor.cast(dtype));
     };
-    const Var x = image("x"), residual = image("residual");
+    Var x = image("x");
+    const Var residual = image("residual");
+    if (c.size() == 6) {
+        const std::int64_t pad = c[5] / 2;
+        const double size = 1 / std::sqrt(static_cast<double>(c[1] * c[5] * c[5]));
+        x = conv(x, weight({c[1], c[1], c[5], c[5]}, size), {}, {.pads = {pad, pad, pad, pad}});
+        x = x + weight({1, c[1], 1, 1});
+    }
+    if (part == Part::Convolution) {
+        g.output("y", permute(relu(x + residual), {0, 2, 3, 1}));
+        return g;
+    }
     Var y = matmul(mean(x, {2, 3}), weight({c[1], c[4]}));
     y = relu(y + weight({1, c[4]}));
     y = matmul(y, weight({c[4], 2 * c[1]})) + weight({1, 2 * c[1]});
@@ -64,8 +84,8 @@ Graph block(const Ints& c, DType dtype) {
     return g;
 }
 
-Problem build(const Ints& c, DType dtype) {
-    Problem problem{block(c, dtype), {}, {}};
+Problem build(const Ints& c, DType dtype, Part part = Part::All) {
+    Problem problem{optimize(block(c, dtype, part)), {}, {}};
     Random random(7);
     for (int i = 0; i < 2; ++i)
         problem.inputs.push_back(random_tensor(dtype, {c[0], c[2], c[3], c[1]}, random));
@@ -85,19 +105,39 @@ PlanPtr plan_of(const Problem& problem, bool apart) {
         cuda::plan(problem.graph, cuda::Device(0).properties(), options));
 }
 
-void measure(const std::string& label, const Problem& problem, const PlanPtr& plan,
-             const Tensor& expected) {
+Tensor measure(const std::string& label, const Problem& problem, const PlanPtr& plan,
+               const std::optional<Tensor>& expected) {
     cuda::Executor executor(plan, cuda::Device(0));
     const Tensor y = executor.run(problem.inputs).at(0).cast(DType::F32);
     double worst = 0;
-    for (std::int64_t i = 0; i < y.size(); ++i) {
-        const double error = std::abs(y.at(i) - expected.at(i));
+    for (std::int64_t i = 0; expected && i < y.size(); ++i) {
+        const double error = std::abs(y.at(i) - expected->at(i));
         worst = std::isnan(error) ? error : std::max(worst, error);
     }
     double us = 0;
     for (const cuda::StepTime& time : executor.time_steps()) us += time.us;
-    std::printf("%8.2f us  worst %.1e  %s\n", us, worst, label.c_str());
+    std::printf("%8.2f us  worst %.1e  %zu steps  %s\n", us, worst, plan->steps.size(),
+                label.c_str());
     std::fflush(stdout);
+    return y;
+}
+
+void measure_convolution(const Ints& c, DType dtype) {
+    const auto plan_now = [](const Problem& problem) {
+        return std::make_shared<const cuda::Plan>(
+            cuda::plan(problem.graph, cuda::Device(0).properties()));
+    };
+    const Problem alone = build(c, dtype, Part::Convolution), all = build(c, dtype);
+    measure("convolution alone", alone, plan_now(alone), {});
+    cuda::PlanOptions options;
+    options.disabled_rules = {"convolution, squeeze and excite"};
+    const auto apart = std::make_shared<const cuda::Plan>(
+        cuda::plan(all.graph, cuda::Device(0).properties(), options));
+    const Tensor expected = measure("steps apart", all, apart, {});
+    cuda::forced_squeezed_conv() = true;
+    const PlanPtr together = plan_now(all);
+    cuda::forced_squeezed_conv() = false;
+    measure("one kernel, " + together->steps.back().tiles, all, together, expected);
 }
 
 }  // namespace
@@ -111,6 +151,10 @@ int main(int argc, char** argv) {
                     static_cast<long long>(c[0]), static_cast<long long>(c[1]),
                     static_cast<long long>(c[2]), static_cast<long long>(c[3]),
                     static_cast<long long>(c[4]));
+        if (c.size() == 6) {
+            measure_convolution(c, dtype);
+            continue;
+        }
         const Problem problem = build(c, dtype);
         const Tensor expected = cpu::run(problem.graph, problem.inputs).at(0).cast(DType::F32);
         measure("steps apart", problem, plan_of(problem, true), expected);

@@ -7,6 +7,7 @@
 #include "codegen/defines.h"
 #include "codegen/kernel_text.h"
 #include "codegen/wgmma.h"
+#include "planner/ceil_div.h"
 
 namespace kn::cuda {
 
@@ -24,6 +25,32 @@ std::int64_t channel_slabs(const TensorProduct& product) {
 
 std::int64_t element_bytes(const TensorProduct& product) {
     return static_cast<std::int64_t>(size_of(product.type));
+}
+
+constexpr int kBox = 64;  // rows and terms of small products' weights that are copied at once
+
+/// Why the weights of small products cannot follow the slabs of a tile.
+std::optional<std::string> why_not_through_stages(const TensorProduct& product) {
+    const ProductSqueeze& squeeze = *product.squeeze;
+    const ProductTiles& tiles = product.tiles;
+    const int boxes_a_slab = (tiles.rows + tiles.columns) / kBox;
+    const std::int64_t hidden = ceil_div(squeeze.hidden, kBox), terms = tiles.columns / kBox;
+    const auto units = static_cast<std::int64_t>(squeeze.shifts.size());
+    const std::int64_t first = hidden * terms, all = first * (1 + units);
+    if (ceil_div(first, boxes_a_slab) > tiles.stages ||
+        ceil_div(all, boxes_a_slab) - first / boxes_a_slab > tiles.stages)
+        return "the small products' weights are more than the stages hold";
+    return std::nullopt;
+}
+
+std::string element_and_shifts(const TensorProduct& product) {
+    const auto& shifts = product.squeeze->shifts;
+    std::string shift = std::to_string(shifts.back());
+    for (std::size_t u = shifts.size() - 1; u-- > 0;)
+        shift = fmt::format("unit == {} ? {} : {}", u, shifts[u], shift);
+    return fmt::format(
+        "using kn_element = {};\nKN_DEVICE constexpr int kn_shift(int unit) {{ return {}; }}\n",
+        product.type == DataType::F16 ? "kn_half" : "kn_bf16", shift);
 }
 
 // From the last window's place to the image's last pixel.
@@ -48,12 +75,13 @@ std::size_t TensorProduct::shared_bytes() const {
                                         barriers);
     }
     // What the epilogue has for each warp, which takes 16 rows at a time, or 8 of four bytes.
-    const int strips = image_rows > 0                                      ? 1
+    const int strips = squeeze                                             ? 1
                        : before || tiles.group_rows() > 64 || y_bytes == 4 ? 2
                                                                            : 1;
     const int own = tiles.staged ? strips * 32 * tiles.columns / halves + (before ? 16 : 0)
                                  : 16 * tiles.chunk * 4;
-    return static_cast<std::size_t>(ring + barriers + tiles.groups * 4 * own + squeeze_bytes);
+    return static_cast<std::size_t>(ring + barriers + tiles.groups * 4 * own +
+                                    (squeeze ? squeeze->bytes : 0));
 }
 
 Dim3 TensorProduct::grid(int sm_count) const {
@@ -107,6 +135,15 @@ TensorMapLayout TensorProduct::map_y(DataType y, std::int64_t stride) const {
     return map;
 }
 
+TensorMapLayout TensorProduct::map_small(std::int64_t columns, std::int64_t terms) const {
+    TensorMapLayout map;
+    map.type = type;
+    map.sizes = {terms, columns};
+    map.strides = {terms * element_bytes(*this)};
+    map.box = {kBox, kBox};
+    return map;
+}
+
 std::optional<std::string> TensorProduct::why_not() const {
     if (m < 1 || n < 1 || k < 1) return "there is nothing to multiply";
     if (exact && (type != DataType::F32 || tiles.group_rows() != 64))
@@ -118,13 +155,15 @@ std::optional<std::string> TensorProduct::why_not() const {
         return "staged results are panels of 128 bytes a row, by one block, two at once";
     if (halves == 2 && (!tiles.staged || n % 4 != 0))
         return "halves of an even number of columns meet in staged results";
-    if (image_rows > 0) {
+    if (squeeze) {
+        const int image_rows = squeeze->image_rows;
         if (!tiles.staged || tiles.turns || halves != 1 || y_bytes != 2 || tiles.group_rows() != 64)
             return "images change in staged results of two bytes, 64 rows a group";
         if (tiles.columns != n || tiles.rows % image_rows != 0 || m % tiles.rows != 0)
             return "tiles are whole images with all their channels";
         if (64 % image_rows != 0 || image_rows % 16 != 0)
             return fmt::format("images of {} positions are not 16, 32 or 64", image_rows);
+        if (const auto why = why_not_through_stages(*this)) return why;
     }
     if (windows) {
         // How far inside a window a copy may begin.
@@ -140,6 +179,7 @@ std::optional<std::string> TensorProduct::why_not() const {
 
 std::string tensor_product_helpers(const TensorProduct& product) {
     const ProductTiles& tiles = product.tiles;
+    const ProductSqueeze squeeze = product.squeeze.value_or(ProductSqueeze());
     const Defines constants{{"KN_BM", tiles.rows},
                             {"KN_BN", tiles.columns},
                             {"KN_GROUPS", tiles.groups},
@@ -159,13 +199,16 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_LANES", product.lanes},
                             {"KN_Y_BYTES", product.y_bytes},
                             {"KN_BEFORE", product.before},
-                            {"KN_IMAGE_ROWS", product.image_rows},
-                            {"KN_SQUEEZE_BYTES", product.squeeze_bytes},
+                            {"KN_IMAGE_ROWS", squeeze.image_rows},
+                            {"KN_SQUEEZE_BYTES", squeeze.bytes},
+                            {"KN_HIDDEN", squeeze.hidden},
+                            {"KN_FIRST_PARTS", squeeze.parts},
+                            {"KN_UNITS", squeeze.shifts.size()},
                             {"KN_WINDOWS", product.windows.has_value()}};
-    const char* const epilogue = tiles.splits > 1         ? "epilogue_cluster"
-                                 : product.image_rows > 0 ? "epilogue_squeezed"
-                                 : tiles.staged           ? "epilogue_staged"
-                                                          : "epilogue_direct";
+    const char* const epilogue = tiles.splits > 1  ? "epilogue_cluster"
+                                 : product.squeeze ? "epilogue_squeezed"
+                                 : tiles.staged    ? "epilogue_staged"
+                                                   : "epilogue_direct";
     std::string text(kernel_text("hopper"));
     text += kernel_text("pipeline");
     if (product.windows) text += window_constants(*product.windows);
@@ -174,7 +217,10 @@ std::string tensor_product_helpers(const TensorProduct& product) {
     text += kernel_text("tensor_product");
     text += "\n";
     if (tiles.staged) text += kernel_text("staged_pairs");
-    if (product.image_rows > 0) text += kernel_text("squeeze");
+    if (product.squeeze) {
+        text += element_and_shifts(product);
+        text += kernel_text("squeeze_weights");
+    }
     text += kernel_text(epilogue);
     return constants.around(text);
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include <kn/cuda_sys/library.h>
 #include <kn/cuda_sys/tensor_map.h>
@@ -37,6 +38,16 @@ struct ProductTiles {
     bool operator==(const ProductTiles&) const = default;
 };
 
+/// Images that the epilogue changes by two small products of their means (epilogue_squeezed.cu,
+/// squeeze_weights.cu).
+struct ProductSqueeze {
+    int image_rows = 0;                ///< of x: 16, 32, 64
+    int hidden = 0;                    ///< columns of the first product
+    int parts = 1;                     ///< of its terms that warps share
+    std::vector<std::int64_t> shifts;  ///< column - channel, where the second product is read
+    int bytes = 0;                     ///< of shared memory, a multiple of 128
+};
+
 struct TensorProduct {
     DataType type = DataType::F16;  ///< F16, BF16; F32: rounded to TF32
     bool exact = false;             ///< F32 as exact as by multiply-adds: three products for one
@@ -48,10 +59,7 @@ struct TensorProduct {
     int lanes = 1;        ///< neighbouring columns that the epilogue takes at once; staged: 2
     int y_bytes = 2;      ///< of an element of y; 2 or 4 where it is staged
     bool before = false;  ///< the epilogue wants the elements of another tensor like y
-    /// Rows of an image that the epilogue changes by its mean (epilogue_squeezed.cu), and bytes of
-    /// shared memory in which it does so; 0: none.
-    int image_rows = 0;
-    int squeeze_bytes = 0;
+    std::optional<ProductSqueeze> squeeze;
     ProductTiles tiles;
 
     /// Columns of y that are staged in rows of 128 bytes.
@@ -74,6 +82,8 @@ struct TensorProduct {
     TensorMapLayout map_w() const;
     /// And, where y is staged, of it and of what is added: rows `stride` elements apart.
     TensorMapLayout map_y(DataType y, std::int64_t stride) const;
+    /// And of the weights of a small product, dense [columns, terms].
+    TensorMapLayout map_small(std::int64_t columns, std::int64_t terms) const;
 
     /// Why the kernel cannot do this; addresses are 16-byte aligned.
     std::optional<std::string> why_not() const;
@@ -85,10 +95,10 @@ struct TensorProduct {
 /// neighbours of y, touch(row, column / lanes) a while before for what may be fetched into L2.
 /// Staged: kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, products,
 /// pair) gives two elements of y as one number; products[half][0 and 1] are the product's, `pair`
-/// those of map_before. With image_rows, kn_product({...}, map_y, map_before, excite), where
-/// excite(epilogue, sums, tile) does what lies between. Exact products of infinities are NaN, since one of the parts is zero. Needs
-/// the target sm_90a, threads() threads a block, blocks in clusters of cluster(), and
-/// shared_bytes() of dynamic shared memory.
+/// those of map_before. With squeeze, kn_product({..., map_first, map_second}, map_y, map_before,
+/// excite), as epilogue_squeezed.cu says. Exact products of infinities are NaN, since one of
+/// the parts is zero. Needs the target sm_90a, threads() threads a block, blocks in clusters of
+/// cluster(), and shared_bytes() of dynamic shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);
 
 }  // namespace kn::cuda

@@ -87,6 +87,27 @@ KN_DEVICE unsigned kn_two_bf16(float first, float second) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
     return both;
 }
+KN_DEVICE unsigned kn_two(kn_half, float first, float second) { return kn_two_halves(first, second); }
+KN_DEVICE unsigned kn_two(kn_bf16, float first, float second) { return kn_two_bf16(first, second); }
+/// Sums of both pairs' firsts and seconds, or zeros instead of what is less than nothing.
+template <bool relu>
+KN_DEVICE unsigned kn_add_two(kn_half, unsigned a, unsigned b) {
+    unsigned both;
+    if constexpr (relu)
+        asm("fma.rn.relu.f16x2 %0, %1, %2, %3;" : "=r"(both) : "r"(a), "r"(0x3c003c00u), "r"(b));
+    else
+        asm("add.rn.f16x2 %0, %1, %2;" : "=r"(both) : "r"(a), "r"(b));
+    return both;
+}
+template <bool relu>
+KN_DEVICE unsigned kn_add_two(kn_bf16, unsigned a, unsigned b) {
+    unsigned both;
+    if constexpr (relu)
+        asm("fma.rn.relu.bf16x2 %0, %1, %2, %3;" : "=r"(both) : "r"(a), "r"(0x3f803f80u), "r"(b));
+    else
+        asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(both) : "r"(a), "r"(b));
+    return both;
+}
 /// The larger of both pairs' firsts and seconds, NaN if one is; of floats, likewise, all by their bits.
 KN_DEVICE unsigned kn_max_two_halves(unsigned a, unsigned b) {
     unsigned both;
@@ -259,6 +280,12 @@ KN_DEVICE void kn_load_matrices(unsigned (&a)[4], unsigned address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
                  : "r"(address));
+}
+/// The reverse: four matrices from where products have them.
+KN_DEVICE void kn_store_operands(unsigned address, const unsigned (&a)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a[0]), "r"(a[1]),
+                 "r"(a[2]), "r"(a[3])
+                 : "memory");
 }
 /// Four matrices whose columns the threads have as they have rows of sums: rows of 16 bytes of half types, at addresses that
 /// the warp's threads bring.

@@ -21,6 +21,7 @@
 //                     in float32, so that the tensor cores' rounding towards zero does not add up. The low parts of w are
 //                     another tensor, and groups have 64 rows
 //   KN_MANY_SUMS      1: the copying warp is one of four, which give their registers to the others
+//   KN_IMAGE_ROWS     rows of an image, of which tiles have whole ones (epilogue_squeezed.cu); 0: any
 //   KN_LANES          neighbouring columns that the epilogue takes at once
 //   kn_wgmma(acc, a, b, first)   one k step of 64 rows; exact: a in registers
 //   KN_STARTS_EARLY   defined where blocks may start before the kernel in front of this one has ended: up to
@@ -44,6 +45,9 @@ constexpr bool kn_whole = KN_M % (KN_BM * KN_SHARED_W) == 0 && KN_N % KN_BN == 0
 // What slabs are copied from; w_low: the low parts, where they are wanted.
 struct kn_sources {
     const kn_tensor_map &x, &w, &w_low;
+#if KN_IMAGE_ROWS
+    const kn_tensor_map &first, &second;  // of small products
+#endif
 };
 
 using kn_stages = kn_ring<KN_STAGES>;
@@ -100,6 +104,10 @@ KN_DEVICE void kn_copy_slab_weights(const kn_sources& sources, const kn_tile& ti
     if (KN_EXACT) copy(target + kn_b_bytes, sources.w_low);
 }
 
+#if KN_IMAGE_ROWS
+KN_DEVICE void kn_produce_weights(const kn_sources& sources, unsigned stages, kn_barriers barriers, kn_stages& ring);
+#endif
+
 // One thread: keeps the stages full.
 KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barriers barriers) {
     kn_stages ring;
@@ -142,6 +150,9 @@ KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barrier
                 early--;
             ring.next();
         }
+#if KN_IMAGE_ROWS
+        kn_produce_weights(sources, stages, barriers, ring);
+#endif
     }
 }
 
@@ -302,7 +313,11 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
             }
             kn_multiply(sums, ring, stages, barriers);
             if (KN_TURNS) ring.skip((kn_teams - 1) * KN_SLABS);
+#if KN_IMAGE_ROWS
+            epilogue.give(sums, tile, next, stages, barriers, ring);
+#else
             epilogue.give(sums, tile, next);
+#endif
         }
         epilogue.finish();
 #endif

@@ -23,10 +23,11 @@ double clocks_of_squeezing(const TensorProduct& product, const DeviceProperties&
 /// For measurements and tests: whether this thread's plans take it whatever the model says.
 bool& forced_squeezed_conv();
 
-/// The kernel's body, around kn_product(factors, excite): for a group with the roles of squeeze_of
-/// and "x", "w". `before`: what the copy engine puts into the place of the result.
+/// The kernel's body, around kn_product({factors and weights}, maps, excite): for a group
+/// with the roles of squeeze_of and "x", "w". `before`: what the copy engine puts into the place of
+/// the result.
 void write_squeezing(Placement& placement, const Group& group, const TensorProduct& product,
                      const std::optional<Value>& before, const std::string& factors,
-                     KernelDraft& draft);
+                     const std::string& maps, KernelDraft& draft);
 
 }  // namespace kn::cuda

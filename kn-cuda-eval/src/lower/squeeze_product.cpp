@@ -7,12 +7,10 @@
 namespace kn::cuda {
 
 SqueezeProduct::SqueezeProduct(Code& code, const Squeeze& problem, const SqueezeTiles& tiles,
-                               char name, std::int64_t terms, std::int64_t columns,
-                               std::string sync)
+                               char name, std::int64_t terms, std::int64_t columns)
     : code_(code),
       name_(1, name),
       type_(c_type(problem.dtype)),
-      sync_(std::move(sync)),
       threads_(tiles.threads),
       images_(tiles.images),
       lanes_(problem.lanes()),
@@ -63,7 +61,7 @@ void SqueezeProduct::keep(const std::string& row, const std::string& term,
 
 void SqueezeProduct::multiply(std::string store) {
     if (columns_ % 8 != 0) store = fmt::format("if (tile * 8 + column < {}) {}", columns_, store);
-    code_.line(sync_);
+    code_.line("kn_sync();");
     code_.open(fmt::format("KN_UNROLL for (int i = 0; i < {}; ++i)", rounds_));
     code_.line(fmt::format("const int tile = i * {} + warp;", threads_ / 32));
     code_.line(fmt::format("kn_eight_columns<{}, {}> product;", type_, images_));

@@ -9,13 +9,13 @@ namespace kn::cuda {
 
 class SqueezeProduct {
   public:
-    /// `terms` of `columns`, all of a block; texts name it by one letter. `sync` is the statement at
-    /// which the block's threads meet.
+    /// `terms` of `columns`, all of a block; texts name it by one letter.
     SqueezeProduct(Code& code, const Squeeze& problem, const SqueezeTiles& tiles, char name,
-                   std::int64_t terms, std::int64_t columns, std::string sync = "kn_sync();");
+                   std::int64_t terms, std::int64_t columns);
 
-    /// Of the block's rows in shared memory, rows_NAME.
+    /// Of the block's rows in shared memory, rows_NAME, and from one to the next.
     std::int64_t row_elements() const { return images_ * pitch_; }
+    std::int64_t pitch() const { return pitch_; }
 
     /// Loads the weights. They have a row of so many elements for each column; `column` is that of
     /// the product for the block's column "tile * 8 + row", and rows are read from `first` on.
@@ -32,7 +32,7 @@ class SqueezeProduct {
     std::int64_t block() const { return 4 * lanes_; }
 
     Code& code_;
-    std::string name_, type_, sync_, vector_;
+    std::string name_, type_, vector_;
     std::int64_t threads_, images_, lanes_, terms_, columns_;
     std::int64_t tiles_, rounds_, steps_;  // of columns; of a warp; of k
     std::int64_t pitch_;                   // of rows, in elements

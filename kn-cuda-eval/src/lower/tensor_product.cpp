@@ -180,12 +180,13 @@ class Lowering {
         const std::string x = draft.operands.map(px, product.map_x());
         const std::string w = draft.operands.map(pw, product.map_w());
         const std::string low = product.exact ? map_of_low(draft, product) : w;
-        const std::string factors = fmt::format("{{{}, {}, {}}}", x, w, low);
+        const std::string three = fmt::format("{}, {}, {}", x, w, low);
+        const std::string factors = fmt::format("{{{}}}", three);
         if (!product.tiles.staged) return epilogue_.write_direct(draft, factors);
         const TensorRef y = epilogue_.staged_result();
         if (squeeze_)
-            write_squeezing(placement_, group_, product, epilogue_.before(),
-                            factors + ", " + epilogue_.staged_maps(draft, product, y), draft);
+            write_squeezing(placement_, group_, product, epilogue_.before(), three,
+                            epilogue_.staged_maps(draft, product, y), draft);
         else
             epilogue_.write_staged(draft, factors, product, y);
         if (!epilogue_.can_be_staged()) elsewhere_ = y;

@@ -436,6 +436,19 @@ const KnHopperCalls Hopper::calls = {
             }
             Fibers::barrier(0);
         },
+    .store_operands =
+        [](const unsigned* a, unsigned address) {
+            const auto fiber = static_cast<std::size_t>(Fibers::current());
+            hopper->states_[fiber].address = address;
+            Fibers::barrier(0);
+            for (unsigned matrix = 0; matrix < 4; ++matrix) {
+                const auto row = fiber / 32 * 32 + matrix * 8 + static_cast<unsigned>(lane()) / 4;
+                const unsigned to =
+                    hopper->states_[row].address + static_cast<unsigned>(lane()) % 4 * 4;
+                std::memcpy(hopper->at(to, 4), a + matrix, 4);
+            }
+            Fibers::barrier(0);
+        },
     .store_matrices =
         [](const unsigned* a, unsigned address) {
             const auto fiber = static_cast<std::size_t>(Fibers::current());

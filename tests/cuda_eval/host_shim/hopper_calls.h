@@ -29,5 +29,6 @@ struct KnHopperCalls {
     void (*commit_products)();
     void (*wait_products)(int open);
     void (*load_matrices)(unsigned* a, unsigned address);
+    void (*store_operands)(const unsigned* a, unsigned address);
     void (*store_matrices)(const unsigned* a, unsigned address);  // transposed
 };

@@ -58,6 +58,12 @@ static inline unsigned kn_two_halves(float first, float second) {
 static inline unsigned kn_two_bf16(float first, float second) {
     return kn_to_bf16(first).bits | (unsigned)kn_to_bf16(second).bits << 16;
 }
+static inline unsigned kn_two(kn_half, float first, float second) {
+    return kn_two_halves(first, second);
+}
+static inline unsigned kn_two(kn_bf16, float first, float second) {
+    return kn_two_bf16(first, second);
+}
 static inline float kn_shim_max(float a, float b) { return a > b || a != a ? a : b; }
 static inline unsigned kn_max_two_halves(unsigned a, unsigned b) {
     const auto of = [](unsigned bits) { return kn_float(kn_half{(unsigned short)bits}); };
@@ -66,6 +72,15 @@ static inline unsigned kn_max_two_halves(unsigned a, unsigned b) {
 static inline unsigned kn_max_two_bf16(unsigned a, unsigned b) {
     const auto of = [](unsigned bits) { return kn_float(kn_bf16{(unsigned short)bits}); };
     return kn_two_bf16(kn_shim_max(of(a), of(b)), kn_shim_max(of(a >> 16), of(b >> 16)));
+}
+template <bool relu, class T>
+static inline unsigned kn_add_two(T, unsigned a, unsigned b) {
+    const auto sum = [&](int shift) {
+        const float x = kn_float(T{(unsigned short)(a >> shift)}) +
+                        kn_float(T{(unsigned short)(b >> shift)});
+        return relu ? kn_shim_max(x, 0) : x;
+    };
+    return kn_two(T(), sum(0), sum(16));
 }
 static inline unsigned kn_max_float(unsigned a, unsigned b) {
     return kn_float_to_bits(kn_shim_max(kn_bits_to_float(a), kn_bits_to_float(b)));
@@ -165,6 +180,9 @@ template <int count>
 static inline void kn_arrived(float (&)[count]) {}
 static inline void kn_load_matrices(unsigned (&a)[4], unsigned address) {
     KN_CALL load_matrices(a, address);
+}
+static inline void kn_store_operands(unsigned address, const unsigned (&a)[4]) {
+    KN_CALL store_operands(a, address);
 }
 static inline void kn_store_matrices(unsigned address, const unsigned (&a)[4]) {
     KN_CALL store_matrices(a, address);

@@ -209,6 +209,16 @@ static inline void kn_multiply_halves(T, float (&sums)[2], unsigned a0, unsigned
     for (int i = 0; i < 2; i++)
         for (int k = 0; k < 16; k++) sums[i] += rows[k] * columns[i][k];
 }
+template <class T>
+static inline void kn_multiply_halves(T, float (&sums)[4], const unsigned (&a)[4], unsigned b0,
+                                      unsigned b1) {
+    for (unsigned half = 0; half < 2; half++) {
+        float part[2] = {sums[2 * half], sums[2 * half + 1]};
+        kn_multiply_halves(T(), part, a[half], a[2 + half], b0, b1);
+        sums[2 * half] = part[0];
+        sums[2 * half + 1] = part[1];
+    }
+}
 static inline unsigned kn_ballot(bool yes) {
     const unsigned thread = kn_shim_thread();
     kn_shim.slots[thread] = yes;
