@@ -134,10 +134,14 @@ void measure_convolution(const Ints& c, DType dtype) {
     const auto apart = std::make_shared<const cuda::Plan>(
         cuda::plan(all.graph, cuda::Device(0).properties(), options));
     const Tensor expected = measure("steps apart", all, apart, {});
-    cuda::forced_squeezed_conv() = true;
-    const PlanPtr together = plan_now(all);
-    cuda::forced_squeezed_conv() = false;
-    measure("one kernel, " + together->steps.back().tiles, all, together, expected);
+    for (const auto& [rows, blocks] : {std::pair{128, 1}, {128, 2}, {64, 2}, {64, 4}}) {
+        cuda::forced_squeezed_conv() = {rows, blocks};
+        const PlanPtr together = plan_now(all);
+        cuda::forced_squeezed_conv().reset();
+        measure("one kernel, an image in " + std::to_string(blocks) + ", " +
+                    together->steps.back().tiles,
+                all, together, expected);
+    }
 }
 
 }  // namespace

@@ -75,10 +75,9 @@ std::size_t TensorProduct::shared_bytes() const {
                                         barriers);
     }
     // What the epilogue has for each warp, which takes 16 rows at a time, or 8 of four bytes.
-    const int strips = squeeze                                             ? 1
-                       : before || tiles.group_rows() > 64 || y_bytes == 4 ? 2
-                                                                           : 1;
-    const int own = tiles.staged ? strips * 32 * tiles.columns / halves + (before ? 16 : 0)
+    const int strips = squeeze ? 1 : before || tiles.group_rows() > 64 || y_bytes == 4 ? 2 : 1;
+    const bool has_barriers = before || beside() > 1;
+    const int own = tiles.staged ? strips * 32 * tiles.columns / halves + (has_barriers ? 16 : 0)
                                  : 16 * tiles.chunk * 4;
     return static_cast<std::size_t>(ring + barriers + tiles.groups * 4 * own +
                                     (squeeze ? squeeze->bytes : 0));
@@ -87,6 +86,7 @@ std::size_t TensorProduct::shared_bytes() const {
 Dim3 TensorProduct::grid(int sm_count) const {
     const int rows = tiles.rows * tiles.share_w;
     const std::int64_t count = ((m + rows - 1) / rows) * ((n + tiles.columns - 1) / tiles.columns);
+    if (beside() > 1) return {static_cast<unsigned>(count), 1, 1};
     const int most = sm_count * tiles.blocks / cluster();
     const std::int64_t clusters = tiles.splits > 1 ? count : std::min<std::int64_t>(count, most);
     return {static_cast<unsigned>(clusters * cluster()), 1, 1};
@@ -159,7 +159,7 @@ std::optional<std::string> TensorProduct::why_not() const {
         const int image_rows = squeeze->image_rows;
         if (!tiles.staged || tiles.turns || halves != 1 || y_bytes != 2 || tiles.group_rows() != 64)
             return "images change in staged results of two bytes, 64 rows a group";
-        if (tiles.columns != n || tiles.rows % image_rows != 0 || m % tiles.rows != 0)
+        if (tiles.columns * beside() != n || tiles.rows % image_rows != 0 || m % tiles.rows != 0)
             return "tiles are whole images with all their channels";
         if (64 % image_rows != 0 || image_rows % 16 != 0)
             return fmt::format("images of {} positions are not 16, 32 or 64", image_rows);
@@ -201,6 +201,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_BEFORE", product.before},
                             {"KN_IMAGE_ROWS", squeeze.image_rows},
                             {"KN_SQUEEZE_BYTES", squeeze.bytes},
+                            {"KN_BESIDE", product.beside()},
                             {"KN_HIDDEN", squeeze.hidden},
                             {"KN_FIRST_PARTS", squeeze.parts},
                             {"KN_UNITS", squeeze.shifts.size()},

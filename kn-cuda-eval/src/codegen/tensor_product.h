@@ -42,6 +42,7 @@ struct ProductTiles {
 /// squeeze_weights.cu).
 struct ProductSqueeze {
     int image_rows = 0;                ///< of x: 16, 32, 64
+    int blocks = 1;                    ///< of a cluster, beside each other, that have all channels
     int hidden = 0;                    ///< columns of the first product
     int parts = 1;                     ///< of its terms that warps share
     std::vector<std::int64_t> shifts;  ///< column - channel, where the second product is read
@@ -73,7 +74,8 @@ struct TensorProduct {
         return tiles.blocks == 1 && sums > 128 * 160;
     }
     int threads() const { return tiles.groups * 128 + (many_sums() ? 128 : 32); }
-    int cluster() const { return tiles.share_w * tiles.splits; }
+    int cluster() const { return tiles.share_w * tiles.splits * beside(); }
+    int beside() const { return squeeze ? squeeze->blocks : 1; }
     std::size_t shared_bytes() const;
     Dim3 grid(int sm_count) const;
 

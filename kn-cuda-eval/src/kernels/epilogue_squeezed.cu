@@ -1,7 +1,7 @@
-// A tile is whole images with all their channels: what small products make of an image's mean changes it while it still is
-// sums in registers. Results go through a strip of shared memory for each warp, which may begin as what is added to them; as
-// in epilogue_staged.cu, but the strip is one, since so many sums leave room for no second. The small products' weights come
-// through the stages, behind the tile's slabs (squeeze_weights.cu).
+// A tile is whole images with all their channels, or the tiles of a cluster's blocks (KN_BESIDE) are: what small products make of
+// an image's mean changes it while it still is sums in registers. Results go through a strip of shared memory for each warp,
+// which may begin as what is added to them; as in epilogue_staged.cu, but the strip is one, since so many sums leave room for no
+// second. The small products' weights come through the stages, behind the tile's slabs (squeeze_weights.cu).
 //
 // What the generator defines in front of this text, staged_pairs.cu between them:
 //   KN_BEFORE         1: strips begin as what map_before shows
@@ -12,12 +12,13 @@
 constexpr int kn_panels = KN_BN / 64, kn_panel_bytes = 16 * 128, kn_strip_bytes = kn_panels * kn_panel_bytes;
 
 struct kn_squeezed {
-    static constexpr int bytes = kn_strip_bytes + KN_SQUEEZE_BYTES / kn_consumers, barriers = KN_BEFORE;
+    static constexpr int bytes = kn_strip_bytes + KN_SQUEEZE_BYTES / kn_consumers, barriers = KN_BEFORE + (KN_BESIDE > 1);
     const kn_tensor_map& map_y;
     const kn_tensor_map& map_before;
     unsigned char* strip;
     unsigned char* shared;  // by all warps
     unsigned arrival;
+    unsigned all_there;  // where blocks of the cluster send their parts of the first product
     int rows;  // of the tile's, this warp's first
     unsigned phase;
 
@@ -26,19 +27,21 @@ struct kn_squeezed {
         strip = memory - warp * (bytes - kn_strip_bytes);
         shared = strip + (kn_consumers - warp) * kn_strip_bytes;
         arrival = barrier;
+        all_there = barrier - warp * barriers * 8 + KN_BEFORE * 8;
         rows = first_row;
         phase = 0;
     }
     // One thread.
-    KN_DEVICE void request(long long row) {
+    KN_DEVICE void request(const kn_tile& tile) {
         kn_wait_stores_read<0>();
         kn_expect(arrival, kn_strip_bytes);
 #pragma unroll
         for (int panel = 0; panel < kn_panels; panel++)
-            kn_copy_rows(kn_shared_address(strip + panel * kn_panel_bytes), map_before, arrival, panel * 64, row);
+            kn_copy_rows(kn_shared_address(strip + panel * kn_panel_bytes), map_before, arrival,
+                         tile.column + panel * 64, tile.row + rows);
     }
     KN_DEVICE void first(const kn_tile& tile) {
-        if (KN_BEFORE && threadIdx.x % 32 == 0) request(tile.row + rows);
+        if (KN_BEFORE && threadIdx.x % 32 == 0) request(tile);
     }
     KN_DEVICE void ahead(const kn_tile&) {}
     // Sums become what image(row, column / 2, pair) makes of two neighbours. parts[warp][column]: joined over the warp's rows.
@@ -56,7 +59,7 @@ struct kn_squeezed {
                     float* const pair = sums + (first + i) * 4 + half * 2;
                     x[half][0] = pair[0];
                     x[half][1] = pair[1];
-                    image(tile.row + rows + lane / 4 + half * 8, (first + i) * 4 + lane % 4, x[half]);
+                    image(tile.row + rows + lane / 4 + half * 8, tile.column / 2 + (first + i) * 4 + lane % 4, x[half]);
                     pair[0] = x[half][0];
                     pair[1] = x[half][1];
                 }
@@ -96,19 +99,21 @@ struct kn_squeezed {
         if (threadIdx.x % 32 != 0) return;
 #pragma unroll
         for (int panel = 0; panel < kn_panels; panel++)
-            kn_store_rows(map_y, kn_shared_address(strip + panel * kn_panel_bytes), panel * 64, tile.row + rows);
+            kn_store_rows(map_y, kn_shared_address(strip + panel * kn_panel_bytes), tile.column + panel * 64,
+                          tile.row + rows);
         kn_commit_stores();
     }
     // y from the sums.
     template <class Finish>
     KN_DEVICE void write(const float (&sums)[kn_sums], const kn_tile& tile, const Finish& finish_pair) {
         wait();
-        kn_pairs<kn_panel_bytes, kn_columns, true>::template finish<KN_BN, 1, 2, KN_BEFORE>(sums, 0, strip, tile.row + rows, 0,
+        kn_pairs<kn_panel_bytes, kn_columns, true>::template finish<KN_BN, 1, 2, KN_BEFORE>(sums, 0, strip, tile.row + rows,
+                                                                                          tile.column,
                                                                                           finish_pair);
         store(tile);
     }
-    // y = heads[0] sums + heads[1], and what is added, or zeros instead of what is less. heads[column / 2][number][column % 2], of
-    // the warp's image.
+    // y = heads[0] sums + heads[1], and what is added, or zeros instead of what is less. heads[column / 2][number][column % 2]:
+    // of the warp's image.
     template <bool relu>
     KN_DEVICE void write_scaled(const float (&sums)[kn_sums], const kn_tile& tile, const float* heads) {
         const int lane = threadIdx.x % 32, row = lane % 16;
@@ -155,12 +160,12 @@ struct kn_exciting : kn_squeezed {
         static_assert(kn_pieces == 1);
         excite(*this, sums[0], tile, kn_weights{stages, barriers, ring});
         ring.skip(kn_weight_slabs);
-        if (KN_BEFORE && next < kn_tiles && threadIdx.x % 32 == 0) request(kn_tile(next).row + rows);
+        if (KN_BEFORE && next < kn_tiles && threadIdx.x % 32 == 0) request(kn_tile(next));
     }
 };
 
-// Calls excite(epilogue, sums, tile, weights) for each tile, with all threads of the groups; it calls the epilogue's squeeze, the
-// weights' products, and the epilogue's write.
+// Calls excite(epilogue, sums, tile, weights) for each tile, with all threads of the groups; it calls the epilogue's squeeze,
+// the weights' products, and the epilogue's write.
 template <class Excite>
 KN_DEVICE void kn_product(const kn_sources& sources, const kn_tensor_map& map_y, const kn_tensor_map& map_before,
                           Excite excite) {

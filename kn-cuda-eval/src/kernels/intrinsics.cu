@@ -90,8 +90,8 @@ KN_DEVICE void kn_multiply_halves(kn_bf16, float (&sums)[2], unsigned a0, unsign
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(rest[0]), "+f"(rest[1])
         : "r"(a0), "r"(a1), "r"(b0), "r"(b1), "r"(0u));
 }
-/// sums += a b for 16 rows by 16 columns of half types, and 8 columns of b: sums and a as kn_multiply_tf32 has them, where a and
-/// b have two neighbours in k of half types for one of TF32.
+/// sums += a b for 16 rows by 16 columns of half types, and 8 columns of b: all as kn_multiply_tf32 has them, where a and b
+/// have two neighbours in k of half types for one of TF32.
 KN_DEVICE void kn_multiply_halves(kn_half, float (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])

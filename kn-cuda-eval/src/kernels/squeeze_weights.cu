@@ -1,6 +1,7 @@
 // Weights of two small products of the images of a tile, which come through the stages behind its slabs: in boxes of 64 rows,
 // which are columns of a product, of 128 bytes, in the 128-byte swizzle; zeros where there are no weights. First those of the
-// first product, rows by rows; then those of the second, for 64 channels what all heads read.
+// first product, rows by rows; then those of the second, for 64 channels what all heads read. All are for the tile's channels:
+// blocks beside each other add up what they have of the first product.
 //
 // What the generator defines in front of this text:
 //   KN_HIDDEN         columns of the first product, terms of the second
@@ -10,7 +11,7 @@
 //   kn_element        kn_half, kn_bf16
 
 constexpr int kn_images = KN_BM / KN_IMAGE_ROWS;
-static_assert(kn_images == 2 || kn_images == 4 || kn_images == 8);
+static_assert(kn_images == 1 || kn_images == 2 || kn_images == 4 || kn_images == 8);
 constexpr int kn_box_bytes = 64 * 128, kn_boxes_a_slab = kn_stage_bytes / kn_box_bytes;
 constexpr int kn_term_panels = KN_BN / 64, kn_hidden_panels = (KN_HIDDEN + 63) / 64;
 constexpr int kn_first_boxes = kn_hidden_panels * kn_term_panels;
@@ -22,7 +23,8 @@ constexpr int kn_done_slabs = kn_first_boxes / kn_boxes_a_slab;
 static_assert(kn_first_slabs <= KN_STAGES && kn_weight_slabs - kn_done_slabs <= KN_STAGES);
 
 // One thread: what follows the slabs of a tile.
-KN_DEVICE void kn_produce_weights(const kn_sources& sources, unsigned stages, kn_barriers barriers, kn_stages& ring) {
+KN_DEVICE void kn_produce_weights(const kn_sources& sources, const kn_tile& tile, unsigned stages, kn_barriers barriers,
+                                  kn_stages& ring) {
 #pragma unroll
     for (int slab = 0; slab < kn_weight_slabs; slab++) {
         constexpr int last = kn_boxes - (kn_weight_slabs - 1) * kn_boxes_a_slab;
@@ -35,34 +37,38 @@ KN_DEVICE void kn_produce_weights(const kn_sources& sources, unsigned stages, kn
             const unsigned target = stages + ring.stage * kn_stage_bytes + i * kn_box_bytes;
             const int first = slab * kn_boxes_a_slab + i, second = first - kn_first_boxes;
             if (second < 0) {
-                kn_copy_rows(target, sources.first, full, first % kn_term_panels * 64, first / kn_term_panels * 64);
+                kn_copy_rows(target, sources.first, full, tile.column + first % kn_term_panels * 64,
+                             first / kn_term_panels * 64);
             } else {
                 const int row = second / kn_hidden_panels / KN_UNITS * 64 + kn_shift(second / kn_hidden_panels % KN_UNITS);
-                kn_copy_rows(target, sources.second, full, second % kn_hidden_panels * 64, row);
+                kn_copy_rows(target, sources.second, full, second % kn_hidden_panels * 64, tile.column + row);
             }
         }
         ring.next();
     }
 }
 
-// Sums of 16 columns by eight rows, which are those of the images again and again, are shared out to the threads that have them:
-// of each a thread has kn_shares_a_block, of the row of sums and the image
-constexpr int kn_shares_a_block = kn_images / 2;
+// Products have 16 channels by eight rows, which are those of the images, again and again. Each thread looks after some of its
+// sums, kn_shares_a_block: in which row they are, and of which image.
+constexpr int kn_shares_a_block = kn_images == 1 ? 1 : kn_images / 2;
+KN_DEVICE bool kn_has_shares() { return kn_images > 1 || (threadIdx.x & 2) == 0; }
 KN_DEVICE int kn_row_of(int share) {
-    return threadIdx.x % 32 / 4 + (kn_images == 8 ? share / 2 * 8 : (threadIdx.x & 2) * 4);
+    const int lower = kn_images == 8 ? share / 2 : kn_images == 1 ? threadIdx.x & 1 : threadIdx.x / 2 & 1;
+    return threadIdx.x % 32 / 4 + lower * 8;
 }
 KN_DEVICE int kn_image_of(int share) {
     const int quad = threadIdx.x % 4;
-    return kn_images == 8 ? quad * 2 + share % 2 : kn_images == 4 ? (quad & 1) * 2 + share : quad & 1;
+    return kn_images == 8 ? quad * 2 + share % 2 : kn_images == 4 ? (quad & 1) * 2 + share : kn_images == 2 ? quad & 1 : 0;
 }
 KN_DEVICE float kn_share(const float (&sums)[4], int share) {
     const bool odd = threadIdx.x & 1, lower = threadIdx.x & 2;
     if (kn_images == 8) return sums[share];
     if (kn_images == 4) return lower ? sums[2 + share % 2] : sums[share % 2];
+    if (kn_images == 1) return odd ? sums[2] : sums[0];
     const float first = odd ? sums[1] : sums[0], second = odd ? sums[3] : sums[2];
     return lower ? second : first;
 }
-// Of the second product a warp has blocks of 16 channels, and a thread
+// Of the second product a warp has every kn_consumers-th block of 16 channels.
 constexpr int kn_channel_blocks = KN_BN / 16, kn_blocks_a_warp = (kn_channel_blocks + kn_consumers - 1) / kn_consumers;
 constexpr int kn_shares = kn_blocks_a_warp * kn_shares_a_block;
 KN_DEVICE int kn_channel_of(int share) {
@@ -178,7 +184,7 @@ struct kn_weights {
 #pragma unroll
             for (int share = 0; share < kn_shares_a_block; share++) {
                 const int column = tile * 16 + kn_row_of(share);
-                if (KN_HIDDEN % 16 == 0 || column < KN_HIDDEN)
+                if (kn_has_shares() && (KN_HIDDEN % 16 == 0 || column < KN_HIDDEN))
                     store(part, kn_image_of(share), column, kn_share(sums[0], share));
             }
         }
@@ -199,7 +205,8 @@ struct kn_weights {
                 float sums[4] = {};
 #pragma unroll
                 for (int step = 0; step < second_steps; step++)
-                    kn_multiply_halves(kn_element(), sums, held[i][unit][step], b[step / 2][step % 2 * 2], b[step / 2][step % 2 * 2 + 1]);
+                    kn_multiply_halves(kn_element(), sums, held[i][unit][step], b[step / 2][step % 2 * 2],
+                                       b[step / 2][step % 2 * 2 + 1]);
 #pragma unroll
                 for (int share = 0; share < kn_shares_a_block; share++)
                     shares[i * kn_shares_a_block + share][unit] = kn_share(sums, share);

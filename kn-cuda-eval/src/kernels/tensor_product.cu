@@ -22,6 +22,7 @@
 //                     another tensor, and groups have 64 rows
 //   KN_MANY_SUMS      1: the copying warp is one of four, which give their registers to the others
 //   KN_IMAGE_ROWS     rows of an image, of which tiles have whole ones (epilogue_squeezed.cu); 0: any
+//   KN_BESIDE         blocks of a cluster that have all columns of a row of tiles, each a tile and no other; 1: any
 //   KN_LANES          neighbouring columns that the epilogue takes at once
 //   kn_wgmma(acc, a, b, first)   one k step of 64 rows; exact: a in registers
 //   KN_STARTS_EARLY   defined where blocks may start before the kernel in front of this one has ended: up to
@@ -68,7 +69,7 @@ struct kn_tile {
     long long row;
     int column;
     KN_DEVICE kn_tile(int tile) {
-        const bool columns_first = kn_column_tiles <= kn_row_tiles;
+        const bool columns_first = kn_column_tiles <= kn_row_tiles || KN_BESIDE > 1;
         const int row_tile = columns_first ? tile / kn_column_tiles : tile % kn_row_tiles;
         const int column_tile = columns_first ? tile % kn_column_tiles : tile / kn_row_tiles;
         row = static_cast<long long>(row_tile) * (KN_BM * KN_SHARED_W);
@@ -105,7 +106,8 @@ KN_DEVICE void kn_copy_slab_weights(const kn_sources& sources, const kn_tile& ti
 }
 
 #if KN_IMAGE_ROWS
-KN_DEVICE void kn_produce_weights(const kn_sources& sources, unsigned stages, kn_barriers barriers, kn_stages& ring);
+KN_DEVICE void kn_produce_weights(const kn_sources& sources, const kn_tile& tile, unsigned stages, kn_barriers barriers,
+                                  kn_stages& ring);
 #endif
 
 // One thread: keeps the stages full.
@@ -151,7 +153,7 @@ KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barrier
             ring.next();
         }
 #if KN_IMAGE_ROWS
-        kn_produce_weights(sources, stages, barriers, ring);
+        kn_produce_weights(sources, tile, stages, barriers, ring);
 #endif
     }
 }
@@ -268,6 +270,7 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
         kn_sync_cluster();
     else
         kn_sync();
+    if (KN_BESIDE > 1) kn_arrive_in_cluster();
 
     const int warp = threadIdx.x / 32;
     if (warp >= kn_consumers) {
@@ -276,6 +279,7 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
 #endif
         if (threadIdx.x == kn_consumers * 32) kn_produce(sources, stages, barriers);
         kn_sync_warp();
+        if (KN_BESIDE > 1) kn_wait_for_cluster();
 #if KN_SPLITS > 1
         kn_sync_cluster();
 #endif

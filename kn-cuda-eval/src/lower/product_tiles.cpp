@@ -182,7 +182,7 @@ double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
         slab_clocks(costs, tiles) * static_cast<double>(ceil_div(product.slabs(), tiles.splits));
     const double end = epilogue_clocks(ends, product, tiles);
 
-    const int cluster = tiles.share_w * tiles.splits;
+    const int cluster = tiles.share_w * tiles.splits * product.beside();
     const std::int64_t blocks = tiles_of(product, tiles) * tiles.splits;
     const std::int64_t on_one = ceil_div(blocks, blocks_at_once(device, cluster));
     const auto rounds = static_cast<double>(on_one);

@@ -1,13 +1,13 @@
 #include "lower/squeeze_epilogue.h"
 
 #include <algorithm>
-#include <utility>
 
 #include <fmt/core.h>
 
 #include "lower/library.h"
 #include "lower/product_tiles.h"
 #include "lower/squeeze_rows.h"
+#include "lower/squeeze_scaling.h"
 #include "planner/ceil_div.h"
 
 namespace kn::cuda {
@@ -22,13 +22,14 @@ struct SharedLayout {
     std::int64_t bytes = 0;
     std::int64_t parts, rows_a, rows_b, hidden, heads;
 
-    SharedLayout(const Squeeze& problem, const SqueezeTiles& tiles, std::int64_t head_count) {
+    SharedLayout(const Squeeze& problem, const SqueezeTiles& tiles, std::int64_t own,
+                 std::int64_t head_count) {
         const auto element = static_cast<std::int64_t>(size_of(problem.dtype));
-        parts = take(tiles.threads / 32 * problem.channels * 4);
-        rows_a = take(SqueezeRows::first_elements(problem, tiles, problem.channels) * element);
+        parts = take(tiles.threads / 32 * own * 4);
+        rows_a = take(SqueezeRows::first_elements(problem, tiles, own) * element);
         rows_b = take(SqueezeRows::second_elements(problem, tiles) * element);
         hidden = take(tiles.blocks * tiles.images * problem.hidden * 4);
-        heads = take(std::max<std::int64_t>(head_count, 2) * tiles.images * problem.channels * 4);
+        heads = take(std::max<std::int64_t>(head_count, 2) * tiles.images * own * 4);
     }
 
     std::int64_t take(std::int64_t wanted) {
@@ -38,80 +39,19 @@ struct SharedLayout {
     }
 };
 
-// As for one block; the first product's parts in the place of a cluster's.
+// The first product's parts are those of all blocks' warps.
 SqueezeTiles tiles_of(const TensorProduct& product) {
-    return {product.tiles.rows / product.squeeze->image_rows, product.squeeze->parts,
-            product.tiles.groups * 128};
+    return {product.tiles.rows / product.squeeze->image_rows,
+            product.squeeze->parts * product.squeeze->blocks, product.tiles.groups * 128};
 }
 
 // So that each warp has a part of 16 columns.
-int parts_of(const Squeeze& problem, int warps) {
-    const std::int64_t panels = problem.channels / 64, columns = ceil_div(problem.hidden, 16);
+int parts_of(const Squeeze& problem, std::int64_t own, int warps) {
+    const std::int64_t panels = own / 64, columns = ceil_div(problem.hidden, 16);
     int parts = 1;
     while (panels % (2 * parts) == 0 && columns * 2 * parts <= warps) parts *= 2;
     return parts;
 }
-
-/// y = squeezed * scale [+ shift] [+ what lies in its place], or zeros instead of what is less.
-struct Scaling {
-    Value scale;
-    std::optional<Value> shift;
-    bool relu = false;
-};
-
-class FindScaling {
-  public:
-    FindScaling(const Graph& graph, const Group& group, std::optional<Value> before)
-        : graph_(graph), squeezed_(group.roles.at("squeezed")), before_(before) {}
-
-    std::optional<Scaling> run(Value y) {
-        if (const auto* max = binary(y, BinaryOp::Max))
-            for (const auto& [x, zero] : {std::pair(max->a, max->b), std::pair(max->b, max->a)})
-                if (!scaling_.relu && is_zero(zero)) {
-                    scaling_.relu = true;
-                    y = x;
-                }
-        if (!add(y) || !has_scale_ || before_.has_value() != has_before_) return std::nullopt;
-        return scaling_;
-    }
-
-  private:
-    const op::Binary* binary(Value value, BinaryOp op) const {
-        const auto* binary = graph_.get_if<op::Binary>(value);
-        return binary && binary->op == op ? binary : nullptr;
-    }
-
-    bool is_zero(Value value) const {
-        while (graph_.get_if<op::Broadcast>(value) || graph_.get_if<op::Reshape>(value))
-            value = inputs_of(graph_[value].operation)[0];
-        const auto* constant = graph_.get_if<op::Constant>(value);
-        return constant && constant->data->tensor.size() == 1 &&
-               constant->data->tensor.cast(DType::F32).at(0) == 0;
-    }
-
-    bool add(Value term) {
-        if (const auto* sum = binary(term, BinaryOp::Add)) return add(sum->a) && add(sum->b);
-        if (before_ && term == *before_) return !std::exchange(has_before_, true);
-        if (const auto* shift = graph_.get_if<op::Broadcast>(term)) {
-            if (scaling_.shift) return false;
-            scaling_.shift = shift->x;
-            return true;
-        }
-        const auto* scaled = binary(term, BinaryOp::Mul);
-        if (!scaled || has_scale_) return false;
-        const auto* scale =
-            graph_.get_if<op::Broadcast>(scaled->a == squeezed_ ? scaled->b : scaled->a);
-        if (!scale || (scaled->a != squeezed_ && scaled->b != squeezed_)) return false;
-        scaling_.scale = scale->x;
-        return has_scale_ = true;
-    }
-
-    const Graph& graph_;
-    Value squeezed_;
-    std::optional<Value> before_;
-    Scaling scaling_ = {};
-    bool has_scale_ = false, has_before_ = false;
-};
 
 class SqueezeEpilogue {
   public:
@@ -125,19 +65,20 @@ class SqueezeEpilogue {
           heads_(heads_of(group)),
           tiles_(tiles_of(product)),
           images_(tiles_.images),
+          own_(product.tiles.columns),
           sync_(fmt::format("kn_sync_some({}, {});", kBarrier, tiles_.threads)),
           image_warps_(product.squeeze->image_rows / 16),
           product_(product),
-          scaling_(FindScaling(graph(), group, before).run(group.outputs[0])) {
-        if (scaling_) bias_ = find_bias();
+          scaling_(find_scaling(graph(), group, before)) {
+        if (scaling_) bias_ = bias_of_image(graph(), group);
     }
 
     /// The body, around kn_product({factors and weights}, maps, excite).
     std::string write(const std::string& factors, const std::string& maps) {
         write_image();
         const auto [first, second] = write_excite();
-        code_.line(fmt::format("kn_product({{{}, {}, {}}}, {}, excite);", factors, first,
-                               second, maps));
+        code_.line(
+            fmt::format("kn_product({{{}, {}, {}}}, {}, excite);", factors, first, second, maps));
         return code_.text();
     }
 
@@ -169,23 +110,6 @@ class SqueezeEpilogue {
     void open_pairs(const std::string& name, Emitter& emitter, const std::string& rest) {
         code_.open(fmt::format("const auto {} = [&](const {} row, const int column, {})", name,
                                emitter.math().type(), rest));
-    }
-
-    /// What each channel of the image adds to the product's, which goes into the mean and the shift
-    /// in the sums' stead.
-    std::optional<Value> find_bias() const {
-        const auto* sum = graph().get_if<op::Binary>(role("squeezed"));
-        const auto& mean = std::get<op::Reduce>(graph()[role("mean")].operation);
-        if (!sum || sum->op != BinaryOp::Add || mean.op != ReduceOp::Mean) return std::nullopt;
-        if (sum->a != group_.anchor && sum->b != group_.anchor) return std::nullopt;
-        const Value other = sum->a == group_.anchor ? sum->b : sum->a;
-        const auto* wide = graph().get_if<op::Broadcast>(other);
-        if (!wide) return std::nullopt;
-        const Ints row = graph().shape(wide->x).to_ints();
-        const bool one_a_channel = row.size() == graph().shape(other).rank() &&
-                                   std::all_of(row.begin() + 2, row.end(),
-                                               [](std::int64_t size) { return size == 1; });
-        return one_a_channel ? std::optional(other) : std::nullopt;
     }
 
     /// Two neighbours of the image from two sums.
@@ -241,7 +165,7 @@ class SqueezeEpilogue {
         code_.open(
             "const auto excite = [&](kn_squeezed& epilogue, float (&sums_of_tile)[kn_sums], "
             "const kn_tile& tile, const kn_weights& weights)");
-        const SharedLayout at(problem_, tiles_, static_cast<std::int64_t>(heads_.size()));
+        const SharedLayout at(problem_, tiles_, own_, static_cast<std::int64_t>(heads_.size()));
         array(type, "rows_a", at.rows_a);
         array(type, "rows_b", at.rows_b);
         array("float", "parts", at.parts);
@@ -256,7 +180,7 @@ class SqueezeEpilogue {
                                images_ * problem_.positions));
         const std::string set = emitter.math().variable("set", problem_.images / images_);
         SqueezeRows rows(placement_, group_, problem_, code_, draft_.operands, emitter,
-                         {tiles_, problem_.channels, "", set, kOutside});
+                         {tiles_, own_, first_channel(emitter.math()), set, kOutside});
         code_.open("");
         emitter.push_scope();
         rows.clear_ends();
@@ -265,21 +189,26 @@ class SqueezeEpilogue {
         squeeze(rows);
         code_.line("weights.hold_first(first);");
         code_.line(sync_);
-        code_.open(
-            fmt::format("weights.multiply_first(first, rows_a, {}, [&](int part, int of, int column, "
-                        "float x)",
-                        rows.first_pitch()));
-        code_.line(fmt::format("hidden[(part * {} + of) * {} + column] = x;", images_,
-                               problem_.hidden));
+        if (beside()) {
+            code_.line(fmt::format("if (thread == 0) kn_expect(epilogue.all_there, {});",
+                                   tiles_.blocks * images_ * problem_.hidden * 4));
+            code_.line("kn_wait_for_cluster();");
+        }
+        code_.open(fmt::format(
+            "weights.multiply_first(first, rows_a, {}, [&](int part, int of, int column, "
+            "float x)",
+            rows.first_pitch()));
+        send_hidden();
         code_.close("});");
-        code_.line(sync_);
+        code_.line(beside() ? "kn_wait(epilogue.all_there, 0);" : sync_);
         rows.keep_hidden();
         code_.line("weights.hold_second(second);");
         code_.line(sync_);
         code_.line(fmt::format("float shares[kn_shares][{}];", problem_.shifts.size()));
-        code_.line(fmt::format("weights.multiply_second(second, rows_b, {}, shares);", rows.second_pitch()));
+        code_.line(fmt::format("weights.multiply_second(second, rows_b, {}, shares);",
+                               rows.second_pitch()));
         const std::int64_t shares =
-            ceil_div(problem_.channels / 16, tiles_.threads / 32) * images_ / 2;
+            ceil_div(own_ / 16, tiles_.threads / 32) * std::max<std::int64_t>(images_ / 2, 1);
         if (scaling_)
             rows.find_scale_of_shares(shares, scaling_->scale, scaling_->shift, bias_);
         else
@@ -288,9 +217,10 @@ class SqueezeEpilogue {
         emitter.pop_scope();
         code_.close();
         emitter.pop_scope();
-        code_.line(fmt::format("const float* const own_heads = heads + thread / {} * {};",
-                               32 * image_warps_,
-                               problem_.channels * (scaling_ ? 2 : heads_.size())));
+        const std::int64_t numbers = scaling_ ? 2 : static_cast<std::int64_t>(heads_.size());
+        code_.line(fmt::format("const float* const own_heads = heads + thread / {} * {}{};",
+                               32 * image_warps_, own_ * numbers,
+                               scaling_ ? "" : fmt::format(" - tile.column * {}", numbers)));
         if (scaling_) {
             code_.line(fmt::format("epilogue.write_scaled<{}>(sums_of_tile, tile, own_heads);",
                                    scaling_->relu));
@@ -299,12 +229,35 @@ class SqueezeEpilogue {
             code_.line("epilogue.write(sums_of_tile, tile, finish);");
         }
         code_.close("};");
-        const std::int64_t columns =
-            small_product(graph(), role("productb"))->columns;
+        const std::int64_t columns = small_product(graph(), role("productb"))->columns;
         return {draft_.operands.map(rows.weight("producta"),
                                     product_.map_small(problem_.hidden, problem_.channels)),
                 draft_.operands.map(rows.weight("productb"),
                                     product_.map_small(columns, problem_.hidden))};
+    }
+
+    bool beside() const { return product_.beside() > 1; }
+
+    /// Of the tile; empty: none but 0.
+    std::string first_channel(IndexMath& math) {
+        if (!beside()) return "";
+        code_.line(fmt::format("const int rank = tile.column / {};", own_));
+        return math.mul(math.variable("rank", product_.beside()), own_);
+    }
+
+    /// The sum x of the row "of" and the column "column" of one of the first product's parts, to
+    /// all that need it.
+    void send_hidden() {
+        const std::string place =
+            fmt::format("hidden[(({}part) * {} + of) * {} + column]",
+                        beside() ? fmt::format("rank * {} + ", product_.squeeze->parts) : "",
+                        images_, problem_.hidden);
+        if (!beside()) return code_.line(place + " = x;");
+        code_.line(
+            fmt::format("KN_UNROLL for (int b = 0; b < {}; ++b) "
+                        "kn_send(kn_in_block(kn_shared_address(&{}), b), x, "
+                        "kn_in_block(epilogue.all_there, b));",
+                        product_.beside(), place));
     }
 
     /// The image's values, and the means of a block's images.
@@ -316,12 +269,12 @@ class SqueezeEpilogue {
         rows.keep_means(
             [&](const std::string&, const std::string& image, const std::string& channel) {
                 code_.line(fmt::format("const float* const part = parts + ({}) * {} + {};", image,
-                                       image_warps_ * problem_.channels, channel));
+                                       image_warps_ * own_, channel));
                 code_.line("float total = part[0];");
                 code_.line(
                     fmt::format("KN_UNROLL for (int i = 1; i < {}; ++i) total = {}::join(total, "
                                 "part[i * {}]);",
-                                image_warps_, op, problem_.channels));
+                                image_warps_, op, own_));
             },
             bias_);
     }
@@ -333,11 +286,12 @@ class SqueezeEpilogue {
     Squeeze problem_;
     std::vector<Value> heads_;
     SqueezeTiles tiles_;
-    int images_;  // of a block
+    int images_;        // of a block
+    std::int64_t own_;  // channels of a block
     std::string sync_;
     int image_warps_;  // that hold an image
     const TensorProduct& product_;
-    std::optional<Scaling> scaling_;
+    std::optional<SqueezeScaling> scaling_;
     std::optional<Value> bias_;
     Code code_;
 };
@@ -346,42 +300,51 @@ class SqueezeEpilogue {
 
 std::optional<TensorProduct> squeezing_product(TensorProduct product, const Squeeze& problem,
                                                std::size_t heads, const DeviceProperties& device) {
-    if (problem.positions > 64 || product.n > 256) return std::nullopt;
+    // No clusters: they have not been timed.
+    const SqueezedConvTiles form = forced_squeezed_conv().value_or(SqueezedConvTiles());
+    if (problem.positions > 64 || product.n > 256 * form.blocks || product.n % form.blocks != 0)
+        return std::nullopt;
     product.lanes = 2;
-    product.tiles = {.rows = 128,
-                     .columns = static_cast<int>(product.n),
-                     .groups = 2,
+    product.tiles = {.rows = form.rows,
+                     .columns = static_cast<int>(product.n) / form.blocks,
+                     .groups = form.rows / 64,
                      .blocks = 1,
                      .chunk = 64,
                      .staged = true};
+    // Clusters of four do not fill the device.
+    const int at_once = form.blocks == 4 ? device.sm_count * 9 / 10 : device.sm_count;
+    if (form.rows == 64 && product.m / form.rows * form.blocks > at_once) product.tiles.blocks = 2;
     constexpr int most_stages = 8, least_stages = 3, whole = 128;
     ProductSqueeze squeeze;
     squeeze.image_rows = static_cast<int>(problem.positions);
+    squeeze.blocks = form.blocks;
     squeeze.hidden = static_cast<int>(problem.hidden);
-    squeeze.parts = parts_of(problem, product.tiles.groups * 4);
+    squeeze.parts = parts_of(problem, product.tiles.columns, product.tiles.groups * 4);
     squeeze.shifts = problem.shifts;
     if (product.tiles.rows % squeeze.image_rows != 0) return std::nullopt;
     product.squeeze = squeeze;
-    const SharedLayout layout(problem, tiles_of(product), static_cast<std::int64_t>(heads));
+    const SharedLayout layout(problem, tiles_of(product), product.tiles.columns,
+                              static_cast<std::int64_t>(heads));
     product.squeeze->bytes = static_cast<int>(ceil_div(layout.bytes, whole) * whole);
+    const std::size_t room =
+        product.tiles.blocks == 1 ? device.shared_per_block_optin : device.shared_per_sm / 2 - 1024;
     for (product.tiles.stages = most_stages; product.tiles.stages >= least_stages;
          --product.tiles.stages)
-        if (!product.why_not() && product.shared_bytes() <= device.shared_per_block_optin)
-            return product;
+        if (!product.why_not() && product.shared_bytes() <= room) return product;
     return std::nullopt;
 }
 
 double clocks_of_squeezing(const TensorProduct& product, const DeviceProperties& device) {
-    // 256 images of 256x8x8 and 64 columns on an H200: 31.3 us, the convolution alone 26.2.
-    constexpr double means_and_products = 8000;
+    // 256 images of 256x8x8 and 64 columns on an H200: 30.2 us, 512 of them 59.8.
+    constexpr double means_and_products = 1500;
     const std::int64_t rounds = ceil_div(product.m / product.tiles.rows, device.sm_count);
     return clocks_of(product, product.tiles, device) +
            static_cast<double>(rounds) * means_and_products;
 }
 
-bool& forced_squeezed_conv() {
-    static thread_local bool forced = false;
-    return forced;
+std::optional<SqueezedConvTiles>& forced_squeezed_conv() {
+    static thread_local std::optional<SqueezedConvTiles> tiles;
+    return tiles;
 }
 
 void write_squeezing(Placement& placement, const Group& group, const TensorProduct& product,

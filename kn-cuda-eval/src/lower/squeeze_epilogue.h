@@ -20,8 +20,14 @@ std::optional<TensorProduct> squeezing_product(TensorProduct product, const Sque
 /// Clocks of 1650 MHz that it takes, by a model.
 double clocks_of_squeezing(const TensorProduct& product, const DeviceProperties& device);
 
-/// For measurements and tests: whether this thread's plans take it whatever the model says.
-bool& forced_squeezed_conv();
+struct SqueezedConvTiles {
+    int rows = 128;  ///< of a block: 64, 128
+    int blocks = 1;  ///< that have all channels of their images: 1, 2, 4
+    bool operator==(const SqueezedConvTiles&) const = default;
+};
+
+/// For measurements and tests: tiles that this thread's plans take whatever the model says.
+std::optional<SqueezedConvTiles>& forced_squeezed_conv();
 
 /// The kernel's body, around kn_product({factors and weights}, maps, excite): for a group
 /// with the roles of squeeze_of and "x", "w". `before`: what the copy engine puts into the place of

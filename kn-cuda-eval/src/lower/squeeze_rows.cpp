@@ -118,9 +118,9 @@ void SqueezeRows::keep_means(const WriteTotal& write, const std::optional<Value>
         if (reduce.op == ReduceOp::Mean)
             code_.line(fmt::format("total = total / {}.0f;", problem_.positions));
         if (bias)
-            code_.line(fmt::format(
-                "total += {};",
-                emitter_.value(*bias, index_of(*bias, digits[0], channel(digits[1])))));
+            code_.line(
+                fmt::format("total += {};",
+                            emitter_.value(*bias, index_of(*bias, digits[0], channel(digits[1])))));
         emitter_.provide(mean, [](const Index&) { return std::string("total"); });
         const Value rows = small_product(graph(), role("producta"))->rows;
         first_.keep(digits[0], digits[1],
@@ -184,7 +184,7 @@ void SqueezeRows::find_heads() {
 void SqueezeRows::each_share(
     std::int64_t shares, std::int64_t numbers,
     const std::function<void(const std::string&, const std::string&, const std::string&)>& body) {
-    const std::int64_t channels = problem_.channels;
+    const std::int64_t channels = place_.own;
     const bool whole = channels % (place_.tiles.threads / 32 * 16) == 0;
     for (std::int64_t i = 0; i < shares; ++i) {
         const std::string own = code_.fresh("channel"), image = code_.fresh("image");
@@ -196,26 +196,30 @@ void SqueezeRows::each_share(
             math().variable(own, channels);
             math().variable(image, place_.tiles.images);
         });
-        ahead(whole ? "" : fmt::format("{} < {}", number, channels), [&] {
-            provide_second(
-                own, [&](std::int64_t unit) { return fmt::format("shares[{}][{}]", i, unit); });
+        std::string inside = place_.tiles.images == 1 ? "kn_has_shares()" : "";
+        if (!whole)
+            inside += fmt::format("{}{} < {}", inside.empty() ? "" : " && ", number, channels);
+        ahead(inside, [&] {
+            provide_second(channel(own), [&](std::int64_t unit) {
+                return fmt::format("shares[{}][{}]", i, unit);
+            });
             const std::string at = code_.fresh("place");
             code_.line(fmt::format("const int {0} = ({1} * {2} + {3} / 2) * {4} + {3} % 2;", at,
                                    image, channels / 2, own, 2 * numbers));
-            body(image, own, at);
+            body(image, channel(own), at);
         });
     }
 }
 
 void SqueezeRows::find_heads_of_shares(std::int64_t shares) {
     const auto numbers = static_cast<std::int64_t>(heads_.size());
-    each_share(shares, numbers,
-               [&](const std::string& image, const std::string& own, const std::string& at) {
-                   for (std::size_t i = 0; i < heads_.size(); ++i)
-                       code_.line(fmt::format(
-                           "heads[{} + {}] = {};", at, 2 * i,
-                           emitter_.value(heads_[i], index_of(heads_[i], image, own))));
-               });
+    each_share(
+        shares, numbers,
+        [&](const std::string& image, const std::string& own, const std::string& at) {
+            for (std::size_t i = 0; i < heads_.size(); ++i)
+                code_.line(fmt::format("heads[{} + {}] = {};", at, 2 * i,
+                                       emitter_.value(heads_[i], index_of(heads_[i], image, own))));
+        });
 }
 
 void SqueezeRows::find_scale_of_shares(std::int64_t shares, Value scale,

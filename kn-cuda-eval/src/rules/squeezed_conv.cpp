@@ -79,7 +79,9 @@ void squeezed_conv(Grouping& grouping, Value value) {
     const DeviceProperties& device = grouping.device();
     const TensorProduct conv = product_of(grouping, found->main, parts);
     const auto together = squeezing_product(conv, problem, parts.heads.size(), device);
-    if (!together) return refuse("tiles are not whole images with all their channels");
+    if (!together)
+        return refuse(
+            "whole images with all their channels, and the products' weights, fit no tiles");
     if (!forced_squeezed_conv())
         if (const auto why = why_apart(*together, conv, problem, device)) return refuse(*why);
 

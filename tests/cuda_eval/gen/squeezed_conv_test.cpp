@@ -21,12 +21,16 @@ struct SqueezedConvCase {
     bool bias = true;
     bool shift = true;
     bool residual = true;
+    cuda::SqueezedConvTiles tiles = {};
+    bool relu = true, bent = false;
 };
 
 void PrintTo(const SqueezedConvCase& c, std::ostream* out) {
     *out << ::testing::PrintToString(c.shape) << " " << name_of(c.dtype) << ", " << c.hidden
          << " hidden, windows of " << c.kernel << (c.bias ? ", bias" : "")
-         << (c.shift ? ", shift" : "") << (c.residual ? ", residual" : "");
+         << (c.shift ? ", shift" : "") << (c.residual ? ", residual" : "") << ", in "
+         << c.tiles.rows << " by " << c.tiles.blocks << (c.relu ? ", relu" : "")
+         << (c.bent ? ", tanh" : "");
 }
 
 constexpr std::int64_t kChannels = 64;  // of the convolution's image
@@ -56,16 +60,18 @@ Graph block(const SqueezedConvCase& c, bool keep_image = false) {
     Var result = x * wide(sigmoid(slice(y, 1, 0, channels)));
     if (c.shift) result = result + wide(slice(y, 1, channels, columns));
     if (c.residual) result = result + image("residual", channels);
-    g.output("y", permute(relu(result), {0, 2, 3, 1}));
+    if (c.bent) result = tanh(result);
+    if (c.relu) result = relu(result);
+    g.output("y", permute(result, {0, 2, 3, 1}));
     return g;
 }
 
-cuda::Plan forced_plan(const Graph& graph, int sm_count) {
+cuda::Plan forced_plan(const Graph& graph, int sm_count, const cuda::SqueezedConvTiles& tiles) {
     cuda::DeviceProperties device = h200();
     device.sm_count = sm_count;
-    cuda::forced_squeezed_conv() = true;
+    cuda::forced_squeezed_conv() = tiles;
     cuda::Plan plan = cuda::plan(graph, device);
-    cuda::forced_squeezed_conv() = false;
+    cuda::forced_squeezed_conv().reset();
     return plan;
 }
 
@@ -73,7 +79,8 @@ class SqueezedConvs : public ::testing::TestWithParam<SqueezedConvCase> {};
 
 TEST_P(SqueezedConvs, AsInDouble) {
     const Graph graph = block(GetParam());
-    const cuda::Plan plan = forced_plan(graph, 2);  // so that blocks take several tiles
+    const cuda::Plan plan =
+        forced_plan(graph, 2, GetParam().tiles);  // so that blocks take several tiles
     EXPECT_EQ(step_names(plan), std::vector<std::string>{"tensor_conv_squeeze"})
         << plan.to_string();
     // A mean's rounding to the type moves all that it changes.
@@ -82,13 +89,27 @@ TEST_P(SqueezedConvs, AsInDouble) {
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, SqueezedConvs,
-    ::testing::Values(SqueezedConvCase{{10, 64, 8, 8}, 16},
-                      SqueezedConvCase{{4, 128, 8, 8}, 24, DType::BF16},
-                      SqueezedConvCase{{2, 256, 8, 8}, 64},
-                      SqueezedConvCase{{8, 64, 4, 8}, 72, DType::F16, ReduceOp::Sum, 1},
-                      SqueezedConvCase{{16, 64, 4, 4}, 8, DType::F16, ReduceOp::Max, 3, false},
-                      SqueezedConvCase{
-                          {6, 64, 8, 8}, 16, DType::F16, ReduceOp::Mean, 3, true, false, false}));
+    ::testing::Values(
+        SqueezedConvCase{{10, 64, 8, 8}, 16}, SqueezedConvCase{{4, 128, 8, 8}, 24, DType::BF16},
+        SqueezedConvCase{{2, 256, 8, 8}, 64},
+        SqueezedConvCase{{8, 64, 4, 8}, 72, DType::F16, ReduceOp::Sum, 1},
+        SqueezedConvCase{{16, 64, 4, 4}, 8, DType::F16, ReduceOp::Max, 3, false},
+        SqueezedConvCase{{6, 64, 8, 8}, 16, DType::F16, ReduceOp::Mean, 3, true, false, false},
+        SqueezedConvCase{
+            {3, 256, 8, 8}, 64, DType::F16, ReduceOp::Mean, 3, true, true, true, {64, 4}},
+        SqueezedConvCase{
+            {2, 128, 8, 8}, 24, DType::BF16, ReduceOp::Max, 1, true, true, false, {64, 2}},
+        SqueezedConvCase{
+            {4, 256, 4, 8}, 72, DType::F16, ReduceOp::Mean, 3, false, false, true, {64, 2}},
+        SqueezedConvCase{.shape = {4, 64, 8, 8}, .hidden = 16, .relu = false},
+        SqueezedConvCase{.shape = {4, 64, 8, 8},
+                         .hidden = 16,
+                         .dtype = DType::BF16,
+                         .residual = false,
+                         .relu = false},
+        // No scale and shift.
+        SqueezedConvCase{.shape = {4, 128, 8, 8}, .hidden = 16, .bent = true},
+        SqueezedConvCase{.shape = {2, 128, 8, 8}, .hidden = 16, .tiles = {128, 2}, .bent = true}));
 
 std::string refusal(const Graph& graph, const cuda::DeviceProperties& device = h200()) {
     const cuda::Plan plan = cuda::plan(graph, device);
@@ -105,8 +126,11 @@ TEST(SqueezedConv, RefusesWithReason) {
     };
     EXPECT_EQ(of({2, 64, 8, 8}, 16, DType::F32),
               "the image and its products are not of one half type");
+    constexpr const char* too_large =
+        "whole images with all their channels, and the products' weights, fit no tiles";
     for (const Ints& shape : {Ints{2, 64, 9, 9}, Ints{3, 64, 8, 8}, Ints{2, 320, 8, 8}})
-        EXPECT_EQ(of(shape, 16), "tiles are not whole images with all their channels");
+        EXPECT_EQ(of(shape, 16), too_large);
+    EXPECT_EQ(of({256, 256, 8, 8}, 256), too_large);
     // One tile keeps the device waiting for one multiprocessor.
     EXPECT_TRUE(of({2, 256, 8, 8}, 64).starts_with("kernels of their own would take"));
     cuda::DeviceProperties older = h200();

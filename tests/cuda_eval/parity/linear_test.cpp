@@ -86,16 +86,20 @@ TEST(ParityLinear, SqueezeAndExcite) {
 }
 
 TEST(ParityLinear, SqueezeAndExciteInTheConvolutionsKernel) {
+    using Tiles = cuda::SqueezedConvTiles;
+    const std::vector<std::pair<Ints, Tiles>> cases = {
+        {{4, 128, 8, 8}, {}},       {{10, 64, 8, 8}, {}},      {{8, 64, 4, 8}, {}},
+        {{6, 256, 8, 8}, {128, 2}}, {{5, 128, 8, 8}, {64, 2}}, {{16, 256, 8, 8}, {64, 4}}};
     for (const DType dtype : {DType::F16, DType::BF16})
-        for (const Ints& shape : {Ints{4, 128, 8, 8}, Ints{10, 64, 8, 8}, Ints{8, 64, 4, 8}}) {
+        for (const auto& [shape, tiles] : cases) {
             Parity p;
             p.output(squeezed_block(p, dtype, shape), Loses::Product);
-            cuda::forced_squeezed_conv() = true;
+            cuda::forced_squeezed_conv() = tiles;
             EXPECT_EQ(std::ranges::count(cuda::plan(p.graph, h200()).steps, "tensor_conv_squeeze",
                                          &cuda::Step::name),
                       1);
             p.check();
-            cuda::forced_squeezed_conv() = false;
+            cuda::forced_squeezed_conv().reset();
         }
 }
 
