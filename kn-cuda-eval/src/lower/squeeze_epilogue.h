@@ -14,7 +14,7 @@ namespace kn::cuda {
 
 /// The product with tiles of whole images, and what its epilogue wants of shared memory; none if
 /// images do not fill tiles that fit the device.
-std::optional<TensorProduct> squeezing_product(TensorProduct product, const Squeeze& problem,
+std::optional<TensorProduct> squeezing_product(const TensorProduct& product, const Squeeze& problem,
                                                std::size_t heads, const DeviceProperties& device);
 
 /// Clocks of 1650 MHz that it takes, by a model.

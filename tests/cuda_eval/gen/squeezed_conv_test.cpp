@@ -23,6 +23,7 @@ struct SqueezedConvCase {
     bool residual = true;
     cuda::SqueezedConvTiles tiles = {};
     bool relu = true, bent = false;
+    std::int64_t inputs = 64;  // channels of the convolution's image
 };
 
 void PrintTo(const SqueezedConvCase& c, std::ostream* out) {
@@ -33,8 +34,6 @@ void PrintTo(const SqueezedConvCase& c, std::ostream* out) {
          << (c.bent ? ", tanh" : "");
 }
 
-constexpr std::int64_t kChannels = 64;  // of the convolution's image
-
 Graph block(const SqueezedConvCase& c, bool keep_image = false) {
     Graph g;
     const std::int64_t n = c.shape[0], channels = c.shape[1];
@@ -43,9 +42,8 @@ Graph block(const SqueezedConvCase& c, bool keep_image = false) {
                        {0, 3, 1, 2});
     };
     const std::int64_t pad = c.kernel / 2;
-    Var x =
-        conv(image("x", kChannels), weight(g, {channels, kChannels, c.kernel, c.kernel}, c.dtype),
-             {}, {.pads = {pad, pad, pad, pad}});
+    Var x = conv(image("x", c.inputs), weight(g, {channels, c.inputs, c.kernel, c.kernel}, c.dtype),
+                 {}, {.pads = {pad, pad, pad, pad}});
     if (c.bias) x = x + weight(g, {1, channels, 1, 1}, c.dtype, 1);
     if (keep_image) g.output("image", permute(x, {0, 2, 3, 1}));
     const std::int64_t columns = c.shift ? 2 * channels : channels;
@@ -131,19 +129,30 @@ TEST(SqueezedConv, RefusesWithReason) {
     for (const Ints& shape : {Ints{2, 64, 9, 9}, Ints{3, 64, 8, 8}, Ints{2, 320, 8, 8}})
         EXPECT_EQ(of(shape, 16), too_large);
     EXPECT_EQ(of({256, 256, 8, 8}, 256), too_large);
-    // One tile keeps the device waiting for one multiprocessor.
-    EXPECT_TRUE(of({2, 256, 8, 8}, 64).starts_with("kernels of their own would take"));
+    // k shared out to blocks is better for so few images, and half a wave of blocks waits for the
+    // other.
+    for (const std::int64_t images : {2, 384})
+        EXPECT_TRUE(refusal(block({.shape = {images, 256, 8, 8}, .hidden = 64, .inputs = 256}))
+                        .starts_with("kernels of their own would take"))
+            << images;
     cuda::DeviceProperties older = h200();
     older.compute_major = 8;
     EXPECT_EQ(refusal(block({{2, 64, 8, 8}, 16}), older), "the device is none of Hopper's");
 }
 
-TEST(SqueezedConv, TakesWholeWaves) {
-    const cuda::Plan plan = cuda::plan(block({{256, 256, 8, 8}, 64}), h200());
-    EXPECT_EQ(step_names(plan), std::vector<std::string>{"tensor_conv_squeeze"})
-        << plan.to_string();
-    const cuda::PlanKernel& kernel = plan.kernels.at(0);
-    EXPECT_NO_THROW(cuda::compile(kernel.source, {.arch = kernel.arch}));
+// As measured on an H200.
+TEST(SqueezedConv, SharesImagesOutToFillTheDevice) {
+    const std::pair<std::int64_t, const char*> expected[] = {
+        {16, "64x64"}, {64, "64x128"}, {128, "128x128"}, {256, "128x256"}};
+    for (const auto& [images, tiles] : expected) {
+        const Graph graph = block({.shape = {images, 256, 8, 8}, .hidden = 64, .inputs = 256});
+        const cuda::Plan plan = cuda::plan(graph, h200());
+        ASSERT_EQ(step_names(plan), std::vector<std::string>{"tensor_conv_squeeze"})
+            << plan.to_string();
+        EXPECT_TRUE(plan.steps[0].tiles.starts_with(tiles)) << plan.steps[0].tiles;
+        const cuda::PlanKernel& kernel = plan.kernels.at(0);
+        EXPECT_NO_THROW(cuda::compile(kernel.source, {.arch = kernel.arch}));
+    }
 }
 
 TEST(SqueezedConv, LeavesImagesThatOthersRead) {
