@@ -7,18 +7,18 @@
 #include "codegen/defines.h"
 #include "codegen/kernel_text.h"
 #include "codegen/wgmma.h"
+#include "planner/ceil_div.h"
 
 namespace kn::cuda {
 
 namespace {
 
-constexpr std::int64_t panel = 64;              // columns of 128 bytes
 constexpr std::int64_t panel_bytes = 64 * 128;  // of a tile's rows
 
-std::int64_t own_slabs(const ProductPair& pair) { return (pair.k + panel - 1) / panel; }
+std::int64_t own_slabs(const ProductPair& pair) { return ceil_div(pair.k, pair.panel()); }
 
 std::int64_t slabs(const ProductPair& pair) {
-    return own_slabs(pair) + (pair.k_also + panel - 1) / panel;
+    return own_slabs(pair) + ceil_div(pair.k_also, pair.panel());
 }
 
 }  // namespace
@@ -30,15 +30,16 @@ std::string to_string(const PairTiles& tiles) {
 }
 
 std::size_t ProductPair::shared_bytes() const {
-    const std::int64_t x = tiles.x_stages * slabs(*this) * tile_rows() * 128;
+    const std::int64_t weights = slabs(*this) * n * 128 + n * n2 * bytes();
     if (tiles.streamed) {
-        const std::int64_t piece = slabs(*this) * tiles.columns * 128 + tiles.columns * n2 * 2 +
-                                   tile_rows() * tiles.columns * 2;
-        return static_cast<std::size_t>(x + tiles.y_stages * piece +
+        const std::int64_t x = std::max(slabs(*this), n2 / panel()) * tile_rows() * 128;
+        const std::int64_t y = tile_rows() * tiles.columns * bytes();
+        const std::int64_t stage = y + weights / (n / tiles.columns);
+        return static_cast<std::size_t>(tiles.x_stages * x + tiles.y_stages * stage +
                                         2 * (tiles.x_stages + tiles.y_stages) * 8);
     }
-    const std::int64_t weights = slabs(*this) * n * 128 + n * n2 * 2;
-    const std::int64_t y = tiles.y_stages * std::max(n, n2) / panel * panel_bytes;
+    const std::int64_t x = tiles.x_stages * slabs(*this) * tile_rows() * 128;
+    const std::int64_t y = tiles.y_stages * std::max(n, n2) / panel() * panel_bytes;
     const std::int64_t barriers = (1 + 2 * tiles.x_stages + 2 * tiles.y_stages + tiles.groups) * 8;
     return static_cast<std::size_t>(weights + x + y + barriers);
 }
@@ -52,22 +53,32 @@ TensorMapLayout ProductPair::rows(std::int64_t columns, std::int64_t count,
     TensorMapLayout map;
     map.type = type;
     map.sizes = {columns, count};
-    map.strides = {stride * static_cast<std::int64_t>(size_of(type))};
-    map.box = {static_cast<int>(panel), 64};
+    map.strides = {stride * bytes()};
+    map.box = {static_cast<int>(panel()), 64};
+    return map;
+}
+
+TensorMapLayout ProductPair::weights(std::int64_t terms) const {
+    TensorMapLayout map = rows(terms, n, terms);
+    if (tiles.streamed) map.box[1] = std::min(tiles.columns, 64);
     return map;
 }
 
 std::optional<std::string> ProductPair::why_not(const DeviceProperties& device) const {
     if (m < 1 || k < 1 || n < 1 || n2 < 1) return "there is nothing to multiply";
-    if (type != DataType::F16 && type != DataType::BF16) return "pairs are of half types";
-    if (n % panel != 0 || n2 % panel != 0 || n2 > 256)
-        return fmt::format("{} and {} columns are not up to 256 in panels of {}", n, n2, panel);
-    if (tiles.columns % panel != 0 || tiles.columns > 256 || n % tiles.columns != 0)
+    const bool half = type == DataType::F16 || type == DataType::BF16;
+    if (!half && (type != DataType::F32 || !tiles.streamed))
+        return "both weights and the rows in flight do not fit in shared memory";
+    // Boxes of weights are 64 of them.
+    if (n % 64 != 0 || n2 % 64 != 0 || n2 > 256)
+        return fmt::format("{} and {} columns are not up to 256 by 64", n, n2);
+    const std::int64_t least = tiles.streamed ? panel() : 64;
+    if (tiles.columns % least != 0 || (tiles.columns > 64 && tiles.columns % 64 != 0) ||
+        tiles.columns > 256 || n % tiles.columns != 0)
         return fmt::format("{} columns at once do not make {}", tiles.columns, n);
     // Every group holds a tile of both; streamed, the columns before stay until the next are made.
     if (tiles.x_stages < 1 || tiles.y_stages < (tiles.streamed ? 2 : tiles.groups))
         return fmt::format("{} groups lack stages", tiles.groups);
-    if (tiles.streamed && n2 / panel > slabs(*this)) return "z does not fit where x was";
     if (shared_bytes() > device.shared_per_block_optin)
         return "both weights and the rows in flight do not fit in shared memory";
     for (const TensorMapLayout& map : {map_x(), map_w(), map_w2()})
@@ -88,7 +99,7 @@ std::string product_pair_helpers(const ProductPair& pair) {
                             {"KN_GROUPS", pair.tiles.groups},
                             {"KN_X_STAGES", pair.tiles.x_stages},
                             {"KN_Y_STAGES", pair.tiles.y_stages},
-                            {"KN_Y_BYTES", 2},
+                            {"KN_Y_BYTES", pair.bytes()},
                             {"KN_BEFORE", pair.before},
                             {"KN_KEEP", pair.keep}};
     std::string text(kernel_text("hopper"));

@@ -20,11 +20,11 @@ namespace kn::cuda {
 /// How a pair of products is worked on, 64 rows at a time.
 struct PairTiles {
     int groups = 2;     ///< of 128 threads, which take tiles in turn
-    int columns = 256;  ///< of y that are multiplied at once; 64 to 256, by 64
+    int columns = 256;  ///< of y that are multiplied at once, to 256: panels of 128 bytes
     int x_stages = 2;   ///< tiles of x in flight
     int y_stages = 3;   ///< tiles of y, and of what is added to it; streamed: pieces of them
-    /// Weights come anew for each tile, the columns of y piece by piece, and groups share tiles;
-    /// otherwise both weights stay in shared memory, and groups take tiles in turn.
+    /// Columns of y come piece by piece, weights anew with them for each tile, and groups share
+    /// tiles; otherwise both weights stay in shared memory, and groups take tiles in turn.
     bool streamed = false;
     bool operator==(const PairTiles&) const = default;
 };
@@ -33,7 +33,8 @@ struct PairTiles {
 std::string to_string(const PairTiles& tiles);
 
 struct ProductPair {
-    DataType type = DataType::F16;  ///< of everything: F16, BF16
+    DataType type =
+        DataType::F16;  ///< of everything: F16, BF16; F32, streamed: its TF32 part counts
     std::int64_t m = 0, k = 0, n = 0, n2 = 0;
     std::int64_t row_stride = 0;                   ///< of x, in elements
     std::int64_t k_also = 0, row_stride_also = 0;  ///< 0: there is no other x
@@ -49,9 +50,9 @@ struct ProductPair {
 
     /// The kernel's maps of x and of w (dense [n, k]), of the other ones, of w2 (dense [n2, n]).
     TensorMapLayout map_x() const { return rows(k, m, row_stride); }
-    TensorMapLayout map_w() const { return rows(k, n, k); }
+    TensorMapLayout map_w() const { return weights(k); }
     TensorMapLayout map_x_also() const { return rows(k_also, m, row_stride_also); }
-    TensorMapLayout map_w_also() const { return rows(k_also, n, k_also); }
+    TensorMapLayout map_w_also() const { return weights(k_also); }
     TensorMapLayout map_w2() const { return rows(n, n2, n); }
     /// Of y, what is added to it, or z: m rows, `stride` elements apart.
     TensorMapLayout rows(std::int64_t columns, std::int64_t stride) const {
@@ -61,7 +62,12 @@ struct ProductPair {
     /// Why the kernel cannot do this; addresses are 16-byte aligned.
     std::optional<std::string> why_not(const DeviceProperties& device) const;
 
+    std::int64_t bytes() const { return static_cast<std::int64_t>(size_of(type)); }
+    /// Columns of 128 bytes.
+    std::int64_t panel() const { return 128 / bytes(); }
+
   private:
+    TensorMapLayout weights(std::int64_t terms) const;
     TensorMapLayout rows(std::int64_t columns, std::int64_t count, std::int64_t stride) const;
 };
 

@@ -1,5 +1,5 @@
-// Two products of the same rows on Hopper's tensor cores (sm_90a), in half types, by weights that do not fit in shared memory:
-// what product_pair.cu does, KN_COLUMNS columns of y after the other.
+// Two products of the same rows on Hopper's tensor cores (sm_90a), in half types or in float32 whose TF32 part counts, where
+// both weights and rows of y do not fit in shared memory: what product_pair.cu does, KN_COLUMNS columns of y after the other.
 //
 // Groups of 128 threads take 64 rows each of a tile. One more thread has the copy engine bring the tile's rows of x, and piece
 // by piece the weights that make these columns of y, and z from them, and what is added. Sums of z stay in registers until
@@ -9,12 +9,15 @@
 //   KN_Y_STAGES         pieces in flight
 //   KN_X_STAGES         tiles of x in flight
 
-constexpr int kn_panel_bytes = 64 * 128;  // 64 rows of 64 columns
-constexpr int kn_piece_panels = KN_COLUMNS / 64, kn_z_panels = KN_N2 / 64;
+constexpr int kn_panel_columns = 128 / KN_Y_BYTES, kn_panel_bytes = 64 * 128;  // 64 rows of them
+constexpr int kn_piece_panels = KN_COLUMNS / kn_panel_columns, kn_z_panels = KN_N2 / kn_panel_columns;
+constexpr int kn_w_rows = KN_COLUMNS < 64 ? KN_COLUMNS : 64;  // that come at once
+constexpr int kn_second_steps = KN_COLUMNS * KN_Y_BYTES / 32;  // of 32 bytes of k
 constexpr int kn_w_bytes = KN_SLABS * KN_COLUMNS * 128, kn_w2_bytes = kn_piece_panels * KN_N2 * 128;
 constexpr int kn_y_bytes = KN_GROUPS * kn_piece_panels * kn_panel_bytes;
 constexpr int kn_stage_bytes = kn_w_bytes + kn_w2_bytes + kn_y_bytes;
 constexpr int kn_x_bytes = KN_SLABS * KN_GROUPS * kn_panel_bytes;
+constexpr int kn_x_place = (KN_SLABS > kn_z_panels ? KN_SLABS : kn_z_panels) * KN_GROUPS * kn_panel_bytes;
 constexpr int kn_rows = KN_GROUPS * 64;
 constexpr int kn_tiles = (KN_M + kn_rows - 1) / kn_rows;
 constexpr bool kn_whole = KN_M % kn_rows == 0;  // no tile reaches beyond y
@@ -26,7 +29,7 @@ struct kn_factors {
 // Shared memory.
 struct kn_places {
     unsigned base;
-    KN_DEVICE unsigned x(int stage) const { return base + stage * kn_x_bytes; }
+    KN_DEVICE unsigned x(int stage) const { return base + stage * kn_x_place; }
     KN_DEVICE unsigned w(int stage) const { return x(KN_X_STAGES) + stage * kn_stage_bytes; }
     KN_DEVICE unsigned w2(int stage) const { return w(stage) + kn_w_bytes; }
     KN_DEVICE unsigned y(int stage) const { return w2(stage) + kn_w2_bytes; }
@@ -39,7 +42,7 @@ struct kn_places {
 // One thread: keeps the stages full.
 KN_DEVICE void kn_produce(const kn_factors& factors, const kn_tensor_map& before, kn_places at) {
     // The slab's first of k, in the tensors that it is one of.
-    const auto first = [](int slab) { return (slab < KN_OWN_SLABS ? slab : slab - KN_OWN_SLABS) * 64; };
+    const auto first = [](int slab) { return (slab < KN_OWN_SLABS ? slab : slab - KN_OWN_SLABS) * kn_panel_columns; };
     kn_ring<KN_X_STAGES> x;
     kn_ring<KN_Y_STAGES> piece;
     for (int tile = blockIdx.x; tile < kn_tiles; tile += gridDim.x) {
@@ -59,14 +62,15 @@ KN_DEVICE void kn_produce(const kn_factors& factors, const kn_tensor_map& before
             for (int panel = 0; KN_BEFORE && panel < kn_piece_panels; panel++)
                 for (int group = 0; group < KN_GROUPS; group++)
                     kn_copy_rows(at.y(piece.stage) + (group * kn_piece_panels + panel) * kn_panel_bytes, before, full,
-                                 column + panel * 64, row + group * 64);
+                                 column + panel * kn_panel_columns, row + group * 64);
             for (int slab = 0; slab < KN_SLABS; slab++)
-                for (int i = 0; i < KN_COLUMNS; i += 64)
+                for (int i = 0; i < KN_COLUMNS; i += kn_w_rows)
                     kn_copy_rows(at.w(piece.stage) + (slab * KN_COLUMNS + i) * 128,
                                  slab < KN_OWN_SLABS ? factors.w : factors.w_also, full, first(slab), column + i);
             for (int panel = 0; panel < kn_piece_panels; panel++)
                 for (int i = 0; i < KN_N2; i += 64)
-                    kn_copy_rows(at.w2(piece.stage) + (panel * KN_N2 + i) * 128, factors.w2, full, column + panel * 64, i);
+                    kn_copy_rows(at.w2(piece.stage) + (panel * KN_N2 + i) * 128, factors.w2, full,
+                                 column + panel * kn_panel_columns, i);
             piece.next();
         }
     }
@@ -116,12 +120,12 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
             if (KN_KEEP && one) {
 #pragma unroll
                 for (int panel = 0; panel < kn_piece_panels; panel++)
-                    kn_store_rows(map_y, y + panel * kn_panel_bytes, column + panel * 64, row);
+                    kn_store_rows(map_y, y + panel * kn_panel_bytes, column + panel * kn_panel_columns, row);
                 kn_commit_stores();
             }
             kn_start_products();
 #pragma unroll
-            for (int step = 0; step < KN_COLUMNS / 16; step++)
+            for (int step = 0; step < kn_second_steps; step++)
                 kn_second(sums2, kn_matrix(y + step / 4 * kn_panel_bytes + step % 4 * 32),
                           kn_matrix(w2 + step / 4 * (KN_N2 * 128) + step % 4 * 32), column == 0 && step == 0);
             kn_commit_products();
@@ -139,7 +143,7 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
         if (one) {
 #pragma unroll
             for (int panel = 0; panel < kn_z_panels; panel++)
-                kn_store_rows(map_z, own_x + panel * (KN_GROUPS * kn_panel_bytes), panel * 64, row);
+                kn_store_rows(map_z, own_x + panel * (KN_GROUPS * kn_panel_bytes), panel * kn_panel_columns, row);
             kn_commit_stores();
             kn_wait_stores_read<0>();
             kn_arrive(at.x_empty(x.stage));

@@ -195,8 +195,9 @@ void ProductEpilogue::write_finish(Code& code, KernelOperands& operands, const s
     const std::string value = emitter.value(end_, index);
     const std::string type = c_type(graph_.dtype(end_));
     code.line(fmt::format("kn_vector<{}, 2> result;", type));
-    TensorRef y;  // as it stays in a kernel
+    TensorRef y;  // as it stays in a kernel for another product
     y.dtype = graph_.dtype(end_);
+    y.rounded_to_tf32 = y.dtype == DType::F32;
     if (placement_.is_stored(end_)) y = placement_.stored(end_);
     code.line(fmt::format("KN_UNROLL for (int j = 0; j < 2; ++j) result.lane[j] = {};",
                           as_stored(y, value)));

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include "codegen/emit.h"
+#include "lower/conv.h"
 #include "lower/library.h"
 #include "lower/lower.h"
 #include "lower/product_epilogue.h"
@@ -36,7 +37,9 @@ ProductPair pair_of(const Graph& graph, const PairedProduct& first, Value second
 PairTiles tiles_of(const ProductPair& pair, const DeviceProperties& device) {
     if (forced_pair_tiles()) return *forced_pair_tiles();
     const std::vector<PairTiles> all = sensible_tiles(pair, device);
-    return all.empty() ? PairTiles{.columns = 64, .y_stages = 2} : all.front();
+    return all.empty()
+               ? PairTiles{.columns = 64, .y_stages = 2, .streamed = pair.type == DataType::F32}
+               : all.front();
 }
 
 // Of m rows in a kernel of their own.
@@ -48,6 +51,7 @@ double clocks_alone(const ProductPair& pair, std::int64_t n, std::int64_t k, boo
     product.n = n;
     product.k = product.row_stride = k;
     product.before = before;
+    product.y_bytes = static_cast<int>(pair.bytes());
     product.tiles = choose_tiles(product, device, true);
     return clocks_of(product, product.tiles, device);
 }
@@ -63,15 +67,16 @@ double clocks_apart(const ProductPair& pair, const DeviceProperties& device) {
 // weights come for each tile. From measurements on an H200 (tests/bench/products.cpp), in clocks of
 // 1650 MHz: 128 images of 56x56 and 64, 256, 64 channels take 236000 with a residual, 106000
 // without one and y; 8 of them 16200, one 8100; streamed, 128 of 28x28 and 128, 512, 128 channels
-// 125000.
+// 125000. In TF32 461000 with a residual, 453000 as a sum of two without; of 28x28 294000.
 double clocks_of(const ProductPair& pair, const DeviceProperties& device) {
     constexpr double start = 500, bytes_in_a_clock = 2177, weights_in_a_clock = 20;
-    constexpr double streamed_in_a_clock = 29;
+    const double streamed_in_a_clock = pair.type == DataType::F32 ? 24 : 29;
     constexpr double tile = 800, sum = 8, product = 1.1;
     const auto rows = static_cast<double>(pair.m), n = static_cast<double>(pair.n),
                k = static_cast<double>(pair.k + pair.k_also), n2 = static_cast<double>(pair.n2);
-    const double weights = 2 * n * (k + n2);
-    const double row = 2 * (k + n * (pair.before + pair.keep) + n2);  // bytes
+    const auto bytes = static_cast<double>(pair.bytes());
+    const double weights = bytes * n * (k + n2);
+    const double row = bytes * (k + n * (pair.before + pair.keep) + n2);
     const double memory = rows * row / bytes_in_a_clock;
     const auto tiles =
         static_cast<double>(ceil_div(pair.row_tiles(), pair.grid(device.sm_count).x));
@@ -149,7 +154,8 @@ class PairLowering {
         add_kernel_step(placement_, group_, draft);
         Step& step = placement_.plan().steps.back();
         step.flops = 2 * pair.m * pair.n * (pair.k + pair.k_also + pair.n2);
-        std::get<KernelWork>(step.work).flops_per_clock = 4096;
+        std::get<KernelWork>(step.work).flops_per_clock =
+            graph_.dtype(group_.anchor) == DType::F32 ? 2048 : 4096;
         step.reason += ", in " + to_string(pair.tiles);
         copy_results();
     }
@@ -178,8 +184,11 @@ class PairLowering {
 
     TensorRef weight(Value product) {
         const bool conv = graph_.get_if<op::Conv>(product);
-        return placement_.constant(inputs_of(graph_[product].operation)[1], graph_.dtype(product),
-                                   conv ? AxisOrder{0, 2, 3, 1} : AxisOrder{1, 0});
+        const DType dtype = graph_.dtype(product);
+        // What tensor cores would cut is rounded.
+        const Tf32Part part = dtype == DType::F32 ? Tf32Part::High : Tf32Part::None;
+        return placement_.constant(inputs_of(graph_[product].operation)[1], dtype,
+                                   conv ? AxisOrder{0, 2, 3, 1} : AxisOrder{1, 0}, part);
     }
 
     // Where a result goes; noted, if it has to be copied from there.
@@ -229,6 +238,11 @@ std::vector<PairTiles> sensible_tiles(const ProductPair& pair, const DevicePrope
             return;
         }
     };
+    if (pair.type == DataType::F32) {
+        consider({.groups = 2, .columns = 32, .y_stages = 6, .streamed = true}, 4);
+        consider({.groups = 2, .columns = 32, .x_stages = 1, .y_stages = 6, .streamed = true}, 3);
+        return result;
+    }
     const int columns = pair.n % 128 == 0 ? 128 : 64;
     consider({.groups = 2, .columns = columns, .y_stages = 4}, 2);
     consider({.groups = 1, .columns = columns, .y_stages = 4}, 2);
@@ -250,13 +264,15 @@ std::optional<std::string> why_no_pair(const Grouping& grouping, const PairedPro
     const Graph& graph = grouping.graph();
     const DType dtype = graph.dtype(first.product);
     for (const Value& value : {first.end, second.product, second.end})
-        if (graph.dtype(value) != dtype || !is_half(dtype)) return "they are not of one half type";
+        if (graph.dtype(value) != dtype || !uses_tensor_cores(grouping.options(), dtype))
+            return "they are not of one type that tensor cores multiply as it is";
     ProductPair pair = pair_of(graph, first, second.product, keep);
     pair.tiles = tiles_of(pair, grouping.device());
     if (auto why = pair.why_not(grouping.device())) return why;
     if (forced_pair_tiles()) return std::nullopt;
-    // With fewer it has not been measured.
-    const std::int64_t least_rows = pair.tiles.streamed ? 50000 : 3000;
+    // With fewer it has not been measured, or was slower.
+    const bool small_sum = pair.type == DataType::F32 && pair.k_also > 0;
+    const std::int64_t least_rows = small_sum ? 25000 : pair.tiles.streamed ? 50000 : 3000;
     if (pair.m < least_rows) return "of few rows one kernel is not known to be faster";
     const double apart = clocks_apart(pair, grouping.device());
     const double together = clocks_of(pair, grouping.device());

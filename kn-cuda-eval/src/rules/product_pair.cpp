@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "lower/conv.h"
 #include "lower/tensor_product.h"
 #include "rules/product_group.h"
 #include "rules/rules.h"
@@ -113,7 +114,9 @@ std::optional<std::string> why_not(const Grouping& grouping, const First& first,
 void product_pair(Grouping& grouping, Value z) {
     const Graph& graph = grouping.graph();
     const auto second = find_product(grouping, z);
-    if (!second || !keeps_rows(graph, second->main) || !is_half(graph.dtype(second->main))) return;
+    if (!second || !keeps_rows(graph, second->main) ||
+        !uses_tensor_cores(grouping.options(), graph.dtype(second->main)))
+        return;
     std::vector<Value> between;
     const Value y = rows_of(graph, second->main, between);
     if (grouping.is_grouped(y)) return;

@@ -20,11 +20,12 @@ namespace {
 
 using cuda::PairTiles;
 
+// Half types are as they are under any.
 cuda::Plan plan_in(const Graph& graph, const std::optional<PairTiles>& tiles) {
     cuda::forced_pair_tiles() = tiles;
     auto device = h200();
     device.sm_count = 3;  // so that blocks take several tiles
-    cuda::Plan plan = cuda::plan(graph, device, {.precision = Precision::F16});
+    cuda::Plan plan = cuda::plan(graph, device, {.precision = Precision::TF32});
     cuda::forced_pair_tiles().reset();
     return plan;
 }
@@ -103,6 +104,27 @@ INSTANTIATE_TEST_SUITE_P(, ProductPairs,
                                            PairTiles{2, 192, 2, 2}, streamed(2, 64, 2, 3),
                                            streamed(2, 128, 2, 2), streamed(1, 64, 1, 3)));
 
+class Tf32ProductPairs : public ::testing::TestWithParam<PairTiles> {};
+
+TEST_P(Tf32ProductPairs, OneByOneConvolutions) {
+    const std::int64_t n = 2 * std::max(GetParam().columns, 64);
+    const auto expect = [&](const Sizes& sizes, bool residual, bool keep) {
+        SCOPED_TRACE(std::string(residual ? "with" : "without") + " residual" +
+                     (keep ? ", y given away" : ""));
+        expect_right(blocks(DType::F32, sizes, residual, keep), GetParam(),
+                     product_bounds[1].of_peak);
+    };
+    expect({.rows = 896, .k = 64, .n = n, .n2 = 64}, true, true);
+    expect({.rows = 896, .k = 64, .n = n, .n2 = 64}, false, false);
+    expect({.rows = 427, .k = 44, .n = n, .n2 = 64}, true, false);
+    expect({.rows = 427, .k = 44, .n = n, .n2 = 64}, false, true);
+}
+
+INSTANTIATE_TEST_SUITE_P(, Tf32ProductPairs,
+                         ::testing::Values(streamed(2, 32, 2, 3), streamed(2, 64, 1, 2),
+                                           streamed(1, 32, 2, 5), streamed(3, 32, 1, 2),
+                                           streamed(1, 64, 2, 2)));
+
 // Wider than the rows that it comes from.
 TEST(ProductPair, ASecondOneOfMoreColumns) {
     expect_right(blocks(DType::F16, {.rows = 700, .k = 64, .n = 64, .n2 = 128}, true, true),
@@ -111,6 +133,8 @@ TEST(ProductPair, ASecondOneOfMoreColumns) {
                  {1, 128, 1, 1}, product_bounds[2].of_peak);
     expect_right(blocks(DType::F16, {.rows = 1400, .k = 136, .n = 320, .n2 = 192}, true, true),
                  streamed(2, 64, 2, 2), product_bounds[2].of_peak);
+    expect_right(blocks(DType::F32, {.rows = 1400, .k = 40, .n = 128, .n2 = 128}, true, true),
+                 streamed(2, 32, 1, 3), product_bounds[1].of_peak);
 }
 
 // Where results lie otherwise, they are copied.
@@ -124,31 +148,33 @@ TEST(ProductPair, AResultThatLiesOtherwiseIsCopied) {
                  {"product_pair", "transpose", "transpose"});
 }
 
-// What is added to the first one is a product, too: of other rows, or of the same.
-TEST(ProductPair, TheFirstOneAsASumOfTwo) {
-    const auto add = [](Graph& graph, const Var& y, const Var& x, std::int64_t k, DType dtype) {
-        return y +
-               conv(x, weight(graph, {128, k, 1, 1}, dtype, 5), weight(graph, {128}, dtype, 6), {});
+/// The first one's product is added to another's, of other rows.
+Graph sum_of_two(DType dtype, bool keep) {
+    Graph graph;
+    const auto image = [&](const char* name, std::int64_t channels) {
+        return permute(graph.input(name, dtype, Shape::of({5, 13, 11, channels})), {0, 3, 1, 2});
     };
-    for (const bool keep : {true, false})
+    const auto layer = [&](const Var& from, std::int64_t channels, std::uint64_t seed) {
+        const std::int64_t before = from.shape()[1].value();
+        return conv(from, weight(graph, {channels, before, 1, 1}, dtype, seed),
+                    weight(graph, {channels}, dtype, seed + 1), {});
+    };
+    Var y = layer(image("x", 72), 128, 1) + layer(image("also", 40), 128, 5);
+    if (keep) y = y + image("r", 128);
+    y = relu(y);
+    graph.output("z", permute(relu(layer(y, 64, 3)), {0, 2, 3, 1}));
+    if (keep) graph.output("y", permute(y, {0, 2, 3, 1}));
+    return graph;
+}
+
+TEST(ProductPair, TheFirstOneAsASumOfTwo) {
+    for (const bool keep : {true, false}) {
         for (const PairTiles& tiles :
-             {PairTiles{2, 128, 2, 3}, PairTiles{1, 64, 1, 1}, streamed(2, 64, 2, 2)}) {
-            Graph graph;
-            const auto image = [&](const char* name, std::int64_t channels) {
-                return permute(graph.input(name, DType::F16, Shape::of({5, 13, 11, channels})),
-                               {0, 3, 1, 2});
-            };
-            const Var x = image("x", 72);
-            const Var w = weight(graph, {128, 72, 1, 1}, DType::F16);
-            Var y = conv(x, w, weight(graph, {128}, DType::F16, 2), {});
-            y = add(graph, y, image("also", 40), 40, DType::F16);
-            if (keep) y = y + image("r", 128);
-            y = relu(y);
-            const Var z = conv(y, weight(graph, {64, 128, 1, 1}, DType::F16, 3), {}, {});
-            graph.output("z", permute(relu(z), {0, 2, 3, 1}));
-            if (keep) graph.output("y", permute(y, {0, 2, 3, 1}));
-            expect_right(graph, tiles, product_bounds[2].of_peak);
-        }
+             {PairTiles{2, 128, 2, 3}, PairTiles{1, 64, 1, 1}, streamed(2, 64, 2, 2)})
+            expect_right(sum_of_two(DType::F16, keep), tiles, product_bounds[2].of_peak);
+        for (const PairTiles& tiles : {streamed(2, 32, 1, 3), streamed(1, 64, 1, 2)})
+            expect_right(sum_of_two(DType::F32, keep), tiles, product_bounds[1].of_peak);
+    }
 }
 
 /// Blocks of a residual network: 1x1, 3x3, 1x1 and what is added; images of size x size.
@@ -156,15 +182,16 @@ struct Bottlenecks {
     Graph graph;
     Var x;
     std::uint64_t seed = 0;
-    Bottlenecks(std::int64_t images, std::int64_t size)
-        : x(permute(graph.input("x", DType::F16, Shape::of({images, size, size, 64})),
-                    {0, 3, 1, 2})) {}
+    DType dtype;
+    Bottlenecks(std::int64_t images, std::int64_t size, DType type = DType::F16)
+        : x(permute(graph.input("x", type, Shape::of({images, size, size, 64})), {0, 3, 1, 2})),
+          dtype(type) {}
 
     Var layer(Var from, std::int64_t channels, std::int64_t kernel, std::int64_t stride = 1) {
         const std::int64_t pad = kernel / 2, before = from.shape()[1].value();
         ++seed;
-        return conv(from, weight(graph, {channels, before, kernel, kernel}, DType::F16, seed),
-                    weight(graph, {channels}, DType::F16, 100 + seed),
+        return conv(from, weight(graph, {channels, before, kernel, kernel}, dtype, seed),
+                    weight(graph, {channels}, dtype, 100 + seed),
                     {.strides = {stride, stride}, .pads = {pad, pad, pad, pad}});
     }
     void block(std::int64_t width, std::int64_t stride = 1) {
@@ -172,9 +199,9 @@ struct Bottlenecks {
         const Var inner = relu(layer(relu(layer(x, width, 1)), width, 3, stride));
         x = relu(layer(inner, 4 * width, 1) + (same ? x : layer(x, 4 * width, 1, stride)));
     }
-    cuda::Plan plan() {
+    cuda::Plan plan(Precision precision = Precision::TF32) {
         graph.output("x", permute(x, {0, 2, 3, 1}));
-        return cuda::plan(graph, h200(), {.precision = Precision::F16});
+        return cuda::plan(graph, h200(), {.precision = precision});
     }
 };
 
@@ -193,30 +220,35 @@ bool reads_before(const cuda::Step& step) {
 // The end of a block has three readers: the next one's beginning and end, and a strided layer. What
 // the first block adds is a product, too.
 TEST(ProductPairsTaken, BetweenBlocksOfAResidualNetwork) {
-    Bottlenecks network(128, 56);
-    for (int i = 0; i < 3; ++i) network.block(64);
-    network.block(128, 2);
-    const cuda::Plan plan = network.plan();
-    const auto found = pairs(plan);
-    ASSERT_EQ(found.size(), 3u) << plan.to_string();
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        EXPECT_EQ(found[i]->produces.size(), 2u);
-        EXPECT_EQ(reads_before(*found[i]), i > 0) << plan.to_string();
+    for (const DType dtype : {DType::F16, DType::F32}) {
+        Bottlenecks network(128, 56, dtype);
+        for (int i = 0; i < 3; ++i) network.block(64);
+        network.block(128, 2);
+        const cuda::Plan plan = network.plan();
+        const auto found = pairs(plan);
+        ASSERT_EQ(found.size(), 3u) << plan.to_string();
+        for (std::size_t i = 0; i < found.size(); ++i) {
+            EXPECT_EQ(found[i]->produces.size(), 2u);
+            EXPECT_EQ(reads_before(*found[i]), i > 0) << plan.to_string();
+        }
+        EXPECT_NE(found[0]->reason.find("a sum of two others"), std::string::npos);
+        for (const std::string& name : step_names(plan))
+            EXPECT_TRUE(name == "product_pair" || name.starts_with("tensor_conv"))
+                << plan.to_string();
+        EXPECT_EQ(plan.steps.size(), 10u) << plan.to_string();
     }
-    EXPECT_NE(found[0]->reason.find("a sum of two others"), std::string::npos);
-    for (const std::string& name : step_names(plan))
-        EXPECT_TRUE(name == "product_pair" || name.starts_with("tensor_conv")) << plan.to_string();
-    EXPECT_EQ(plan.steps.size(), 10u) << plan.to_string();
 }
 
 TEST(ProductPairsTaken, WithWeightsThatDoNotFit) {
-    Bottlenecks network(128, 28);
-    network.x = relu(network.layer(network.x, 512, 1));
-    for (int i = 0; i < 3; ++i) network.block(128);
-    const cuda::Plan plan = network.plan();
-    ASSERT_EQ(pairs(plan).size(), 2u) << plan.to_string();
-    for (const cuda::Step* step : pairs(plan))
-        EXPECT_NE(step->reason.find("weights streamed"), std::string::npos) << step->reason;
+    for (const DType dtype : {DType::F16, DType::F32}) {
+        Bottlenecks network(128, 28, dtype);
+        network.x = relu(network.layer(network.x, 512, 1));
+        for (int i = 0; i < 3; ++i) network.block(128);
+        const cuda::Plan plan = network.plan();
+        ASSERT_EQ(pairs(plan).size(), 3u) << plan.to_string();
+        for (const cuda::Step* step : pairs(plan))
+            EXPECT_NE(step->reason.find("weights streamed"), std::string::npos) << step->reason;
+    }
 }
 
 /// The reason for which the rule left the graph alone.
@@ -261,7 +293,7 @@ TEST(ProductPairsRefused, WhereTheSecondOneHasAResidual) {
     EXPECT_NE(refusal(network.plan()).find("something of its size added"), std::string::npos);
 }
 
-// Float32 and 3x3 are no pattern of the rule's.
+// Exact float32 and 3x3 are no pattern of the rule's.
 TEST(ProductPairsRefused, SilentlyWhereThereIsNoPair) {
     Bottlenecks network(128, 56);
     network.x = network.layer(relu(network.layer(network.x, 64, 1)), 64, 3);
@@ -269,39 +301,48 @@ TEST(ProductPairsRefused, SilentlyWhereThereIsNoPair) {
     Graph graph;
     const Var x = graph.input("x", DType::F32, Shape::of({65536, 64}));
     graph.output("y", matmul(relu(matmul(x, weight(graph, {64, 64}))), weight(graph, {64, 64})));
-    EXPECT_EQ(refusal(cuda::plan(graph, h200(), {.precision = Precision::TF32})), "");
+    EXPECT_EQ(refusal(cuda::plan(graph, h200(), {.precision = Precision::F32})), "");
 }
+
+struct OnGpu {
+    DType dtype;
+    PairTiles tiles;
+    bool residual = true;
+};
 
 // Enough tiles for all processors to go round several times, the last one ragged.
 TEST(GpuProductPair, OneByOneConvolutions) {
     if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
-    const auto graph = [](bool residual) {
-        return blocks(DType::F16, {.rows = 7 * 3500, .k = 64, .n = 256, .n2 = 64}, residual,
-                      residual);
+    const auto graph = [](const OnGpu& how) {
+        return blocks(how.dtype, {.rows = 7 * 3500, .k = 64, .n = 256, .n2 = 64}, how.residual,
+                      how.residual);
     };
-    const std::vector<PairTiles> all = {
-        {2, 128, 2, 4}, {1, 128, 2, 2}, streamed(2, 64, 2, 3), {2, 128, 2, 4}};
+    const std::vector<OnGpu> all = {{DType::F16, {2, 128, 2, 4}},
+                                    {DType::F16, {1, 128, 2, 2}},
+                                    {DType::F16, streamed(2, 64, 2, 3)},
+                                    {DType::F16, {2, 128, 2, 4}, false},
+                                    {DType::F32, streamed(2, 32, 2, 5)},
+                                    {DType::F32, streamed(2, 64, 1, 3)},
+                                    {DType::F32, streamed(2, 32, 2, 5), false}};
     std::vector<std::optional<cuda::Executor>> executors(all.size());
     cuda::in_parallel(all.size(), [&](std::size_t i) {
-        cuda::forced_pair_tiles() = all[i];
-        auto plan = std::make_shared<const cuda::Plan>(
-            cuda::plan(graph(i < 3), cuda::Device(0).properties(), {.precision = Precision::F16}));
+        cuda::forced_pair_tiles() = all[i].tiles;
+        auto plan = std::make_shared<const cuda::Plan>(cuda::plan(
+            graph(all[i]), cuda::Device(0).properties(), {.precision = Precision::TF32}));
         cuda::forced_pair_tiles().reset();
         executors[i].emplace(std::move(plan), cuda::Device(0));
     });
-    for (const bool residual : {true, false}) {
-        const std::vector<Tensor> inputs = random_inputs(graph(residual));
-        const auto expected = cpu::run(graph(residual), inputs);
-        for (std::size_t i = residual ? 0 : 3; i < (residual ? 3 : all.size()); ++i) {
-            SCOPED_TRACE(to_string(all[i]));
-            ASSERT_EQ(step_names(executors[i]->plan()), std::vector<std::string>{"product_pair"});
-            const auto got = executors[i]->run(inputs);
-            for (std::size_t output = 0; output < got.size(); ++output) {
-                const auto difference =
-                    testing::compare(got[output], expected[output],
-                                     {.rtol = 0, .atol_of_peak = product_bounds[2].of_peak});
-                EXPECT_TRUE(difference.equal) << difference.message;
-            }
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        SCOPED_TRACE(std::string(name_of(all[i].dtype)) + " " + to_string(all[i].tiles));
+        ASSERT_EQ(step_names(executors[i]->plan()), std::vector<std::string>{"product_pair"});
+        const std::vector<Tensor> inputs = random_inputs(graph(all[i]));
+        const auto expected = cpu::run(graph(all[i]), inputs);
+        const auto got = executors[i]->run(inputs);
+        const double of_peak = product_bounds[all[i].dtype == DType::F32 ? 1 : 2].of_peak;
+        for (std::size_t output = 0; output < got.size(); ++output) {
+            const auto difference = testing::compare(got[output], expected[output],
+                                                     {.rtol = 0, .atol_of_peak = of_peak});
+            EXPECT_TRUE(difference.equal) << difference.message;
         }
     }
 }
