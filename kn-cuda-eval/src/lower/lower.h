@@ -5,11 +5,16 @@
 // collects these.
 #pragma once
 
+#include <span>
+
 #include "planner/placement.h"
 
 namespace kn::cuda {
 
 void lower_pointwise(Placement& placement, const Group& group);
+/// Pointwise groups of which none reads what another computes: one step, but for those whose
+/// kernels go through tiles.
+void lower_siblings(Placement& placement, std::span<const Group> groups);
 void lower_rows(Placement& placement, const Group& group);
 void lower_matmul(Placement& placement, const Group& group);
 void lower_squeeze(Placement& placement, const Group& group);

@@ -1,5 +1,6 @@
 // One thread computes one element, or some neighbouring ones, of each output.
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 
 #include <fmt/core.h>
@@ -37,65 +38,123 @@ Index index_of(IndexMath& math, const std::string& number, const TensorRef& tens
     return index;
 }
 
-/// The kernel with so many elements a thread; nothing where that cannot be.
-template <class Body>
-std::optional<KernelDraft> draft(Placement& placement, const std::string& name, std::int64_t count,
-                                 int lanes, const Body& body) {
-    if (count % lanes != 0) return std::nullopt;
-    KernelDraft result;
-    Code code;
-    Emitter emitter(placement, code, result.operands);
-    emitter.set_lanes(lanes);
-    const std::int64_t threads = count / lanes;
-    code.line(fmt::format("const {0} t = ({0})blockIdx.x * {1} + threadIdx.x;",
-                          emitter.math().type(), kThreads));
-    if (threads % kThreads != 0) code.line(fmt::format("if (t >= {}) return;", threads));
-    if (threads == 1) code.line("(void)t;");
-    std::string number = emitter.math().variable("t", threads);
-    if (lanes > 1) number = emitter.math().add(emitter.math().mul(number, lanes), "j");
-    body(emitter, number);
-    result.name = name;
-    result.body = code.text();
-    result.grid = {static_cast<unsigned>(ceil_div(threads, kThreads))};
-    result.block = {static_cast<unsigned>(kThreads)};
-    return result;
+/// A kernel whose blocks compute one part of it after the other: `body` of `count` elements each.
+class PartsKernel {
+  public:
+    PartsKernel(Placement& placement, std::string name, std::size_t parts)
+        : placement_(placement), several_(parts > 1) {
+        draft_.name = std::move(name);
+        draft_.block = {static_cast<unsigned>(kThreads)};
+    }
+
+    /// `lanes` elements a thread.
+    template <class Body>
+    void add(std::int64_t count, int lanes, const Body& body) {
+        const std::int64_t threads = count / lanes, end = blocks_ + ceil_div(threads, kThreads);
+        Emitter emitter(placement_, code_, draft_.operands);
+        emitter.set_lanes(lanes);
+        if (several_)
+            code_.open(fmt::format("if ({}blockIdx.x < {})",
+                                   blocks_ > 0 ? fmt::format("blockIdx.x >= {} && ", blocks_) : "",
+                                   end));
+        const std::string block =
+            blocks_ > 0 ? fmt::format("(blockIdx.x - {})", blocks_) : "blockIdx.x";
+        code_.line(fmt::format("const {0} t = ({0}){1} * {2} + threadIdx.x;",
+                               emitter.math().type(), block, kThreads));
+        if (threads % kThreads != 0) code_.line(fmt::format("if (t >= {}) return;", threads));
+        if (threads == 1) code_.line("(void)t;");
+        std::string number = emitter.math().variable("t", threads);
+        if (lanes > 1) number = emitter.math().add(emitter.math().mul(number, lanes), "j");
+        body(emitter, number);
+        if (several_) code_.close();
+        blocks_ = end;
+    }
+
+    KernelDraft finish() {
+        draft_.body = code_.text();
+        draft_.grid = {static_cast<unsigned>(blocks_)};
+        return std::move(draft_);
+    }
+
+  private:
+    Placement& placement_;
+    bool several_;
+    std::int64_t blocks_ = 0;
+    Code code_;
+    KernelDraft draft_;
+};
+
+std::int64_t elements_of(const Placement& placement, const Group& group) {
+    return checked_size(placement.stored(group.outputs.at(0)).shape);
 }
 
-}  // namespace
-
-void lower_pointwise(Placement& placement, const Group& group) {
-    const std::int64_t count = checked_size(placement.stored(group.outputs.at(0)).shape);
-    if (count == 0) return;
-    int lanes = 16;
+// Enough threads to fill the device are worth more than wide accesses.
+int lanes_of(Placement& placement, const Group& group) {
+    const std::int64_t count = elements_of(placement, group);
+    int lanes = 8;
     for (const Value& output : group.outputs) {
         const TensorRef& tensor = placement.stored(output);
         KN_CHECK(checked_size(tensor.shape) == count, "outputs of different sizes in one step");
         lanes = std::min(lanes, static_cast<int>(16 / size_of(tensor.dtype)));
     }
-    lanes = std::min(lanes, 8);
-    const auto body = [&](Emitter& emitter, const std::string& number) {
-        emitter.computes(group.outputs);
-        for (const Value& output : group.outputs) {
-            const Index index = index_of(emitter.math(), number, placement.stored(output));
-            emitter.store(output, index, emitter.value(output, index));
-        }
-    };
-    const auto transposed =
-        group.outputs.size() > 1
-            ? std::nullopt
-            : draft_transposed(placement, placement.stored(group.outputs[0]), group.outputs,
-                               [&](Emitter& emitter, const Index& index) {
-                                   return emitter.value(group.outputs[0], index);
-                               });
-    if (transposed) return add_kernel_step(placement, group, *transposed);
-    const std::string name = "pointwise";
-    for (; lanes > 1; lanes /= 2) {
-        // Enough threads to fill the device are worth more than wide accesses.
-        if (count / lanes < std::int64_t{placement.plan().device.sm_count} * 512) continue;
-        if (auto kernel = draft(placement, name, count, lanes, body))
-            return add_kernel_step(placement, group, *kernel);
+    const std::int64_t fewest = std::int64_t{placement.plan().device.sm_count} * 512;
+    while (lanes > 1 && (count % lanes != 0 || count / lanes < fewest)) lanes /= 2;
+    return lanes;
+}
+
+std::optional<KernelDraft> transposed(Placement& placement, const Group& group) {
+    if (group.outputs.size() > 1) return std::nullopt;
+    return draft_transposed(placement, placement.stored(group.outputs[0]), group.outputs,
+                            [&](Emitter& emitter, const Index& index) {
+                                return emitter.value(group.outputs[0], index);
+                            });
+}
+
+void add_part(PartsKernel& kernel, Placement& placement, const Group& group) {
+    kernel.add(elements_of(placement, group), lanes_of(placement, group),
+               [&](Emitter& emitter, const std::string& number) {
+                   emitter.computes(group.outputs);
+                   for (const Value& output : group.outputs) {
+                       const Index index =
+                           index_of(emitter.math(), number, placement.stored(output));
+                       emitter.store(output, index, emitter.value(output, index));
+                   }
+               });
+}
+
+}  // namespace
+
+void lower_pointwise(Placement& placement, const Group& group) {
+    if (elements_of(placement, group) == 0) return;
+    if (const auto kernel = transposed(placement, group))
+        return add_kernel_step(placement, group, *kernel);
+    PartsKernel kernel(placement, "pointwise", 1);
+    add_part(kernel, placement, group);
+    add_kernel_step(placement, group, kernel.finish());
+}
+
+void lower_siblings(Placement& placement, std::span<const Group> groups) {
+    std::vector<const Group*> together;
+    for (const Group& group : groups)
+        if (elements_of(placement, group) == 0 || transposed(placement, group))
+            lower_pointwise(placement, group);
+        else
+            together.push_back(&group);
+    if (together.size() < 2) {
+        for (const Group* group : together) lower_pointwise(placement, *group);
+        return;
     }
-    add_kernel_step(placement, group, *draft(placement, name, count, 1, body));
+    PartsKernel kernel(placement, "pointwise", together.size());
+    Group all = *together[0];
+    for (const Group* group : together) {
+        add_part(kernel, placement, *group);
+        if (group == together[0]) continue;
+        all.swallowed.push_back(group->anchor);
+        std::ranges::copy(group->swallowed, std::back_inserter(all.swallowed));
+        std::ranges::copy(group->outputs, std::back_inserter(all.outputs));
+    }
+    all.reason = fmt::format("{} in one kernel, as none reads another", together.size());
+    add_kernel_step(placement, all, kernel.finish());
 }
 
 void lower_copy(Placement& placement, const TensorRef& from, const TensorRef& to,
@@ -112,11 +171,12 @@ void lower_copy(Placement& placement, const TensorRef& from, const TensorRef& to
         return add_kernel_step(placement, group, *transposed);
     int lanes = static_cast<int>(16 / size_of(to.dtype));
     while (lanes > 1 && (count % lanes != 0 || count / lanes < 1 << 14)) lanes /= 2;
-    const auto kernel = draft(placement, "copy", count, lanes, [&](Emitter& emitter, auto& number) {
+    PartsKernel kernel(placement, "copy", 1);
+    kernel.add(count, lanes, [&](Emitter& emitter, const std::string& number) {
         const Index index = index_of(emitter.math(), number, to);
         emitter.store(to, index, element(emitter, index));
     });
-    add_kernel_step(placement, group, *kernel);
+    add_kernel_step(placement, group, kernel.finish());
 }
 
 }  // namespace kn::cuda

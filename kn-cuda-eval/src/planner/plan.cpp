@@ -8,11 +8,13 @@
 
 #include "codegen/emit.h"
 #include "lower/library.h"
+#include "lower/lower.h"
 #include "planner/batch_slices.h"
 #include "planner/memory.h"
 #include "planner/phases.h"
 #include "planner/placement.h"
 #include "planner/prepare.h"
+#include "planner/siblings.h"
 #include "planner/slice_count.h"
 #include "rules/rules.h"
 
@@ -124,16 +126,23 @@ Plan planned(Slices slices, const DeviceProperties& device, const PlanOptions& o
     Placement placement(plan, grouping,
                         log.measure("layouts", [&] { return choose_layouts(grouping); }));
     log.measure("steps and kernels' source", [&] {
-        for (const Group& group : groups) {
+        for (std::span<const Group> rest = groups; !rest.empty();) {
+            const Group& group = rest[0];
+            const std::size_t count = sibling_count(
+                grouping, rest, [&](const Group& g) { return slices.slice_of(g.anchor); });
             try {
                 const std::size_t first = plan.steps.size();
-                lower_group(placement, group);
+                if (count > 1)
+                    lower_siblings(placement, rest.first(count));
+                else
+                    lower_group(placement, group);
                 for (std::size_t i = first; i < plan.steps.size(); i++)
                     plan.steps[i].slice = slices.slice_of(group.anchor);
             } catch (const GraphError& error) {
                 problems.add(describe(*graph, group.anchor) + ": " + error.what() +
                              refusals(grouping, group.anchor));
             }
+            rest = rest.subspan(count);
         }
     });
     problems.throw_if_any();

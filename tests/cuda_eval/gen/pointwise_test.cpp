@@ -14,6 +14,27 @@ TEST(Pointwise, BroadcastsAndFuses) {
     EXPECT_EQ(plan.steps.size(), 1u);
 }
 
+TEST(Pointwise, SiblingsShareAKernel) {
+    for (const DType dtype : {DType::F32, DType::F16}) {
+        Graph g;
+        const Var x = g.input("x", dtype, {7, 33}), y = g.input("y", dtype, {700, 1100});
+        g.output("a", relu(x) * 2);
+        g.output("b", y + 1);
+        g.output("c", x + slice(slice(y, 0, 0, 7), 1, 3, 36));
+        const auto plan = expect_same(g);
+        EXPECT_EQ(plan.steps.size(), 1u) << plan.to_string();
+    }
+}
+
+TEST(Pointwise, WhoReadsAnotherIsNoSibling) {
+    Graph g;
+    const Var x = g.input("x", DType::F32, {8, 16});
+    const Var a = exp(x);
+    g.output("a", a);
+    g.output("b", a + slice(reshape(concat({a, a}, 1), {16, 16}), 0, 0, 8));
+    EXPECT_EQ(expect_same(g).steps.size(), 2u);
+}
+
 TEST(Pointwise, MovesData) {
     Graph g;
     const Var x = g.input("x", DType::F32, {4, 6, 5});
