@@ -19,6 +19,15 @@ bool is_zero(const Graph& graph, Value value) {
     return constant && constant->data->tensor.size() == 1 && constant->data->tensor.at(0) == 0;
 }
 
+/// Whether all positions of an image have the same numbers.
+bool is_wide_row(const Graph& graph, Value value) {
+    const auto* wide = graph.get_if<op::Broadcast>(value);
+    if (!wide || graph.shape(wide->x).rank() != graph.shape(value).rank()) return false;
+    const Ints row = graph.shape(wide->x).to_ints();
+    return row.size() > 2 &&
+           std::all_of(row.begin() + 2, row.end(), [](std::int64_t size) { return size == 1; });
+}
+
 /// Goes through a sum, whose terms may be in any order.
 class Search {
   public:
@@ -43,13 +52,11 @@ class Search {
         if (const auto* sum = binary(graph_, term, BinaryOp::Add))
             return add(sum->a) && add(sum->b);
         if (before_ && term == *before_) return !std::exchange(has_before_, true);
-        if (const auto* shift = graph_.get_if<op::Broadcast>(term))
-            return !std::exchange(shift_, shift->x);
+        if (is_wide_row(graph_, term)) return !std::exchange(shift_, term);
         const auto* product = binary(graph_, term, BinaryOp::Mul);
         if (!product || (product->a != squeezed_ && product->b != squeezed_)) return false;
-        const auto* scale =
-            graph_.get_if<op::Broadcast>(product->a == squeezed_ ? product->b : product->a);
-        return scale && !std::exchange(scale_, scale->x);
+        const Value scale = product->a == squeezed_ ? product->b : product->a;
+        return is_wide_row(graph_, scale) && !std::exchange(scale_, scale);
     }
 
     const Graph& graph_;
@@ -58,19 +65,11 @@ class Search {
     bool has_before_ = false;
 };
 
-bool is_row(const Ints& shape) {
-    return shape.size() > 2 &&
-           std::all_of(shape.begin() + 2, shape.end(), [](std::int64_t size) { return size == 1; });
-}
-
 }  // namespace
 
 std::optional<SqueezeScaling> find_scaling(const Graph& graph, const Group& group,
                                            const std::optional<Value>& before) {
-    const auto scaling = Search(graph, group.roles.at("squeezed"), before).run(group.outputs.at(0));
-    if (!scaling || !is_row(graph.shape(scaling->scale).to_ints())) return std::nullopt;
-    if (scaling->shift && !is_row(graph.shape(*scaling->shift).to_ints())) return std::nullopt;
-    return scaling;
+    return Search(graph, group.roles.at("squeezed"), before).run(group.outputs.at(0));
 }
 
 std::optional<Value> bias_of_image(const Graph& graph, const Group& group) {
@@ -79,9 +78,7 @@ std::optional<Value> bias_of_image(const Graph& graph, const Group& group) {
     if (!sum || mean.op != ReduceOp::Mean) return std::nullopt;
     if (sum->a != group.anchor && sum->b != group.anchor) return std::nullopt;
     const Value bias = sum->a == group.anchor ? sum->b : sum->a;
-    const auto* wide = graph.get_if<op::Broadcast>(bias);
-    if (!wide || !is_row(graph.shape(wide->x).to_ints())) return std::nullopt;
-    return bias;
+    return is_wide_row(graph, bias) ? std::optional(bias) : std::nullopt;
 }
 
 }  // namespace kn::cuda

@@ -9,7 +9,7 @@ namespace kn::cuda {
 
 /// y = squeezed * scale [+ shift] [+ what lies in y's place], or zeros instead of what is less.
 struct SqueezeScaling {
-    Value scale;  ///< rows, of a number for each channel, and so is the shift
+    Value scale;  ///< has one number for each channel of an image, and so has the shift
     std::optional<Value> shift;
     bool relu = false;
 };

@@ -23,6 +23,7 @@ struct SqueezedConvCase {
     bool residual = true;
     cuda::SqueezedConvTiles tiles = {};
     bool relu = true, bent = false;
+    bool offset = false;       // the same for all images
     std::int64_t inputs = 64;  // channels of the convolution's image
 };
 
@@ -31,7 +32,7 @@ void PrintTo(const SqueezedConvCase& c, std::ostream* out) {
          << " hidden, windows of " << c.kernel << (c.bias ? ", bias" : "")
          << (c.shift ? ", shift" : "") << (c.residual ? ", residual" : "") << ", in "
          << c.tiles.rows << " by " << c.tiles.blocks << (c.relu ? ", relu" : "")
-         << (c.bent ? ", tanh" : "");
+         << (c.bent ? ", tanh" : "") << (c.offset ? ", offset" : "");
 }
 
 Graph block(const SqueezedConvCase& c, bool keep_image = false) {
@@ -57,6 +58,7 @@ Graph block(const SqueezedConvCase& c, bool keep_image = false) {
     };
     Var result = x * wide(sigmoid(slice(y, 1, 0, channels)));
     if (c.shift) result = result + wide(slice(y, 1, channels, columns));
+    if (c.offset) result = result + weight(g, {1, channels, 1, 1}, c.dtype, 5);
     if (c.residual) result = result + image("residual", channels);
     if (c.bent) result = tanh(result);
     if (c.relu) result = relu(result);
@@ -105,6 +107,7 @@ INSTANTIATE_TEST_SUITE_P(
                          .dtype = DType::BF16,
                          .residual = false,
                          .relu = false},
+        SqueezedConvCase{.shape = {4, 64, 8, 8}, .hidden = 16, .shift = false, .offset = true},
         // No scale and shift.
         SqueezedConvCase{.shape = {4, 128, 8, 8}, .hidden = 16, .bent = true},
         SqueezedConvCase{.shape = {2, 128, 8, 8}, .hidden = 16, .tiles = {128, 2}, .bent = true}));
