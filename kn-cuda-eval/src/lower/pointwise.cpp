@@ -51,12 +51,13 @@ class PartsKernel {
     template <class Body>
     void add(std::int64_t count, int lanes, const Body& body) {
         const std::int64_t threads = count / lanes, end = blocks_ + ceil_div(threads, kThreads);
-        Emitter emitter(placement_, code_, draft_.operands);
-        emitter.set_lanes(lanes);
         if (several_)
             code_.open(fmt::format("if ({}blockIdx.x < {})",
                                    blocks_ > 0 ? fmt::format("blockIdx.x >= {} && ", blocks_) : "",
                                    end));
+        Emitter emitter(placement_, code_, draft_.operands);
+        emitter.set_lanes(lanes);
+        if (several_) emitter.push_scope();
         const std::string block =
             blocks_ > 0 ? fmt::format("(blockIdx.x - {})", blocks_) : "blockIdx.x";
         code_.line(fmt::format("const {0} t = ({0}){1} * {2} + threadIdx.x;",
@@ -66,7 +67,10 @@ class PartsKernel {
         std::string number = emitter.math().variable("t", threads);
         if (lanes > 1) number = emitter.math().add(emitter.math().mul(number, lanes), "j");
         body(emitter, number);
-        if (several_) code_.close();
+        if (several_) {
+            emitter.pop_scope();
+            code_.close();
+        }
         blocks_ = end;
     }
 
