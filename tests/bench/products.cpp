@@ -5,7 +5,8 @@
 //     bench_products [--tiles N] [--precision f16] "conv 256 256 8 8 256 3 1 +" "matmul 64 128 96"
 //
 // conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k; gated: the same,
-// with a bias, and one half of the columns times gelu of the other. A + behind it adds a residual,
+// with a bias, and one half of the columns times gelu of the other. layer or rms behind these: of rows that are normalised, in
+// one kernel and apart. A + behind it adds a residual,
 // and relu; a ~ a bias, and relu. Convolutions over few channels take images as callers have them, and the tiles of their
 // own kernel; pooled: one with relu and a max pool of 3x3 with stride 2 behind it, in one kernel
 // and apart. pair: images, channels, height, width, filters, filters of the next one: both 1x1 and with
@@ -41,6 +42,7 @@ struct Case {
     std::string text;
     bool conv = false, gated = false, residual = false, pooled = false;
     bool pair = false, also = false, biased = false;
+    std::optional<NormKind> norm = {};
     Ints n;  // as in the text
 
     bool few_channels() const { return conv && n[1] <= 8; }
@@ -63,6 +65,8 @@ Case parse(const std::string& text) {
             result.biased = true;
         else if (word == "&")
             result.also = true;
+        else if (word == "layer" || word == "rms")
+            result.norm = word == "rms" ? NormKind::MeanSquare : NormKind::MeanVariance;
         else
             result.n.push_back(std::stoll(word));
     }
@@ -76,7 +80,7 @@ Case parse(const std::string& text) {
 struct Problem {
     Graph graph;
     std::vector<Tensor> inputs;
-    Tensor weight, bias, next_weight, also_weight;
+    Tensor weight, bias, next_weight, also_weight, scale, shift;
     Ints y;
 };
 
@@ -102,8 +106,16 @@ Problem build(const Case& c, DType dtype) {
     const Ints x_shape = c.conv ? Ints{c.n[0], c.n[1], c.n[2], c.n[3]} : Ints{c.n[0], c.n[2]};
     const Ints w_shape = c.conv ? Ints{c.n[4], c.n[1], c.n[5], c.n[5]} : Ints{c.n[2], c.n[1]};
     problem.weight = random_tensor(dtype, w_shape, random);
-    const Var x = c.few_channels() ? image(problem, dtype, x_shape, random)
-                                   : input(problem, "x", dtype, x_shape, random);
+    Var x = c.few_channels() ? image(problem, dtype, x_shape, random)
+                             : input(problem, "x", dtype, x_shape, random);
+    if (c.norm) {
+        problem.scale = random_tensor(dtype, {c.n[2]}, random);
+        problem.shift = random_tensor(dtype, {c.n[2]}, random);
+        const Var scale = problem.graph.constant(problem.scale);
+        x = c.norm == NormKind::MeanSquare
+                ? rms_norm(x, scale)
+                : layer_norm(x, scale, problem.graph.constant(problem.shift));
+    }
     const Var w = problem.graph.constant(problem.weight);
     const std::int64_t pad = c.conv ? c.n[5] / 2 : 0;
     Var y = c.conv ? conv(x, w, {}, {.strides = {c.n[6], c.n[6]}, .pads = {pad, pad, pad, pad}})
@@ -146,6 +158,27 @@ double element(const Tensor& tensor, const Ints& at) {
     return tensor.at(i);
 }
 
+// A product's row, normalised where that is wanted.
+std::vector<double> row_of(const Case& c, const Problem& p, std::int64_t at) {
+    std::vector<double> row;
+    double sum = 0, squares = 0;
+    for (std::int64_t k = 0; k < c.n[2]; ++k) {
+        row.push_back(element(p.inputs[0], {at, k}));
+        sum += row.back();
+        squares += row.back() * row.back();
+    }
+    if (!c.norm) return row;
+    const auto count = static_cast<double>(row.size());
+    const bool centred = c.norm == NormKind::MeanVariance;
+    const double mean = centred ? sum / count : 0;
+    const double factor = 1 / std::sqrt(squares / count - mean * mean + 1e-5);
+    for (std::size_t k = 0; k < row.size(); ++k) {
+        const auto i = static_cast<std::int64_t>(k);
+        row[k] = (row[k] - mean) * factor * p.scale.at(i) + (centred ? p.shift.at(i) : 0);
+    }
+    return row;
+}
+
 // One element of the result in double, of a pool's one that it is made of, of a pair's first one.
 double product_element(const Case& c, const Problem& p, const Ints& at) {
     const auto x = [&](const Ints& i) {
@@ -167,9 +200,11 @@ double product_element(const Case& c, const Problem& p, const Ints& at) {
                     sum += x({at[0], channel, row, column}) * w({at[1], channel, i, j});
                 }
     } else {
+        const std::vector<double> row = row_of(c, p, at[0]);
         const auto column = [&](std::int64_t j) {
             double total = c.gated ? p.bias.at(j) : 0;
-            for (std::int64_t k = 0; k < c.n[2]; ++k) total += x({at[0], k}) * w({k, j});
+            for (std::int64_t k = 0; k < c.n[2]; ++k)
+                total += row[static_cast<std::size_t>(k)] * w({k, j});
             return total;
         };
         sum = column(at[1]);
@@ -222,6 +257,9 @@ cuda::TensorProduct problem_of(const Case& c, Precision precision) {
         product.n = c.n[1];
         product.k = c.n[2];
         product.halves = c.gated ? 2 : 1;
+        if (c.norm)
+            product.statistics = c.norm == NormKind::MeanSquare ? cuda::RowStatistics::MeanSquare
+                                                                : cuda::RowStatistics::Variance;
     }
     return product;
 }
@@ -434,8 +472,12 @@ std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::si
                 {.label = "  " + cuda::to_string(tiles), .options = options, .pair_tiles = tiles});
         return candidates;
     }
+    if (c.norm) {
+        others.disabled_rules = {"normalized product"};
+        candidates.push_back({.label = "  apart", .options = others});
+    }
     others.disabled_rules = {"tensor core product", "convolution by bands", "gated product",
-                             "few channels"};
+                             "few channels", "normalized product"};
     candidates.push_back({.label = "  libraries", .options = others});
     if (c.few_channels()) {
         for (const auto& tiles : best_tiles(few_channels_of(c, precision), most_tiles))

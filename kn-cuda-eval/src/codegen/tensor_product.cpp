@@ -79,7 +79,10 @@ std::size_t TensorProduct::shared_bytes() const {
     const bool has_barriers = before || beside() > 1;
     const int own = tiles.staged ? strips * 32 * tiles.columns / halves + (has_barriers ? 16 : 0)
                                  : 16 * tiles.chunk * 4;
-    return static_cast<std::size_t>(ring + barriers + tiles.groups * 4 * own +
+    const int columns = statistics == RowStatistics::Variance
+                            ? (tiles.groups * tiles.columns * 8 + 1023) / 1024 * 1024
+                            : 0;
+    return static_cast<std::size_t>(ring + columns + barriers + tiles.groups * 4 * own +
                                     (squeeze ? squeeze->bytes : 0));
 }
 
@@ -165,6 +168,13 @@ std::optional<std::string> TensorProduct::why_not() const {
             return fmt::format("images of {} positions are not 16, 32 or 64", image_rows);
         if (const auto why = why_not_through_stages(*this)) return why;
     }
+    if (statistics != RowStatistics::None) {
+        if (windows || element_bytes(*this) != 2)
+            return "rows that are normalised are of a half type, and no windows";
+        if (tiles.splits > 1) return "a block takes the statistics of whole rows";
+        if (statistics == RowStatistics::Variance && n % (2 * halves) != 0)
+            return "columns of normalised rows are taken two at a time";
+    }
     if (windows) {
         // How far inside a window a copy may begin.
         constexpr std::int64_t farthest = 255;
@@ -176,6 +186,19 @@ std::optional<std::string> TensorProduct::why_not() const {
     if (const auto why = map_w().why_not()) return "weights: " + *why;
     return std::nullopt;
 }
+
+namespace {
+
+std::string row_statistics(const TensorProduct& product) {
+    std::string text;
+    if (product.statistics != RowStatistics::None)
+        text = fmt::format("using kn_row_element = {};\nconstexpr float kn_epsilon = {:a}f;\n",
+                           product.type == DataType::BF16 ? "kn_bf16" : "kn_half",
+                           static_cast<float>(product.epsilon));
+    return text + std::string(kernel_text("row_statistics"));
+}
+
+}  // namespace
 
 std::string tensor_product_helpers(const TensorProduct& product) {
     const ProductTiles& tiles = product.tiles;
@@ -190,6 +213,8 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_SLABS", product.slabs()},
                             {"KN_CHANNEL_SLABS", channel_slabs(product)},
                             {"KN_SLAB", product.slab()},
+                            {"KN_K", product.k},
+                            {"KN_STATISTICS", static_cast<int>(product.statistics)},
                             {"KN_SHARED_W", tiles.share_w},
                             {"KN_SPLITS", tiles.splits},
                             {"KN_EXACT", product.exact},
@@ -215,6 +240,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
     if (product.windows) text += window_constants(*product.windows);
     text += wgmma_function(
         {.type = product.type, .columns = tiles.columns, .rows_in_registers = product.exact});
+    text += row_statistics(product);
     text += kernel_text("tensor_product");
     text += "\n";
     if (tiles.staged) text += kernel_text("staged_pairs");

@@ -49,6 +49,13 @@ struct ProductSqueeze {
     int bytes = 0;                     ///< of shared memory, a multiple of 128
 };
 
+/// What a product knows of its rows of x, to multiply them as they would be normalised.
+enum class RowStatistics {
+    None,
+    MeanSquare,  ///< x / sqrt(mean(x^2) + epsilon)
+    Variance,    ///< (x - mean(x)) / sqrt(variance(x) + epsilon)
+};
+
 struct TensorProduct {
     DataType type = DataType::F16;  ///< F16, BF16; F32: rounded to TF32
     bool exact = false;             ///< F32 as exact as by multiply-adds: three products for one
@@ -59,6 +66,9 @@ struct TensorProduct {
     int halves = 1;
     int lanes = 1;        ///< neighbouring columns that the epilogue takes at once; staged: 2
     int y_bytes = 2;      ///< of an element of y; 2 or 4 where it is staged
+    /// Half types, without windows. The sums that the epilogue gets are those of normalised rows.
+    RowStatistics statistics = RowStatistics::None;
+    double epsilon = 0;
     bool before = false;  ///< the epilogue wants the elements of another tensor like y
     std::optional<ProductSqueeze> squeeze;
     ProductTiles tiles;
@@ -93,7 +103,8 @@ struct TensorProduct {
 
 /// The text in front of a kernel that calls kn_product({map_x, map_w, map_w_low}, touch, store)
 /// with maps of type kn_tensor_map; the last one is for exact products, whose maps of w show its
-/// high and low parts (Tf32Part). store(row, column / lanes, product) is called for each `lanes`
+/// high and low parts (Tf32Part). With RowStatistics::Variance, a fourth is a pointer to two floats
+/// for each column of the product: the sum of its weights, and what is added to it. store(row, column / lanes, product) is called for each `lanes`
 /// neighbours of y, touch(row, column / lanes) a while before for what may be fetched into L2.
 /// Staged: kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, products,
 /// pair) gives two elements of y as one number; products[half][0 and 1] are the product's, `pair`

@@ -38,14 +38,26 @@ struct Key {
     DType dtype;
     Ints order;
     Tf32Part tf32;
+    std::vector<Origin> folded;
+    std::int64_t folded_axis;
+    bool sums;
     auto operator<=>(const Key&) const = default;
 };
 
+Origin origin_of(const ConstantData& part) {
+    const Tensor& from = origin(part);
+    return {from.identity(), from.shape(), from.dtype(), part.tensor.dtype()};
+}
+
 Key key_of(int device, const PlanConstant& constant) {
-    Key key{device, {}, constant.axis, constant.dtype, constant.order, constant.tf32};
-    for (const auto& part : constant.parts) {
-        const Tensor& from = origin(*part);
-        key.parts.push_back({from.identity(), from.shape(), from.dtype(), part->tensor.dtype()});
+    Key key{device, {}, constant.axis, constant.dtype, constant.order, constant.tf32, {}, 0, false};
+    for (const auto& part : constant.parts) key.parts.push_back(origin_of(*part));
+    if (const auto& folded = constant.folded) {
+        for (const auto& factor : {folded->scale, folded->shift})
+            key.folded.push_back(factor ? origin_of(*factor)
+                                        : Origin{nullptr, {}, folded->dtype, folded->dtype});
+        key.folded_axis = folded->axis;
+        key.sums = folded->sums;
     }
     if (is_identity(key.order)) key.order.clear();
     return key;
@@ -181,6 +193,9 @@ std::vector<std::shared_ptr<const DeviceConstant>> upload_constants(
         entry.memory = memory;
         entry.address = base + offset;
         for (const auto& part : constant.parts) entry.elements.push_back(origin(*part).storage());
+        if (constant.folded)
+            for (const auto& factor : {constant.folded->scale, constant.folded->shift})
+                if (factor) entry.elements.push_back(origin(*factor).storage());
         uploader.add(constant, offset);
         offset += device_bytes(constant);
     }

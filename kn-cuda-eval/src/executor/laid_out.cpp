@@ -38,6 +38,12 @@ const Tensor& origin(const ConstantData& data) {
 }
 
 LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype), tf32_(constant.tf32) {
+    if (constant.folded && constant.folded->sums) {
+        fold(constant);
+        rows_ = constant.shape()[0];
+        row_bytes_ = 2 * sizeof(float);
+        return;
+    }
     KN_CHECK(tf32_ == Tf32Part::None || to_ == DType::F32, constant.parts.at(0)->name);
     const Ints shape = constant.shape();
     Ints order = constant.order;
@@ -70,6 +76,76 @@ LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype), tf32_(cons
     while (row_axis_ + 1 < shape_.size() && shape_[row_axis_] == 1) row_axis_++;
     rows_ = shape_.empty() ? 1 : shape_[row_axis_];
     row_bytes_ = size_of(to_) * static_cast<std::size_t>(shape_.empty() ? 1 : strides_[row_axis_]);
+    if (constant.folded) fold(constant);
+}
+
+namespace {
+
+std::vector<float> elements_of(const std::shared_ptr<const ConstantData>& data) {
+    if (!data) return {};
+    const Tensor tensor = origin(*data).cast(DType::F32);
+    const auto elements = tensor.data<float>();
+    return {elements.begin(), elements.end()};
+}
+
+}  // namespace
+
+// A weight that a product reads has the rows that are folded into it innermost.
+void LaidOut::fold(const PlanConstant& constant) {
+    const FoldedRows& folded = *constant.folded;
+    const std::string& name = constant.parts.at(0)->name;
+    scale_ = elements_of(folded.scale);
+    shift_ = elements_of(folded.shift);
+    if (!folded.sums) {
+        KN_CHECK(shape_.size() == 2 && is_half(to_), name);
+        KN_CHECK(constant.order.back() == folded.axis, name);
+        KN_CHECK(scale_.empty() || static_cast<std::int64_t>(scale_.size()) == shape_[1], name);
+        return;
+    }
+    PlanConstant weight = constant;
+    weight.order = {1 - folded.axis, folded.axis};
+    weight.dtype = folded.dtype;
+    weight.folded->sums = false;
+    scaled_ = std::make_unique<const LaidOut>(weight);
+    if (shift_.empty()) return;
+    weight.dtype = DType::F32;
+    weight.folded.reset();
+    plain_ = std::make_unique<const LaidOut>(weight);
+}
+
+void LaidOut::scale(float* elements, std::int64_t count) const {
+    for (std::int64_t i = 0; i < count; i++)
+        elements[i] *= scale_[static_cast<std::size_t>(i) % scale_.size()];
+}
+
+void LaidOut::write_sums(std::int64_t begin, std::int64_t end, std::byte* target) const {
+    std::vector<std::byte> some;
+    // Of a few of the target's rows at a time: the source may have them side by side.
+    const auto sums = [&](const LaidOut& weight, const std::vector<float>& factors, std::int64_t at,
+                          std::int64_t next, std::size_t place) {
+        const auto count = weight.strides_[0];
+        some.resize(static_cast<std::size_t>(next - at) * weight.row_bytes());
+        weight.write(at, next, some.data());
+        const Tensor wide = Tensor::wrap(weight.to_, {next - at, count}, some,
+                                         std::shared_ptr<const void>())
+                                .cast(DType::F32);
+        const float* element = wide.data<float>().data();
+        for (std::int64_t row = at; row < next; row++) {
+            double total = 0;
+            for (std::int64_t i = 0; i < count; i++, element++)
+                total += factors.empty() ? *element
+                                         : double{*element} * factors[static_cast<std::size_t>(i)];
+            const auto sum = static_cast<float>(total);
+            std::memcpy(target + (static_cast<std::size_t>(row - begin) * 2 + place) * sizeof sum,
+                        &sum, sizeof sum);
+        }
+    };
+    std::memset(target, 0, static_cast<std::size_t>(end - begin) * row_bytes_);
+    constexpr std::int64_t few = 32;
+    for (std::int64_t at = begin; at < end; at += few) {
+        sums(*scaled_, {}, at, std::min(end, at + few), 0);
+        if (plain_) sums(*plain_, shift_, at, std::min(end, at + few), 1);
+    }
 }
 
 void LaidOut::gather(std::int64_t begin, std::int64_t end, std::byte* target) const {
@@ -105,6 +181,7 @@ float tf32_part(float x, Tf32Part part) {
 }
 
 void LaidOut::write(std::int64_t begin, std::int64_t end, std::byte* target) const {
+    if (scaled_) return write_sums(begin, end, target);
     convert(begin, end, target);
     if (tf32_ == Tf32Part::None) return;
     for (std::size_t at = 0; at < static_cast<std::size_t>(end - begin) * row_bytes_; at += 4) {
@@ -116,7 +193,7 @@ void LaidOut::write(std::int64_t begin, std::int64_t end, std::byte* target) con
 }
 
 void LaidOut::convert(std::int64_t begin, std::int64_t end, std::byte* target) const {
-    if (from_ == to_) return gather(begin, end, target);
+    if (from_ == to_ && scale_.empty()) return gather(begin, end, target);
     // Few enough elements at a time that what is gathered stays in the processor's cache.
     constexpr std::int64_t enough = 1 << 14;
     const std::int64_t row = shape_.empty() ? 1 : strides_[row_axis_];
@@ -128,8 +205,12 @@ void LaidOut::convert(std::int64_t begin, std::int64_t end, std::byte* target) c
         const std::int64_t count = (next - at) * row;
         some.resize(static_cast<std::size_t>(count) * size_of(from_));
         gather(at, next, some.data());
-        const Tensor made =
-            Tensor::wrap(from_, {count}, some, std::shared_ptr<const void>()).cast(to_);
+        Tensor made = Tensor::wrap(from_, {count}, some, std::shared_ptr<const void>());
+        if (!scale_.empty()) {
+            made = made.cast(DType::F32);
+            scale(made.mutable_data<float>().data(), count);
+        }
+        made = made.cast(to_);
         std::memcpy(target + static_cast<std::size_t>(at - begin) * row_bytes_, made.bytes().data(),
                     made.byte_size());
     }

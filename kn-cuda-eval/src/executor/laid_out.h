@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <vector>
 
 #include <kn/cuda_eval/plan.h>
@@ -29,6 +30,9 @@ class LaidOut {
         Ints shape, strides;      // axes in the order of the target
         std::int64_t offset = 0;  // along the joined axis
     };
+    void fold(const PlanConstant& constant);
+    void scale(float* elements, std::int64_t count) const;
+    void write_sums(std::int64_t begin, std::int64_t end, std::byte* target) const;
     void gather(std::int64_t begin, std::int64_t end, std::byte* target) const;
     void convert(std::int64_t begin, std::int64_t end, std::byte* target) const;
 
@@ -40,6 +44,9 @@ class LaidOut {
     std::size_t row_axis_ = 0;
     std::int64_t rows_ = 1;
     std::size_t row_bytes_ = 0;
+    // Of folded rows: the factors of a row of the target; of sums: the weights that are added up.
+    std::vector<float> scale_, shift_;
+    std::unique_ptr<const LaidOut> scaled_, plain_;
 };
 
 /// The part of x; halves are rounded away from zero.

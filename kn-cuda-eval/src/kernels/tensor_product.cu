@@ -25,6 +25,7 @@
 //   KN_BESIDE         blocks of a cluster that have all columns of a row of tiles, each a tile and no other; 1: any
 //   KN_LANES          neighbouring columns that the epilogue takes at once
 //   kn_wgmma(acc, a, b, first)   one k step of 64 rows; exact: a in registers
+//   KN_STATISTICS     of rows, by which sums are normalised (row_statistics.cu, in front of this text); 0: none
 //   KN_STARTS_EARLY   defined where blocks may start before the kernel in front of this one has ended: up to
 //                     kn_wait_for_previous, a thread touches nothing but weights
 
@@ -33,6 +34,8 @@ constexpr int kn_teams = KN_TURNS ? KN_GROUPS : 1;  // each with tiles of its ow
 constexpr int kn_pieces = KN_BM / (KN_GROUPS / kn_teams) / 64;  // of 64 rows, a group's
 constexpr int kn_a_bytes = KN_BM * 128, kn_b_bytes = KN_BN * 128;
 constexpr int kn_stage_bytes = kn_a_bytes + kn_b_bytes * (1 + KN_EXACT);
+// Of what normalised columns take.
+constexpr int kn_columns_bytes = KN_STATISTICS == 2 ? (KN_GROUPS * KN_BN * 8 + 1023) / 1024 * 1024 : 0;
 constexpr int kn_steps = 4;  // of 32 bytes of k
 constexpr int kn_sums = KN_BN / 2;  // accumulators of a thread and piece
 constexpr int kn_row_tiles = (KN_M + KN_BM * KN_SHARED_W - 1) / (KN_BM * KN_SHARED_W);
@@ -43,15 +46,17 @@ constexpr int kn_cluster = KN_SHARED_W * KN_SPLITS;
 // No tile reaches beyond y.
 constexpr bool kn_whole = KN_M % (KN_BM * KN_SHARED_W) == 0 && KN_N % KN_BN == 0;
 
-// What slabs are copied from; w_low: the low parts, where they are wanted.
+// What slabs are copied from; w_low: the low parts, where they are wanted; columns: what row_statistics.cu says.
 struct kn_sources {
     const kn_tensor_map &x, &w, &w_low;
 #if KN_IMAGE_ROWS
     const kn_tensor_map &first, &second;  // of small products
 #endif
+    const float* columns = nullptr;
 };
 
 using kn_stages = kn_ring<KN_STAGES>;
+using kn_statistics = kn_row_statistics<kn_pieces>;
 
 struct kn_barriers : kn_ring_barriers<KN_STAGES> {
     KN_DEVICE unsigned turn(int team) const { return base + (2 * KN_STAGES + team) * 8; }
@@ -189,7 +194,8 @@ KN_DEVICE void kn_load_rows(unsigned (&high)[kn_steps][4], unsigned (&low)[kn_st
 }
 
 // All threads of a group: the sums of a tile.
-KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_stages& ring, unsigned stages, kn_barriers barriers) {
+KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_statistics&, kn_stages& ring, unsigned stages,
+                           kn_barriers barriers) {
     static_assert(kn_pieces == 1);
 #pragma unroll
     for (int i = 0; i < kn_sums; i++) sums[0][i] = 0;
@@ -219,7 +225,8 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_stages& ring, u
 }
 #else
 // All threads of a group: the sums of a tile.
-KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_stages& ring, unsigned stages, kn_barriers barriers) {
+KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_statistics& statistics, kn_stages& ring, unsigned stages,
+                           kn_barriers barriers) {
     const unsigned rows = KN_TURNS ? 0 : threadIdx.x / 128 * (kn_pieces * 64 * 128);
     const int first = kn_first_slab(), last = kn_last_slab();
     int before = 0;
@@ -227,6 +234,7 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_stages& ring, u
     for (int slab = first; slab < last; slab++) {
         const unsigned a = stages + ring.stage * kn_stage_bytes + rows, b = stages + ring.stage * kn_stage_bytes + kn_a_bytes;
         kn_wait(barriers.full(ring.stage), ring.phase);
+        statistics.load(a, slab == first);
         kn_start_products();
 #pragma unroll
         for (int step = 0; step < kn_steps; step++)
@@ -237,6 +245,7 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_stages& ring, u
         kn_commit_products();
         kn_wait_products<1>();
         if (slab > first) kn_release(barriers, before);
+        statistics.add(slab);
         before = ring.stage;
         ring.next();
     }
@@ -253,7 +262,7 @@ template <class Epilogue>
 KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
     KN_SWIZZLED_SHARED(kn_memory);
     const unsigned stages = kn_shared_address(kn_memory);
-    const kn_barriers barriers{stages + KN_STAGES * kn_stage_bytes + kn_consumers * Epilogue::bytes};
+    const kn_barriers barriers{stages + KN_STAGES * kn_stage_bytes + kn_columns_bytes + kn_consumers * Epilogue::bytes};
 #ifdef KN_STARTS_EARLY
     asm volatile("griddepcontrol.launch_dependents;");
 #endif
@@ -290,9 +299,10 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
         kn_wait_for_previous();
         kn_stages ring;
         float sums[kn_pieces][kn_sums];
+        kn_statistics statistics;
 #if KN_SPLITS > 1
         const kn_tile tile(blockIdx.x / kn_cluster);
-        kn_multiply(sums, ring, stages, barriers);
+        kn_multiply(sums, statistics, ring, stages, barriers);
         // No warp still multiplies from what the sums go into.
         kn_sync_some(1, kn_consumers * 32);
         epilogue.leave(sums, kn_memory);
@@ -301,13 +311,16 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
 #else
         const int team = KN_TURNS ? warp / 4 : 0, stride = gridDim.x / kn_cluster;
         const int rows = (KN_TURNS ? 0 : warp / 4 * kn_pieces * 64) + warp % 4 * 16;
-        epilogue.start(kn_memory + KN_STAGES * kn_stage_bytes + warp * Epilogue::bytes, barriers.own(warp * Epilogue::barriers), rows);
+        const int columns = KN_STAGES * kn_stage_bytes + warp / 4 * (KN_BN * 8);
+        epilogue.start(kn_memory + KN_STAGES * kn_stage_bytes + kn_columns_bytes + warp * Epilogue::bytes,
+                       barriers.own(warp * Epilogue::barriers), rows);
         if (KN_TURNS) ring.skip(team * KN_SLABS);
         unsigned turn = 0;
         const int first = blockIdx.x / kn_cluster + team * stride;
         if (!KN_TURNS || first < kn_tiles) epilogue.first(kn_tile(first));
         for (int i = first; i < kn_tiles; i += kn_teams * stride) {
             const kn_tile tile(i);
+            statistics.fetch<kn_tile_columns, kn_columns, KN_HALVES>(stages + columns, sources.columns, tile.column);
             const int next = i + kn_teams * stride;
             if (next < kn_tiles) epilogue.ahead(kn_tile(next));
             // Slabs are known by the parity of their rounds: the other teams have seen all before these.
@@ -315,7 +328,8 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
                 kn_wait(barriers.turn(team), turn);
                 turn ^= 1;
             }
-            kn_multiply(sums, ring, stages, barriers);
+            kn_multiply(sums, statistics, ring, stages, barriers);
+            statistics.normalize(sums, kn_memory + columns);
             if (KN_TURNS) ring.skip((kn_teams - 1) * KN_SLABS);
 #if KN_IMAGE_ROWS
             epilogue.give(sums, tile, next, stages, barriers, ring);

@@ -38,6 +38,7 @@ Step step_of(const Graph& graph, const Group& group, const std::string& name) {
             if (std::ranges::find(step.origins, origin) == step.origins.end())
                 step.origins.push_back(origin);
     };
+    for (const auto& value : group.in_front) add(value);
     for (const auto& value : group.swallowed) add(value);
     if (group.anchor.graph) add(group.anchor);
     for (const auto& value : group.outputs) add(value);

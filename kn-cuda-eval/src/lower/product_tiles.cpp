@@ -147,6 +147,28 @@ std::int64_t tiles_of(const TensorProduct& product, const ProductTiles& tiles) {
            ceil_div(product.n, tiles.columns);
 }
 
+// Of statistics of rows, measured on an H200: their instructions come on top of products, but where
+// those of wide tiles take long enough.
+struct StatisticsCosts {
+    double narrow, wide, turns;  ///< of a slab, for each row
+    double staged, direct;       ///< at a tile's end, for each column and 64 rows of a group
+};
+StatisticsCosts costs_of(RowStatistics statistics) {
+    switch (statistics) {
+        case RowStatistics::None: break;
+        case RowStatistics::MeanSquare: return {0.9, 0.1, 2.3, 0.5, 6};
+        case RowStatistics::Variance: return {2.5, 1.7, 4.5, 4, 10};
+    }
+    return {};
+}
+
+double statistics_clocks(const TensorProduct& product, const ProductTiles& tiles) {
+    const StatisticsCosts costs = costs_of(product.statistics);
+    return tiles.rows * (tiles.turns             ? costs.turns
+                         : tiles.columns <= 192 ? costs.narrow
+                                                 : costs.wide);
+}
+
 // Of a slab of the tile.
 double slab_clocks(const ProductCosts& costs, const ProductTiles& tiles) {
     const double rows = tiles.rows, columns = tiles.columns;
@@ -167,7 +189,10 @@ double epilogue_clocks(const EpilogueCosts& costs, const TensorProduct& product,
     const double splits = tiles.splits;
     const double sums = tiles.group_rows() / 64 * tiles.columns * product.y_bytes / 2.0 / splits;
     const double exchanged = tiles.rows * tiles.columns * 4 * (splits - 1) / splits;
-    return costs.tile + (strips - 1) * costs.piece +
+    const StatisticsCosts statistics = costs_of(product.statistics);
+    const double normalizing = (tiles.staged ? statistics.staged : statistics.direct) *
+                               tiles.columns * tiles.group_rows() / 64;
+    return costs.tile + normalizing + (strips - 1) * costs.piece +
            sums * (costs.sum + (product.before ? costs.before : 0)) +
            (tiles.splits > 1 ? costs.exchange + exchanged / costs.sum_bytes : 0);
 }
@@ -178,8 +203,8 @@ double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
                  const DeviceProperties& device) {
     const ProductCosts& costs = product.exact ? exact : tiles.staged ? beside_copies : plain;
     const EpilogueCosts& ends = tiles.staged ? staged : product.exact ? direct_exact : direct;
-    const double multiply =
-        slab_clocks(costs, tiles) * static_cast<double>(ceil_div(product.slabs(), tiles.splits));
+    const double multiply = (slab_clocks(costs, tiles) + statistics_clocks(product, tiles)) *
+                            static_cast<double>(ceil_div(product.slabs(), tiles.splits));
     const double end = epilogue_clocks(ends, product, tiles);
 
     const int cluster = tiles.share_w * tiles.splits * product.beside();
@@ -210,6 +235,7 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
         if (product.exact && (tiles.group_rows() != 64 || tiles.columns > 128 || tiles.turns))
             return;
         if (tiles.splits > (staged ? 1 : product.slabs())) return;
+        if (tiles.splits > 1 && product.statistics != RowStatistics::None) return;
         if (staged && tiles.columns % (product.panel() * product.halves) != 0) return;
         if (product.halves == 2 && !staged) return;
         // Turns need tiles to take.
@@ -217,12 +243,14 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
         tiles = with_stages(product, tiles, device);
         if (tiles.stages > 0) result.push_back(tiles);
     };
+    const int least_columns = product.halves == 2 ? 2 * product.panel() : 32;
     for (const int rows : {64, 128, 256}) {
         const int groups = rows == 64 ? 1 : 2;
         for (const int columns : {256, 192, 160, 128, 96, 80, 64, 48, 32}) {
             // The sums of a thread have to fit its registers; and few columns may be none of y's.
             if (rows * columns > 128 * 256) continue;
-            if (ceil_div(product.n, columns) * columns * 8 > product.n * 9 && columns > 32)
+            if (ceil_div(product.n, columns) * columns * 8 > product.n * 9 &&
+                columns > least_columns)
                 continue;
             for (const int blocks : {1, 2, 4}) {
                 if (blocks * rows * columns > 2 * 128 * 128 || blocks * groups > 4) continue;
@@ -274,6 +302,9 @@ std::string problem_of(const TensorProduct& product, bool can_be_staged) {
                             w.height, w.width, w.kernel_height, w.kernel_width, w.stride_y,
                             w.stride_x, w.dilation_y, w.dilation_x);
     }
+    if (product.statistics != RowStatistics::None)
+        text += product.statistics == RowStatistics::Variance ? ", rows by mean and variance"
+                                                              : ", rows by mean square";
     return text + fmt::format(", {} bytes{}{}{}", product.y_bytes,
                               product.halves == 2 ? " of halves" : "",
                               product.before ? " added" : "", can_be_staged ? ", staged" : "");

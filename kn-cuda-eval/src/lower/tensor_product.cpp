@@ -9,11 +9,13 @@
 #include "lower/conv.h"
 #include "lower/library.h"
 #include "lower/lower.h"
+#include "lower/matrix.h"
 #include "lower/product_epilogue.h"
 #include "lower/product_tiles.h"
 #include "lower/squeeze_epilogue.h"
 #include "planner/ceil_div.h"
 #include "planner/merge_products.h"
+#include "planner/normalized_rows.h"
 
 namespace kn::cuda {
 
@@ -62,6 +64,8 @@ class Lowering {
           sizes_(product_sizes(graph_, group.anchor)),
           dtype_(graph_.dtype(group.anchor)),
           epilogue_(placement, group) {
+        if (!group.in_front.empty())
+            normalized_ = normalized_rows(graph_, inputs_of(graph_[group.anchor].operation)[0]);
         if (group.roles.count("squeezed")) squeeze_ = squeeze_of(graph_, group);
     }
 
@@ -104,17 +108,19 @@ class Lowering {
 
     std::int64_t chunk() const { return 16 / static_cast<std::int64_t>(size_of(dtype_)); }
 
-    // x [m, k] with rows contiguous.
+    // x [m, k], or all axes but the last as one, with rows contiguous.
     TensorRef rows() {
         const Value a = group_.roles.at("a");
-        if (const auto view = placement_.view(a); view && view->strides[1] == 1 &&
-                                                  view->strides[0] % chunk() == 0 &&
-                                                  view->strides[0] > 0 && aligned(*view)) {
-            row_stride_ = view->strides[0];
-            return *view;
+        if (const auto view = placement_.view(a)) {
+            const auto matrix = flat_matrix_view(view->shape, view->strides);
+            if (matrix && !matrix->transpose && matrix->leading % chunk() == 0 &&
+                aligned(*view)) {
+                row_stride_ = matrix->leading;
+                return *view;
+            }
         }
         row_stride_ = sizes_.k;
-        return placement_.copy_of(a, {0, 1});
+        return placement_.copy_of(a, row_major(graph_.shape(a).rank()));
     }
 
     // x [N, C, H, W] with channels contiguous.
@@ -154,6 +160,10 @@ class Lowering {
         product.halves = epilogue_.halves();
         product.before = epilogue_.before().has_value();
         product.y_bytes = epilogue_.y_bytes();
+        if (normalized_) {
+            product.statistics = statistics_of(*normalized_);
+            product.epsilon = normalized_->epsilon;
+        }
         const Plan& plan = placement_.plan();
         if (squeeze_) {
             const auto squeezing =
@@ -181,7 +191,10 @@ class Lowering {
         const std::string w = draft.operands.map(pw, product.map_w());
         const std::string low = product.exact ? map_of_low(draft, product) : w;
         const std::string three = fmt::format("{}, {}, {}", x, w, low);
-        const std::string factors = fmt::format("{{{}}}", three);
+        std::string factors = three;
+        if (product.statistics == RowStatistics::Variance)
+            factors += ", " + draft.operands.pointer(folded_weights(true), Access::Read, "sums");
+        factors = "{" + factors + "}";
         if (!product.tiles.staged) return epilogue_.write_direct(draft, factors);
         const TensorRef y = epilogue_.staged_result();
         if (squeeze_)
@@ -192,7 +205,14 @@ class Lowering {
         if (!epilogue_.can_be_staged()) elsewhere_ = y;
     }
 
+    TensorRef folded_weights(bool sums) {
+        return placement_.folded(
+            group_.roles.at("b"),
+            {normalized_->scale, normalized_->shift, 0, sums, graph_.dtype(group_.anchor)});
+    }
+
     TensorRef weights(Tf32Part part) {
+        if (normalized_) return folded_weights(false);
         return placement_.constant(group_.roles.at(conv_ ? "w" : "b"), dtype_,
                                    conv_ ? AxisOrder{0, 2, 3, 1} : AxisOrder{1, 0}, part);
     }
@@ -211,6 +231,7 @@ class Lowering {
     ProductSizes sizes_;
     DType dtype_;
     ProductEpilogue epilogue_;
+    std::optional<NormalizedRows> normalized_;  // what is in front of it
     std::optional<Squeeze> squeeze_;  // what is behind a convolution besides
     std::string problem_;
     std::int64_t row_stride_ = 0;
@@ -262,6 +283,10 @@ std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value
     const DType dtype = graph.dtype(product);
     if (dtype != DType::F32 && !is_half(dtype)) return "it is of another type";
     return why_no_form(graph, product);
+}
+
+RowStatistics statistics_of(const NormalizedRows& rows) {
+    return rows.kind == NormKind::MeanSquare ? RowStatistics::MeanSquare : RowStatistics::Variance;
 }
 
 void lower_tensor_product(Placement& placement, const Group& group) {

@@ -1,7 +1,9 @@
 // Products and convolutions by a weight in our own kernel for Hopper's tensor cores.
 #pragma once
 
+#include "codegen/tensor_product.h"
 #include "planner/group.h"
+#include "planner/normalized_rows.h"
 
 namespace kn::cuda {
 
@@ -10,6 +12,9 @@ struct ProductTail {
     bool residual = false;  ///< it reads another tensor of the product's size
     bool own = false;       ///< more than the libraries' epilogues: bias, residual, relu
 };
+
+/// What the kernel takes of rows to normalise them.
+RowStatistics statistics_of(const NormalizedRows& rows);
 
 /// Why a MatMul or Conv is none for the kernel; nothing if it is. Independent of layouts.
 std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value product);

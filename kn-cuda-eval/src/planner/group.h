@@ -39,6 +39,9 @@ struct Group {
     /// Values that exist only inside the step (an epilogue's intermediate results); set by
     /// Grouping::add.
     std::vector<Value> swallowed;
+    /// MatMul in our own kernel: the normalisation of its rows, and what lies between both; the role
+    /// "a" is what it reads.
+    std::vector<Value> in_front;
     /// Library kinds: the part of the pattern each value plays ("x", "w", "bias", "residual", "q",
     /// ...).
     std::map<std::string, Value> roles;

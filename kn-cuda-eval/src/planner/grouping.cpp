@@ -117,6 +117,7 @@ void Grouping::add(Group group, const std::vector<Value>& swallowed) {
         stored_[value.index] = grouped_[value.index] = true;
     }
     for (const Value& value : swallowed) grouped_[value.index] = true;
+    for (const Value& value : group.in_front) grouped_[value.index] = true;
     group.swallowed = swallowed;
     groups_.push_back(std::move(group));
 }

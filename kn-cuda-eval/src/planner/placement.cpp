@@ -154,16 +154,39 @@ TensorRef Placement::constant(Value value, DType dtype, const AxisOrder& order, 
     PlanConstant wanted{constant_parts(graph(), value), 0, dtype, order, part};
     KN_CHECK(!wanted.parts.empty(), "%" + std::to_string(value.index) + " is no constant");
     if (const auto* concat = graph().get_if<op::Concat>(value)) wanted.axis = concat->axis;
+    const std::string& name = wanted.parts[0]->name;
+    return place_constant(wanted, (part == Tf32Part::Low ? "low part of " : "") +
+                                      (name.empty() ? "%" + std::to_string(value.index) : name));
+}
+
+TensorRef Placement::folded(Value weight, FoldedRows rows) {
+    rows.axis = 0;
+    Value source = weight;
+    if (const auto* permute = graph().get_if<op::Permute>(weight)) {
+        rows.axis = permute->perm[0];
+        source = permute->x;
+    }
+    PlanConstant wanted{constant_parts(graph(), source), 0, rows.dtype, {1 - rows.axis, rows.axis},
+                        Tf32Part::None, rows};
+    KN_CHECK(!wanted.parts.empty(), "%" + std::to_string(weight.index) + " is no weight");
+    if (const auto* concat = graph().get_if<op::Concat>(source)) wanted.axis = concat->axis;
+    if (rows.sums) {
+        wanted.dtype = DType::F32;
+        wanted.order = {0, 1};
+    }
+    const std::string& name = wanted.parts[0]->name;
+    return place_constant(wanted, (rows.sums ? "sums of " : "normalised ") +
+                                      (name.empty() ? "%" + std::to_string(weight.index) : name));
+}
+
+TensorRef Placement::place_constant(const PlanConstant& wanted, const std::string& name) {
     const Ints shape = wanted.shape();
     auto it = std::ranges::find(plan_.constants, wanted);
     std::size_t buffer = 0;
     if (it == plan_.constants.end()) {
         plan_.constants.push_back(wanted);
-        const std::string& name = wanted.parts[0]->name;
-        buffer = add_buffer(plan_, Buffer::Kind::Constant, bytes_of(dtype, shape),
-                            plan_.constants.size() - 1,
-                            (part == Tf32Part::Low ? "low part of " : "") +
-                                (name.empty() ? "%" + std::to_string(value.index) : name));
+        buffer = add_buffer(plan_, Buffer::Kind::Constant, bytes_of(wanted.dtype, shape),
+                            plan_.constants.size() - 1, name);
     } else {
         const auto index = static_cast<std::size_t>(it - plan_.constants.begin());
         const auto found = std::ranges::find_if(plan_.buffers, [&](const Buffer& b) {
@@ -171,7 +194,7 @@ TensorRef Placement::constant(Value value, DType dtype, const AxisOrder& order, 
         });
         buffer = static_cast<std::size_t>(found - plan_.buffers.begin());
     }
-    return dense_ref(buffer, dtype, shape, order);
+    return dense_ref(buffer, wanted.dtype, shape, wanted.order);
 }
 
 TensorRef Placement::scratch(DType dtype, Ints shape, const std::string& name, AxisOrder order) {

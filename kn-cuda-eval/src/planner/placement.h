@@ -34,6 +34,9 @@ class Placement {
     /// (PlanConstant): a buffer of its own, made at upload.
     TensorRef constant(Value value, DType dtype, const AxisOrder& order,
                        Tf32Part part = Tf32Part::None);
+    /// Of a weight [k, n]: {n, k} dense with the factors of what is folded in, in the type in which
+    /// these are rounded, or its sums [n, 2].
+    TensorRef folded(Value weight, FoldedRows rows);
     /// A new arena buffer for a step's own use, dense in this order of axes (row-major where
     /// empty).
     TensorRef scratch(DType dtype, Ints shape, const std::string& name, AxisOrder order = {});
@@ -46,6 +49,7 @@ class Placement {
 
   private:
     void place_outputs(const Grouping& grouping);
+    TensorRef place_constant(const PlanConstant& wanted, const std::string& name);
 
     Plan& plan_;
     std::set<std::uint32_t> tf32_operands_;

@@ -166,6 +166,7 @@ Ints PlanConstant::shape() const {
     for (std::size_t i = 1; i < parts.size(); i++)
         shape[static_cast<std::size_t>(axis)] +=
             parts[i]->tensor.shape()[static_cast<std::size_t>(axis)];
+    if (folded && folded->sums) return {shape.at(static_cast<std::size_t>(1 - folded->axis)), 2};
     return shape;
 }
 

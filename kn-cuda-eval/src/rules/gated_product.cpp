@@ -2,6 +2,7 @@
 #include <set>
 
 #include "lower/tensor_product.h"
+#include "rules/normalized_product.h"
 #include "rules/product_group.h"
 #include "rules/rules.h"
 
@@ -91,13 +92,15 @@ void gated_product(Grouping& grouping, Value value) {
         return grouping.decide(rule, false, value, *why);
     const Value main = found.products[0];
     Group group = product_group(graph, rule, main, value);
-    grouping.demand(inputs_of(graph[main].operation)[0]);
+    const auto rows = rows_to_normalize(grouping, main, value, {.own = true});
+    if (!rows) grouping.demand(inputs_of(graph[main].operation)[0]);
     for (const Value& inner : found.path)
         for (const Value& other : inputs_of(graph[inner].operation))
             if (!found.depends(other)) demand_operand(grouping, other);
     group.reason = "both halves of a " +
                    std::string(group.kind == Group::Kind::Conv ? "convolution" : "product") +
                    " in one tile, so that they meet before anything is written";
+    if (rows) normalize_rows(grouping, group, *rows);
     grouping.decide(rule, true, value, group.reason);
     std::vector<Value> swallowed = found.path;
     std::erase(swallowed, value);

@@ -6,6 +6,13 @@ namespace {
 
 constexpr int longest = 12;  // way up from the end
 
+// Whether the libraries' epilogues have it.
+bool is_usual(const Graph& graph, Value value) {
+    const auto* binary = graph.get_if<op::Binary>(value);
+    if (graph.get_if<op::Cast>(value)) return true;
+    return binary && (binary->op == BinaryOp::Add || binary->op == BinaryOp::Max);
+}
+
 bool find(const Grouping& grouping, Value value, int depth, FoundProduct& found) {
     const Operation& operation = grouping.graph()[value].operation;
     if (is_any_of<op::MatMul, op::Conv>(operation)) {
@@ -55,6 +62,18 @@ std::optional<FoundProduct> find_product(const Grouping& grouping, Value end) {
     FoundProduct found;
     if (!find(grouping, end, longest, found)) return std::nullopt;
     return found;
+}
+
+ProductTail tail_of(const Grouping& grouping, Value end, const FoundProduct& found) {
+    const Graph& graph = grouping.graph();
+    ProductTail tail;
+    if (end != found.main && !is_usual(graph, end)) tail.own = true;
+    for (const Value& inner : found.swallowed)
+        if (inner != found.main && !is_usual(graph, inner)) tail.own = true;
+    for (const Value& other : found.others)
+        if (!graph.get_if<op::Broadcast>(other) && !graph.get_if<op::Constant>(other))
+            tail.residual = true;
+    return tail;
 }
 
 Value image_source(const Grouping& grouping, Value value) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lower/tensor_product.h"
 #include "planner/group.h"
 
 namespace kn::cuda {
@@ -29,6 +30,9 @@ struct FoundProduct {
 
 /// Goes up from the end through elementwise operations whose results nobody else reads.
 std::optional<FoundProduct> find_product(const Grouping& grouping, Value end);
+
+/// What the kernel of a product that ends in `end` would do behind it.
+ProductTail tail_of(const Grouping& grouping, Value end, const FoundProduct& found);
 
 /// What an image is computed from, element by element with constants, on the way to the kernel.
 Value image_source(const Grouping& grouping, Value value);

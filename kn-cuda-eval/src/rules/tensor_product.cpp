@@ -9,25 +9,6 @@ namespace kn::cuda {
 
 namespace {
 
-// Whether the libraries' epilogues have it.
-bool is_usual(const Graph& graph, Value value) {
-    const auto* binary = graph.get_if<op::Binary>(value);
-    if (graph.get_if<op::Cast>(value)) return true;
-    return binary && (binary->op == BinaryOp::Add || binary->op == BinaryOp::Max);
-}
-
-ProductTail tail_of(const Grouping& grouping, Value end, const FoundProduct& found) {
-    const Graph& graph = grouping.graph();
-    ProductTail tail;
-    if (end != found.main && !is_usual(graph, end)) tail.own = true;
-    for (const Value& inner : found.swallowed)
-        if (inner != found.main && !is_usual(graph, inner)) tail.own = true;
-    for (const Value& other : found.others)
-        if (!graph.get_if<op::Broadcast>(other) && !graph.get_if<op::Constant>(other))
-            tail.residual = true;
-    return tail;
-}
-
 // "with 3 operations behind it".
 std::string describe(const Grouping& grouping, const FoundProduct& found) {
     const DType dtype = grouping.graph().dtype(found.main);

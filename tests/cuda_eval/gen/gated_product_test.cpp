@@ -239,6 +239,18 @@ TEST(GatedProductsTaken, OfMany) {
 }
 
 // Thirds are no halves, and one half alone meets nothing.
+// No tile is filled by more than half.
+TEST(GatedProductsTaken, WhateverTheirColumns) {
+    for (const std::int64_t half : {72, 136, 264}) {
+        Graph graph;
+        const Var x = graph.input("x", DType::F16, Shape::of({512, 512}));
+        const auto [a, b] = halves(matmul(x, weight(graph, {512, 2 * half}, DType::F16)));
+        graph.output("y", a * gelu(b));
+        EXPECT_EQ(step_names(cuda::plan(graph, h200())),
+                  std::vector<std::string>{"tensor_product"});
+    }
+}
+
 TEST(GatedProductsRefused, SilentlyWhereThereAreNoTwoHalves) {
     Geglu layer(DType::F16, 96);
     const Var x = layer.graph.input("z", DType::F16, Shape::of({70, 64}));

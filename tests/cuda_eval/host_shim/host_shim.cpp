@@ -184,6 +184,10 @@ Tensor part_of(const Tensor& tensor, Tf32Part part) {
 }
 
 void upload_constant(const PlanConstant& constant, std::byte* to) {
+    if (constant.folded) {
+        const LaidOut laid_out(constant);
+        return laid_out.write(0, laid_out.rows(), to);
+    }
     const Ints strides = strides_for(constant.shape(), constant.order);
     const auto size = static_cast<std::int64_t>(size_of(constant.dtype));
     std::int64_t start = 0;

@@ -62,6 +62,33 @@ TEST(ParityLinear, ProductsOfProducts) {
     }
 }
 
+// A block whose two products normalise their rows themselves.
+TEST(ParityLinear, NormalisedRows) {
+    for (const DType dtype : {DType::F16, DType::BF16})
+        for (const bool rms : {true, false}) {
+            Parity p;
+            const std::int64_t width = 264;
+            const auto w = [&](const Ints& shape) { return p.weight(dtype, shape, Fill::Small); };
+            const auto norm = [&](const Var& x) {
+                return rms ? rms_norm(x, w({width})) : layer_norm(x, w({width}), w({width}));
+            };
+            Var x = p.input(dtype, {2, 75, width});
+            x = x + linear(norm(x), w({width, width}), w({width}));
+            const Var y = linear(norm(x), w({width, 2 * width}), w({2 * width}));
+            p.output(x, Loses::Product);
+            p.output(slice(y, 2, 0, width) * gelu(slice(y, 2, width, 2 * width)), Loses::Product);
+            const cuda::Plan plan = cuda::plan(p.graph, h200());
+            EXPECT_EQ(std::ranges::count_if(plan.steps,
+                                            [](const cuda::Step& step) {
+                                                return step.reason.find("takes on the way") !=
+                                                       std::string::npos;
+                                            }),
+                      2)
+                << plan.to_string();
+            p.check();
+        }
+}
+
 // What two small products make of an image's mean changes the image, which is a convolution's.
 Var squeezed_block(Parity& p, DType dtype, const Ints& shape) {
     const std::int64_t n = shape[0], channels = shape[1];

@@ -112,6 +112,19 @@ struct Operand {
 /// mantissa, Low what that leaves, rounded too; together they have 22 bits.
 enum class Tf32Part { None, High, Low };
 
+/// What a normalisation does to rows in front of a product by a weight, as a part of the weight:
+/// (x scale + shift) w = x (scale w) + shift w.
+struct KN_CUDA_EVAL_API FoldedRows {
+    std::shared_ptr<const ConstantData> scale, shift;  ///< an element for each row of w; or none
+    std::int64_t axis = 0;                             ///< of w, along which they lie
+    /// Instead of scale w in the weight's type, two float32 for each of the weight's columns (the
+    /// other axis): the sum of scale w, rounded as that is, and of shift w.
+    bool sums = false;
+    /// In which scale w is rounded.
+    DType dtype = DType::F16;
+    bool operator==(const FoldedRows&) const = default;
+};
+
 /// A weight as the device wants it: its parts one behind the other along `axis`, converted to
 /// `dtype`, axes stored in the order `order` (outermost first), dense.
 struct KN_CUDA_EVAL_API PlanConstant {
@@ -120,6 +133,7 @@ struct KN_CUDA_EVAL_API PlanConstant {
     DType dtype = DType::F32;
     Ints order;
     Tf32Part tf32 = Tf32Part::None;
+    std::optional<FoldedRows> folded = {};  ///< of weights of two axes, half types
     bool operator==(const PlanConstant&) const = default;
     /// With the axes in their own order.
     Ints shape() const;
