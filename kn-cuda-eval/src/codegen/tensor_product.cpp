@@ -1,6 +1,7 @@
 #include "codegen/tensor_product.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include <fmt/core.h>
 
@@ -53,6 +54,39 @@ std::string element_and_shifts(const TensorProduct& product) {
         product.type == DataType::F16 ? "kn_half" : "kn_bf16", shift);
 }
 
+// Columns of y that a block gives away at once, at most, and what their number is a multiple of.
+int given_columns(const ProductTiles& tiles) {
+    return (tiles.columns / 8 + tiles.splits - 1) / tiles.splits * 8;
+}
+
+int columns_in_common(const ProductTiles& tiles) {
+    return tiles.columns / 8 % tiles.splits == 0 ? given_columns(tiles) : 8;
+}
+
+// Columns of which a warp notes statistics together: neighbours that a thread takes at once, as far
+// as parts are whole numbers of them.
+int part_item(const TensorProduct& product) {
+    const int columns = product.part_columns();
+    if (product.tiles.splits > 1) return 2;
+    return std::gcd(columns, product.lanes);
+}
+
+// Of shared memory in which a warp notes statistics of its rows.
+int part_bytes(const TensorProduct& product) {
+    if (product.norm_rows == 0 || product.why_no_parts()) return 0;
+    return product.tiles.group_rows() / product.part_rows() * given_columns(product.tiles) /
+           part_item(product) * 8;
+}
+
+std::string column_parts(const TensorProduct& product) {
+    const Defines constants{
+        {"KN_PART_COLUMNS", product.part_columns()},
+        {"KN_PART_PIECES", product.part_rows() / 64},
+        {"KN_PART_ITEM", part_item(product)},
+        {"KN_PART_UNITS", given_columns(product.tiles) / product.part_columns()}};
+    return constants.around(std::string(kernel_text("column_parts")));
+}
+
 // From the last window's place to the image's last pixel.
 int window_end(std::int64_t pad, std::int64_t windows, std::int64_t stride, std::int64_t size) {
     return static_cast<int>((windows - 1) * stride - pad - (size - 1));
@@ -69,8 +103,8 @@ std::size_t TensorProduct::shared_bytes() const {
     const int barriers = (2 * tiles.stages + (tiles.turns ? tiles.groups : 0)) * 8;
     if (tiles.splits > 1) {
         // The tile's sums, and what warps hand out (epilogue_cluster.cu).
-        const int part = (tiles.columns / 8 + tiles.splits - 1) / tiles.splits * 8;
-        const int hands = tiles.groups * 4 * 16 * ((part + 23) / 32 * 32 + 8) * 4;
+        const int pitch = (given_columns(tiles) + 23) / 32 * 32 + 8;
+        const int hands = tiles.groups * 4 * (16 * pitch * 4 + part_bytes(*this));
         return static_cast<std::size_t>(std::max(ring, tiles.rows * tiles.columns * 4 + hands) +
                                         barriers);
     }
@@ -78,12 +112,29 @@ std::size_t TensorProduct::shared_bytes() const {
     const int strips = squeeze ? 1 : before || tiles.group_rows() > 64 || y_bytes == 4 ? 2 : 1;
     const bool has_barriers = before || beside() > 1;
     const int own = tiles.staged ? strips * 32 * tiles.columns / halves + (has_barriers ? 16 : 0)
-                                 : 16 * tiles.chunk * 4;
+                                 : 16 * tiles.chunk * 4 + part_bytes(*this);
     const int columns = statistics == RowStatistics::Variance
                             ? (tiles.groups * tiles.columns * 8 + 1023) / 1024 * 1024
                             : 0;
     return static_cast<std::size_t>(ring + columns + barriers + tiles.groups * 4 * own +
                                     (squeeze ? squeeze->bytes : 0));
+}
+
+int TensorProduct::part_rows() const {
+    return norm_rows % tiles.group_rows() == 0 ? tiles.group_rows() : 64;
+}
+
+int TensorProduct::part_columns() const {
+    return static_cast<int>(std::gcd(norm_columns, columns_in_common(tiles)));
+}
+
+std::optional<std::string> TensorProduct::why_no_parts() const {
+    if (tiles.staged) return "results go through shared memory by the copy engine";
+    if (statistics != RowStatistics::None) return "rows of x are normalised";
+    if (norm_rows % 64 != 0 || m % norm_rows != 0) return "images are no multiple of 64 positions";
+    if (part_columns() % 2 != 0) return "groups of an odd number of channels";
+    if (lanes < 2) return "rows of y are not aligned";
+    return std::nullopt;
 }
 
 Dim3 TensorProduct::grid(int sm_count) const {
@@ -230,6 +281,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_HIDDEN", squeeze.hidden},
                             {"KN_FIRST_PARTS", squeeze.parts},
                             {"KN_UNITS", squeeze.shifts.size()},
+                            {"KN_PART_BYTES", part_bytes(product)},
                             {"KN_WINDOWS", product.windows.has_value()}};
     const char* const epilogue = tiles.splits > 1  ? "epilogue_cluster"
                                  : product.squeeze ? "epilogue_squeezed"
@@ -248,6 +300,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
         text += element_and_shifts(product);
         text += kernel_text("squeeze_weights");
     }
+    if (part_bytes(product) > 0) text += column_parts(product);
     text += kernel_text(epilogue);
     return constants.around(text);
 }

@@ -71,7 +71,16 @@ struct TensorProduct {
     double epsilon = 0;
     bool before = false;  ///< the epilogue wants the elements of another tensor like y
     std::optional<ProductSqueeze> squeeze;
+    /// A norm of y has rows of so many neighbouring columns in so many rows: the epilogue gives
+    /// statistics of parts of them besides (column_parts.cu); 0: there is none.
+    std::int64_t norm_rows = 0, norm_columns = 0;
     ProductTiles tiles;
+
+    /// Of a part, where there is a norm.
+    int part_rows() const;
+    int part_columns() const;
+    /// Why these tiles give no statistics.
+    std::optional<std::string> why_no_parts() const;
 
     /// Columns of y that are staged in rows of 128 bytes.
     int panel() const { return 128 / y_bytes; }
@@ -106,6 +115,8 @@ struct TensorProduct {
 /// high and low parts (Tf32Part). With RowStatistics::Variance, a fourth is a pointer to two floats
 /// for each column of the product: the sum of its weights, and what is added to it. store(row, column / lanes, product) is called for each `lanes`
 /// neighbours of y, touch(row, column / lanes) a while before for what may be fetched into L2.
+/// With norm_rows, kn_product({...}, touch, store, parts), where `parts` are pairs of floats, mean
+/// and squared distances, [m / part_rows(), n / part_columns()], and store leaves y in `product`.
 /// Staged: kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, products,
 /// pair) gives two elements of y as one number; products[half][0 and 1] are the product's, `pair`
 /// those of map_before. With squeeze, kn_product({..., map_first, map_second}, map_y, map_before,

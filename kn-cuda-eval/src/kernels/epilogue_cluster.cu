@@ -1,5 +1,6 @@
 // The blocks of a cluster share out the k of a tile. Each leaves its sums in shared memory, as its threads hold them; then
 // each adds up those of some of the columns, which the same thread of every block has left, and gives them away.
+// KN_PART_BYTES: as in epilogue_direct.cu.
 
 constexpr int kn_units = KN_BN / 8;  // of columns: a thread has four neighbouring sums of each
 constexpr int kn_most_units = (kn_units + KN_SPLITS - 1) / KN_SPLITS;  // of a block
@@ -9,6 +10,7 @@ template <class Store>
 struct kn_added {
     static constexpr int bytes = 0, barriers = 0;
     Store store;
+    float* parts;
 
     // Of a thread's sums of a unit.
     static KN_DEVICE int place(int piece, int unit) {
@@ -29,6 +31,9 @@ struct kn_added {
         const int block = kn_block_in_cluster(), warp = threadIdx.x / 32;
         const int first = block * kn_units / KN_SPLITS, count = (block + 1) * kn_units / KN_SPLITS - first;
         float* const hand = reinterpret_cast<float*>(memory + KN_BM * KN_BN * 4) + warp * 16 * kn_pitch;
+#if KN_PART_BYTES
+        float2* const noted = reinterpret_cast<float2*>(memory + KN_BM * KN_BN * 4 + kn_consumers * 16 * kn_pitch * 4 + warp * KN_PART_BYTES);
+#endif
 #pragma unroll
         for (int piece = 0; piece < kn_pieces; piece++) {
             // A block that has one unit less than others takes its last one twice. All loads are under way together.
@@ -46,7 +51,16 @@ struct kn_added {
 #pragma unroll
                     for (int i = 0; i < 4; i++) parts[0][unit][i] += parts[from][unit][i];
             hand_out(parts[0], count, hand, row0 + warp / 4 * kn_pieces * 64 + piece * 64 + warp % 4 * 16, column0 + first * 8);
+#if KN_PART_BYTES
+            kn_sync_warp();
+            kn_note_pairs(noted, piece, [&](int row, int pair) {
+                return *reinterpret_cast<const float2*>(hand + row * kn_pitch + pair * 2);
+            });
+#endif
         }
+#if KN_PART_BYTES
+        kn_give_parts(reinterpret_cast<float2*>(parts), noted, KN_PART_BYTES / 8, count * 8, row0 + warp / 4 * kn_pieces * 64, column0 + first * 8);
+#endif
     }
 
     // A warp's 16 rows, by KN_LANES neighbours.
@@ -70,12 +84,22 @@ struct kn_added {
 #pragma unroll
             for (int j = 0; j < KN_LANES; j++) product[j] = hand[i / width * kn_pitch + in_row + j];
             store(row, column, product);
+#if KN_PART_BYTES
+#if KN_LANES % 4 == 0
+#pragma unroll
+            for (int j = 0; j < KN_LANES; j += 4)
+                *reinterpret_cast<float4*>(hand + i / width * kn_pitch + in_row + j) = *reinterpret_cast<const float4*>(product + j);
+#else
+#pragma unroll
+            for (int j = 0; j < KN_LANES; j++) hand[i / width * kn_pitch + in_row + j] = product[j];
+#endif
+#endif
         }
     }
 };
 
 // Calls store(row, column / KN_LANES, product) for each KN_LANES neighbours of y, once.
 template <class Touch, class Store>
-KN_DEVICE void kn_product(const kn_sources& sources, Touch, Store store) {
-    kn_run(sources, kn_added<Store>{store});
+KN_DEVICE void kn_product(const kn_sources& sources, Touch, Store store, float* parts = nullptr) {
+    kn_run(sources, kn_added<Store>{store, parts});
 }

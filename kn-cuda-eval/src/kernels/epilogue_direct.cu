@@ -2,6 +2,7 @@
 //
 // What the generator defines in front of this text:
 //   KN_CHUNK          columns that a warp hands out at once
+//   KN_PART_BYTES     not 0: statistics of y go beside it (column_parts.cu); store() leaves in its argument what it has written
 
 // Rows of KN_CHUNK floats, their groups of four exchanged by the row's number against bank conflicts.
 KN_DEVICE int kn_hand_place(int row, int four) { return row * KN_CHUNK + ((four ^ (row & (KN_CHUNK / 4 - 1) & 7)) << 2); }
@@ -17,9 +18,14 @@ KN_DEVICE void kn_touch_rows(long long row0, int column0, Touch touch) {
     }
 }
 
+#if KN_PART_BYTES
+// What a warp notes lies behind what it hands out.
+KN_DEVICE float2* kn_noted(float* hand) { return reinterpret_cast<float2*>(hand + 16 * KN_CHUNK); }
+#endif
+
 // A warp's 16 rows of one piece, chunk by chunk.
 template <class Store>
-KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, long long row0, int column0, Store store) {
+KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, int piece, long long row0, int column0, Store store) {
     const int lane = threadIdx.x % 32;
     constexpr int kept = KN_CHUNK / 2;  // sums of a chunk
     constexpr int width = KN_CHUNK / KN_LANES;
@@ -37,8 +43,15 @@ KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, long long row0, 
 #pragma unroll
         for (int i = 0; i + kept < kn_sums; i++) sums[i] = sums[i + kept];
         kn_sync_warp();
+#if KN_PART_BYTES
+        float given[width / 2][KN_LANES];
+#endif
         // Several at once, so that what the epilogue reads is under way together.
+#if KN_PART_BYTES
+#pragma unroll
+#else
 #pragma unroll 4
+#endif
         for (int i = lane; i < 16 * width; i += 32) {
             const int in_row = i % width * KN_LANES;
             const long long row = row0 + i / width;
@@ -55,16 +68,24 @@ KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, long long row0, 
             for (int j = 0; j < KN_LANES; j++) product[j] = hand[kn_hand_place(i / width, (in_row + j) / 4) + (in_row + j) % 4];
 #endif
             store(row, column, product);
+#if KN_PART_BYTES
+#pragma unroll
+            for (int j = 0; j < KN_LANES; j++) given[(i - lane) / 32][j] = product[j];
+#endif
         }
         kn_sync_warp();
+#if KN_PART_BYTES
+        kn_note_lanes<width>(kn_noted(hand), piece, chunk * KN_CHUNK + lane % width * KN_LANES, given);
+#endif
     }
 }
 
 template <class Touch, class Store>
 struct kn_direct {
-    static constexpr int bytes = 16 * KN_CHUNK * 4, barriers = 0;
+    static constexpr int bytes = 16 * KN_CHUNK * 4 + KN_PART_BYTES, barriers = 0;
     Touch touch;
     Store store;
+    float* parts;
     float* hand;
     int rows;  // of the tile's, this warp's first
 
@@ -76,10 +97,14 @@ struct kn_direct {
     KN_DEVICE void ahead(const kn_tile& tile) {
         for (int piece = 0; piece < kn_pieces; piece++) kn_touch_rows(tile.row + rows + piece * 64, tile.column, touch);
     }
-    KN_DEVICE void give(float (&sums)[kn_pieces][kn_sums], const kn_tile& tile, int) {
+    KN_DEVICE void give(float (&sums)[kn_pieces][kn_sums], const kn_tile& tile, int next) {
 #pragma unroll
         for (int piece = 0; piece < kn_pieces; piece++)
-            kn_hand_out(sums[piece], hand, tile.row + rows + piece * 64, tile.column, store);
+            kn_hand_out(sums[piece], hand, piece, tile.row + rows + piece * 64, tile.column, store);
+#if KN_PART_BYTES
+        kn_give_parts(reinterpret_cast<float2*>(parts), kn_noted(hand), bytes / 8, KN_BN, tile.row + rows - threadIdx.x % 128 / 32 * 16, tile.column);
+        if (next < kn_tiles) kn_sync_group();
+#endif
     }
     KN_DEVICE void finish() {}
 };
@@ -87,6 +112,6 @@ struct kn_direct {
 // Calls store(row, column / KN_LANES, product) for each KN_LANES neighbours of y, once; a tile earlier, touch(row,
 // column / KN_LANES) for some of them.
 template <class Touch, class Store>
-KN_DEVICE void kn_product(const kn_sources& sources, Touch touch, Store store) {
-    kn_run(sources, kn_direct<Touch, Store>{touch, store, nullptr, 0});
+KN_DEVICE void kn_product(const kn_sources& sources, Touch touch, Store store, float* parts = nullptr) {
+    kn_run(sources, kn_direct<Touch, Store>{touch, store, parts, nullptr, 0});
 }

@@ -71,26 +71,41 @@ ProductEpilogue::ProductEpilogue(Placement& placement, const Group& group)
 }
 
 void ProductEpilogue::write_direct(KernelDraft& draft, const std::string& factors, Code code) {
+    write_store(draft, factors, std::move(code), "");
+}
+
+void ProductEpilogue::write_direct_with(KernelDraft& draft, const std::string& factors,
+                                        const TensorRef& parts) {
+    write_store(draft, factors, {}, draft.operands.pointer(parts, Access::Write, "statistics"));
+}
+
+void ProductEpilogue::write_store(KernelDraft& draft, const std::string& factors, Code code,
+                                  const std::string& parts) {
     Emitter emitter(placement_, code, draft.operands);
     emitter.set_lanes(lanes_);
     emitter.computes(group_.outputs);
     emitter.set_reader("kn_read");
     const std::string place = fmt::format("const {} row, const int column", emitter.math().type());
-    code.open(
-        fmt::format("const auto store = [&]({}, const float (&products)[{}])", place, lanes_));
+    code.open(fmt::format("const auto store = [&]({}, {}float (&products)[{}])", place,
+                          parts.empty() ? "const " : "", lanes_));
     if (lanes_ == 1) code.line("const float product = products[0];");
     emitter.provide(group_.anchor, [&](const Index&) -> std::string {
         return lanes_ == 1 ? "product" : "products[j]";
     });
     const Index index = index_of(emitter, lanes_);
-    emitter.store(end_, index, emitter.value(end_, index));
+    const std::string value = emitter.value(end_, index);
+    emitter.store(end_, index, value);
+    if (!parts.empty())
+        code.line(fmt::format("KN_UNROLL for (int j = 0; j < {}; ++j) products[j] = kn_widen({});",
+                              lanes_, as_stored(placement_.stored(end_), value)));
     code.close("};");
     code.open(fmt::format("const auto touch = [&]({})", place));
     for (const Emitter::Load& load : emitter.loads())
         if (const auto offset = place_in_rows(emitter, load))
             code.line(fmt::format("kn_fetch({} + ({}));", load.pointer, *offset));
     code.close("};");
-    code.line(fmt::format("kn_product({}, touch, store);", factors));
+    code.line(
+        fmt::format("kn_product({}, touch, store{});", factors, parts.empty() ? "" : ", " + parts));
     draft.body = code.text();
 }
 

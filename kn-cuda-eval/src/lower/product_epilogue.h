@@ -39,6 +39,8 @@ class ProductEpilogue {
     /// The kernel's body around kn_product(factors, ...), behind `code`: what may be fetched in
     /// advance, and store.
     void write_direct(KernelDraft& draft, const std::string& factors, Code code = {});
+    /// The same with statistics of what is stored (TensorProduct::norm_rows), as `parts`.
+    void write_direct_with(KernelDraft& draft, const std::string& factors, const TensorRef& parts);
 
     /// Of what the epilogue reads, a tensor like y; and whether y, and that, can go through shared
     /// memory by the copy engine (ProductTiles::staged).
@@ -60,6 +62,8 @@ class ProductEpilogue {
                       const TensorRef& y);
 
   private:
+    void write_store(KernelDraft& draft, const std::string& factors, Code code,
+                     const std::string& parts);
     bool is_like_result(const TensorRef& tensor) const;
     std::optional<std::string> place_in_rows(Emitter& emitter, const Emitter::Load& load) const;
     Index index_of(Emitter& emitter, int lanes) const;

@@ -20,7 +20,12 @@ class RowParts : public RowPartsPlan {
     using RowPartsPlan::RowPartsPlan;
 
     void add_steps() {
+        Group last = group_;
         for (Part& part : parts_) {
+            if (!part.given.empty()) {
+                last.reason += ", from statistics that came with what they read";
+                continue;
+            }
             Group group = group_;
             group.outputs.clear();
             group.anchor = part.value;
@@ -31,7 +36,7 @@ class RowParts : public RowPartsPlan {
             make_partial(part);
             add_kernel_step(placement_, group, part_kernel(part));
         }
-        add_kernel_step(placement_, group_,
+        add_kernel_step(placement_, last,
                         rows_.along.empty() ? results_of_rows() : results_along_rows());
     }
 
@@ -190,20 +195,7 @@ class RowParts : public RowPartsPlan {
     template <class Item, class Store>
     void join_group(Code& code, Emitter& emitter, const RowState& state, std::int64_t rows,
                     std::int64_t items, int threads, const Item& item, const Store& store) {
-        int width = 1;
-        while (width < 32 && width * 2 < items && threads / (width * 2) >= rows) width *= 2;
-        const int groups = threads / width;
-        if (rows > groups) {
-            code.open(fmt::format("for (int first = 0; first < {}; first += {})", rows, groups));
-        } else {
-            code.open("");
-            code.line("const int first = 0;");
-        }
-        emitter.push_scope();
-        // Threads beyond the last row do that again: no conditions around loads and shuffles.
-        code.line(fmt::format("const int place = first + thread / {};", width));
-        code.line(fmt::format("const int row = place < {0} ? place : {0} - 1;", rows));
-        emitter.math().variable("row", rows);
+        const int width = open_group(code, emitter, rows, items, threads);
         code.line(fmt::format("{0} total = {0}::start();", state.name));
         code.line(fmt::format("{} count = 0;", count_type()));
         const std::int64_t trips = ceil_div(items, width);
@@ -228,6 +220,32 @@ class RowParts : public RowPartsPlan {
             code.line("count += more;");
             code.close();
         }
+        close_group(code, emitter, rows, width, store);
+    }
+
+    /// `row` and `place` for neighbouring threads, which share each row: how many.
+    static int open_group(Code& code, Emitter& emitter, std::int64_t rows, std::int64_t items,
+                          int threads) {
+        int width = 1;
+        while (width < 32 && width * 2 < items && threads / (width * 2) >= rows) width *= 2;
+        const int groups = threads / width;
+        if (rows > groups) {
+            code.open(fmt::format("for (int first = 0; first < {}; first += {})", rows, groups));
+        } else {
+            code.open("");
+            code.line("const int first = 0;");
+        }
+        emitter.push_scope();
+        // Threads beyond the last row do that again: no conditions around loads and shuffles.
+        code.line(fmt::format("const int place = first + thread / {};", width));
+        code.line(fmt::format("const int row = place < {0} ? place : {0} - 1;", rows));
+        emitter.math().variable("row", rows);
+        return width;
+    }
+
+    template <class Store>
+    static void close_group(Code& code, Emitter& emitter, std::int64_t rows, int width,
+                            const Store& store) {
         code.open(fmt::format("if (place < {} && thread % {} == 0)", rows, width));
         emitter.push_scope();
         store();
@@ -235,6 +253,17 @@ class RowParts : public RowPartsPlan {
         code.close();
         emitter.pop_scope();
         code.close();
+    }
+
+    /// The same from statistics that other steps have given; `positions()`: of the row's digits.
+    template <class Positions, class Store>
+    void join_given(Code& code, Emitter& emitter, const Part& part, std::int64_t rows, int threads,
+                    const Positions& positions, const Store& store) {
+        const std::int64_t most = most_given(*part.columns, part.given);
+        const int width = open_group(code, emitter, rows, most, threads);
+        code.line(fmt::format("{0} total = {0}::start();", part.state.name));
+        cuda::join_given(code, emitter, *part.columns, part.given, positions, width);
+        close_group(code, emitter, rows, width, store);
     }
 
     /// The index of a part's result from an index of its space.
@@ -279,12 +308,19 @@ class RowParts : public RowPartsPlan {
                                       count_type(), loop, number, span, each);
                 return std::pair(fmt::format("{}{{{}}}", state.name, numbers), count);
             };
-            join_group(code, emitter, state, rows, part.space.parts, threads, item, [&] {
+            const auto store = [&] {
                 const std::vector<std::string> finals = final_numbers(part);
                 for (std::size_t n = 0; n < finals.size(); ++n)
                     if (!finals[n].empty())
                         code.line(fmt::format("{}[{}][row] = {};", part.shared, n, finals[n]));
-            });
+            };
+            const auto positions = [&] {
+                return positions_of(math, place(math.variable("row", rows)));
+            };
+            if (part.given.empty())
+                join_group(code, emitter, state, rows, part.space.parts, threads, item, store);
+            else
+                join_given(code, emitter, part, rows, threads, positions, store);
         }
         code.line("kn_sync();");
     }

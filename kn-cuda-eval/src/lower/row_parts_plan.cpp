@@ -65,7 +65,8 @@ std::int64_t shared_bytes(const RowState& state, const RowSpace& space) {
 
 }  // namespace
 
-std::optional<std::string> RowPartsPlan::plan() {
+std::optional<std::string> RowPartsPlan::plan(bool hopeful) {
+    hopeful_ = hopeful;
     const TensorRef& tensor = placement_.stored(root_);
     for (const bool along : {false, true})
         for (const RowAnalysis::Axis& axis : along ? rows_.along : rows_.parallel)
@@ -167,7 +168,16 @@ std::optional<std::string> RowPartsPlan::add_part(Value value) {
     }
     const auto bytes = find_steps(part, digits, extents.size());
     if (!bytes) return "its elements lie in no regular order";
-    const auto vector = static_cast<int>(16 / std::max<std::size_t>(*bytes, 2));
+    if (!is_given(part, digits))
+        if (auto why = find_space(part, digits, *bytes)) return why;
+    parts_.push_back(std::move(part));
+    return std::nullopt;
+}
+
+std::optional<std::string> RowPartsPlan::find_space(Part& part, const std::vector<RowDigit>& digits,
+                                                    std::size_t bytes) const {
+    if (!group_.in_parts) return "no other step gives its statistics";
+    const auto vector = static_cast<int>(16 / std::max<std::size_t>(bytes, 2));
     RowTeams teams{512, sms(), 2, kNumbers};
     auto space = row_space(digits, space_rank(part), vector, teams);
     // What the threads of a block know has to fit in its shared memory.
@@ -179,8 +189,25 @@ std::optional<std::string> RowPartsPlan::add_part(Value value) {
     if (!space || shared_bytes(part.state, *space) > kMostShared)
         return "too much lies between neighbours along its rows";
     part.space = *space;
-    parts_.push_back(std::move(part));
     return std::nullopt;
+}
+
+std::vector<ColumnRows> RowPartsPlan::column_rows() const {
+    std::vector<ColumnRows> result;
+    for (const Part& part : parts_)
+        if (part.columns) result.push_back(*part.columns);
+    return result;
+}
+
+// Steps that write a matrix may give means and squared distances.
+bool RowPartsPlan::is_given(Part& part, const std::vector<RowDigit>& digits) const {
+    const auto* norm = graph().get_if<op::Norm>(part.value);
+    if (!norm || norm->kind != NormKind::MeanVariance || !in_place(part.value) ||
+        part.state.dtype != DType::F32)
+        return false;
+    part.columns = cuda::column_rows(placement_, norm->x, digits);
+    if (part.columns) part.given = given_parts(placement_, *part.columns);
+    return !part.given.empty() || (hopeful_ && part.columns);
 }
 
 std::size_t RowPartsPlan::space_rank(const Part& part) const {

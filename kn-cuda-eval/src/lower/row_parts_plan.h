@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lower/column_parts.h"
 #include "lower/row_space.h"
 #include "planner/rows.h"
 
@@ -31,8 +32,12 @@ class RowPartsPlan {
     RowPartsPlan(Placement& placement, const Group& group, const RowAnalysis& rows)
         : placement_(placement), group_(group), rows_(rows), root_(group.outputs.at(0)) {}
 
-    /// Nothing if it can be, else why not, as the end of a sentence.
-    std::optional<std::string> plan();
+    /// Nothing if it can be, else why not, as the end of a sentence. `hopeful`: as if steps gave
+    /// what column_rows() then says.
+    std::optional<std::string> plan(bool hopeful = false);
+
+    /// Where statistics may come from steps that write what the norms read.
+    std::vector<ColumnRows> column_rows() const;
 
   protected:
     struct Part {
@@ -43,6 +48,8 @@ class RowPartsPlan {
         LinearIndex kept;     // of its result, by the root's digits
         TensorRef partial;    // the result's shape, numbers of the state, parts
         std::string shared;   // the array of its rows' statistics
+        std::optional<ColumnRows> columns;  // where it reads a matrix, and steps have given
+        std::vector<GivenParts> given;      // statistics of its parts
     };
 
     const Graph& graph() const { return placement_.graph(); }
@@ -69,10 +76,15 @@ class RowPartsPlan {
     RowSpace result_;
 
   private:
+    bool hopeful_ = false;
+
     std::optional<std::string> why_not(Value value) const;
     std::optional<std::string> find_places();
     std::optional<std::string> add_part(Value value);
     std::optional<std::string> plan_result();
+    bool is_given(Part& part, const std::vector<RowDigit>& digits) const;
+    std::optional<std::string> find_space(Part& part, const std::vector<RowDigit>& digits,
+                                          std::size_t bytes) const;
     std::size_t space_rank(const Part& part) const;
     std::optional<std::size_t> find_steps(const Part& part, std::vector<RowDigit>& digits,
                                           std::size_t rank) const;

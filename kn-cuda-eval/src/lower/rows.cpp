@@ -8,6 +8,7 @@
 // long rows are another matter: row_parts.
 #include <algorithm>
 
+#include "lower/column_parts.h"
 #include "lower/lower.h"
 #include "lower/row_kernel.h"
 #include "lower/row_parts.h"
@@ -23,10 +24,10 @@ void lower_rows(Placement& placement, const Group& whole) {
     const RowAnalysis rows = analyse_rows(placement.graph(), root, is_leaf);
     if (checked_size(placement.graph().shape(root).to_ints()) == 0) return;
     if (rows.reductions.empty() || rows.longest == 0) return lower_pointwise(placement, group);
-    if (group.in_parts) {
+    if (group.in_parts || may_have_statistics(placement.plan(), rows)) {
         const auto why = lower_row_parts(placement, group, rows);
         if (!why) return;
-        group.reason += "; not in parts: " + *why;
+        if (group.in_parts) group.reason += "; not in parts: " + *why;
     }
     RowForm form = form_along_rows(rows, placement.stored(root));
     RowKernel straight(placement, group, rows, form);

@@ -93,6 +93,9 @@ class Lowering {
                                      : clocks_of(product, product.tiles, device)) /
                            clocks_in_us;
         step.reason += ", in tiles of " + step.tiles;
+        if (product.norm_rows > 0)
+            step.reason += fmt::format(", with statistics of {}x{} elements for a norm",
+                                       product.part_rows(), product.part_columns());
         if (!elsewhere_) return;
         step.produces.clear();
         lower_copy(placement_, *elsewhere_, placement_.stored(group_.outputs[0]),
@@ -113,8 +116,7 @@ class Lowering {
         const Value a = group_.roles.at("a");
         if (const auto view = placement_.view(a)) {
             const auto matrix = flat_matrix_view(view->shape, view->strides);
-            if (matrix && !matrix->transpose && matrix->leading % chunk() == 0 &&
-                aligned(*view)) {
+            if (matrix && !matrix->transpose && matrix->leading % chunk() == 0 && aligned(*view)) {
                 row_stride_ = matrix->leading;
                 return *view;
             }
@@ -172,9 +174,15 @@ class Lowering {
             return *squeezing;
         }
         const bool staged = product.halves == 2 || epilogue_.can_be_staged();
+        if (const auto wanted = placement_.wanted_parts(group_.outputs[0])) {
+            product.norm_rows = wanted->image_rows;
+            product.norm_columns = wanted->group_columns;
+            product.lanes = epilogue_.lanes();
+        }
         product.tiles = choose_tiles(product, plan.device, staged, plan.options);
         problem_ = problem_of(product, staged);
         product.lanes = product.tiles.staged ? 2 : epilogue_.lanes();
+        if (product.norm_rows > 0 && product.why_no_parts()) product.norm_rows = 0;
         if (const auto why = product.why_not()) throw GraphError("tensor core product: " + *why);
         return product;
     }
@@ -195,6 +203,8 @@ class Lowering {
         if (product.statistics == RowStatistics::Variance)
             factors += ", " + draft.operands.pointer(folded_weights(true), Access::Read, "sums");
         factors = "{" + factors + "}";
+        if (product.norm_rows > 0)
+            return epilogue_.write_direct_with(draft, factors, parts_of(product));
         if (!product.tiles.staged) return epilogue_.write_direct(draft, factors);
         const TensorRef y = epilogue_.staged_result();
         if (squeeze_)
@@ -206,9 +216,19 @@ class Lowering {
     }
 
     TensorRef folded_weights(bool sums) {
-        return placement_.folded(
-            group_.roles.at("b"),
-            {normalized_->scale, normalized_->shift, 0, sums, graph_.dtype(group_.anchor)});
+        return placement_.folded(group_.roles.at("b"), {normalized_->scale, normalized_->shift, 0,
+                                                        sums, graph_.dtype(group_.anchor)});
+    }
+
+    // Statistics of y for a norm behind it.
+    TensorRef parts_of(const TensorProduct& product) {
+        const MatrixParts parts{product.part_rows(), product.part_columns(),
+                                placement_.scratch(DType::F32,
+                                                   {product.m / product.part_rows(),
+                                                    product.n / product.part_columns(), 2},
+                                                   "statistics")};
+        placement_.give_parts(group_.outputs[0], parts);
+        return parts.tensor;
     }
 
     TensorRef weights(Tf32Part part) {
@@ -232,7 +252,7 @@ class Lowering {
     DType dtype_;
     ProductEpilogue epilogue_;
     std::optional<NormalizedRows> normalized_;  // what is in front of it
-    std::optional<Squeeze> squeeze_;  // what is behind a convolution besides
+    std::optional<Squeeze> squeeze_;            // what is behind a convolution besides
     std::string problem_;
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;

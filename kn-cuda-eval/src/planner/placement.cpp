@@ -204,6 +204,23 @@ TensorRef Placement::scratch(DType dtype, Ints shape, const std::string& name, A
     return dense_ref(buffer, dtype, std::move(shape), order);
 }
 
+void Placement::want_parts(Value value, WantedParts wanted) {
+    const auto [it, is_first] = wanted_parts_.try_emplace(value.index, wanted);
+    WantedParts& all = it->second;
+    all.image_rows = std::gcd(all.image_rows, wanted.image_rows);
+    all.group_columns = std::gcd(all.group_columns, wanted.group_columns);
+}
+
+std::optional<WantedParts> Placement::wanted_parts(Value value) const {
+    const auto it = wanted_parts_.find(value.index);
+    return it == wanted_parts_.end() ? std::nullopt : std::optional(it->second);
+}
+
+std::optional<MatrixParts> Placement::parts(Value value) const {
+    const auto it = parts_.find(value.index);
+    return it == parts_.end() ? std::nullopt : std::optional(it->second);
+}
+
 TensorRef Placement::copy_of(Value value, const AxisOrder& order) {
     if (!constant_parts(graph(), value).empty())
         return constant(value, graph().dtype(value), order);

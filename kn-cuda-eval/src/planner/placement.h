@@ -17,6 +17,18 @@ using AxisOrder = Ints;
 /// copied.
 std::unordered_map<std::uint32_t, AxisOrder> choose_layouts(const Grouping& grouping);
 
+/// Statistics of a matrix, as a norm of groups of columns of images wants them.
+struct WantedParts {
+    std::int64_t image_rows = 0, group_columns = 0;
+};
+
+/// Of each part, rows x columns elements of a matrix: their mean, and their squared distances from
+/// it, [rows of the matrix / rows, its columns / columns, 2] in float32.
+struct MatrixParts {
+    std::int64_t rows = 0, columns = 0;
+    TensorRef tensor;
+};
+
 class Placement {
   public:
     Placement(Plan& plan, const Grouping& grouping,
@@ -44,7 +56,15 @@ class Placement {
     /// for each order.
     TensorRef copy_of(Value value, const AxisOrder& order);
 
+    /// What somebody would like of a stored value besides itself, and what its step gives, if it
+    /// can: of parts that images and groups are whole numbers of.
+    void want_parts(Value value, WantedParts wanted);
+    std::optional<WantedParts> wanted_parts(Value value) const;
+    void give_parts(Value value, MatrixParts parts) { parts_[value.index] = std::move(parts); }
+    std::optional<MatrixParts> parts(Value value) const;
+
     Plan& plan() { return plan_; }
+    const Plan& plan() const { return plan_; }
     const Graph& graph() const { return *plan_.graph; }
 
   private:
@@ -55,6 +75,8 @@ class Placement {
     std::set<std::uint32_t> tf32_operands_;
     std::unordered_map<std::uint32_t, TensorRef> stored_;
     std::map<std::pair<std::uint32_t, AxisOrder>, TensorRef> copies_;
+    std::unordered_map<std::uint32_t, WantedParts> wanted_parts_;
+    std::unordered_map<std::uint32_t, MatrixParts> parts_;
 };
 
 /// 0, 1, ... rank - 1.

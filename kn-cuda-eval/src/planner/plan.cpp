@@ -7,6 +7,7 @@
 #include <kn/graph/backend.h>
 
 #include "codegen/emit.h"
+#include "lower/column_parts.h"
 #include "lower/library.h"
 #include "lower/lower.h"
 #include "planner/batch_slices.h"
@@ -126,6 +127,8 @@ Plan planned(Slices slices, const DeviceProperties& device, const PlanOptions& o
     Placement placement(plan, grouping,
                         log.measure("layouts", [&] { return choose_layouts(grouping); }));
     log.measure("steps and kernels' source", [&] {
+        if (!options.disabled_rules.count(std::string(column_parts_rule.name)))
+            want_column_parts(placement, groups);
         for (std::span<const Group> rest = groups; !rest.empty();) {
             const Group& group = rest[0];
             const std::size_t count = sibling_count(

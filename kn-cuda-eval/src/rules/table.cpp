@@ -1,3 +1,4 @@
+#include "lower/column_parts.h"
 #include "planner/prepare.h"
 #include "rules/rules.h"
 
@@ -22,6 +23,7 @@ std::vector<PlannerRule> planner_rules() {
     std::vector<PlannerRule> out = preparations();
     for (const auto& phase : rule_phases())
         for (const Rule& rule : phase) out.push_back(rule.info);
+    out.push_back(column_parts_rule);
     return out;
 }
 
