@@ -13,7 +13,7 @@ namespace kn::cuda {
 
 namespace {
 
-constexpr std::int64_t cell = 16;  // bytes: eight channels of a pixel, or eight filters
+constexpr std::int64_t cell = 16;  // bytes: some channels of a pixel, or some filters
 constexpr std::int64_t filters_of_block = 64;
 
 }  // namespace
@@ -40,14 +40,14 @@ std::int64_t ConvBands::plane_cells() const {
 
 // Results take a chunk more for each pixel, so that neighbours lie in other banks.
 std::int64_t ConvBands::stage_bytes() const {
-    const std::int64_t results = pixels() * (filters_of_block / 8 + 1) * cell;
-    return ceil_div(std::max(windows.channels / 8 * plane_cells() * cell, results), 1024) * 1024;
+    const std::int64_t results = pixels() * (filters_of_block * bytes() + cell);
+    return ceil_div(std::max(windows.channels * bytes() * plane_cells(), results), 1024) * 1024;
 }
 
 std::int64_t ConvBands::weight_bytes() const { return 2 * steps() * (filters_of_block + 1) * cell; }
 
 std::int64_t ConvBands::steps() const {
-    return windows.kernel_height * windows.kernel_width * (windows.channels / 16);
+    return windows.kernel_height * windows.kernel_width * (windows.channels * bytes() / 32);
 }
 
 std::int64_t ConvBands::bands() const {
@@ -63,13 +63,13 @@ std::size_t ConvBands::shared_bytes() const {
 }
 
 TensorMapLayout ConvBands::map_x() const {
-    const auto bytes = static_cast<std::int64_t>(size_of(type));
     TensorMapLayout map;
     map.type = type;
     map.sizes = {windows.channels, windows.width, windows.height, windows.images};
-    map.strides = {windows.pixel_stride * bytes, windows.line_stride * bytes,
-                   windows.image_stride * bytes};
-    map.box = {64, static_cast<int>(line()), static_cast<int>(lines()), 1};
+    map.strides = {windows.pixel_stride * bytes(), windows.line_stride * bytes(),
+                   windows.image_stride * bytes()};
+    map.box = {static_cast<int>(128 / bytes()), static_cast<int>(line()), static_cast<int>(lines()),
+               1};
     return map;
 }
 
@@ -80,9 +80,9 @@ Dim3 ConvBands::grid(int sm_count) const {
 }
 
 std::optional<std::string> ConvBands::why_never() const {
-    if (type == DataType::F32) return "it is for half types";
-    if (windows.channels < 16 || windows.channels % 16 != 0)
-        return fmt::format("{} channels are no multiple of 16", windows.channels);
+    const std::int64_t of_step = 32 / bytes();
+    if (windows.channels < of_step || windows.channels % of_step != 0)
+        return fmt::format("{} channels are no multiple of {}", windows.channels, of_step);
     if (n < 8 || n % 8 != 0) return fmt::format("{} filters are no multiple of 8", n);
     if (windows.stride_y != 1 || windows.stride_x != 1) return "its windows are further apart";
     // Steps are unrolled.
@@ -111,7 +111,9 @@ std::string conv_bands_helpers(const ConvBands& conv) {
     const Defines constants{{"KN_GROUPS", tiles.groups},
                             {"KN_STAGES", tiles.stages},
                             {"KN_SWIZZLED", conv.by_engine()},
-                            {"KN_TYPE", conv.type == DataType::F16 ? 0 : 1},
+                            {"KN_TYPE", conv.type == DataType::F16    ? 0
+                                        : conv.type == DataType::BF16 ? 1
+                                                                      : 2},
                             {"KN_N", conv.n},
                             {"KN_IMAGES", conv.windows.images},
                             {"KN_KERNEL_HEIGHT", conv.windows.kernel_height},

@@ -26,7 +26,7 @@ struct BandTiles {
 };
 
 struct ConvBands {
-    DataType type = DataType::F16;  ///< F16, BF16; of x, w, y
+    DataType type = DataType::F16;  ///< of x, w, y: F16, BF16; F32: its TF32 part counts
     ProductWindows windows;
     std::int64_t n = 0;  ///< filters, a multiple of 8
     BandTiles tiles;
@@ -37,12 +37,14 @@ struct ConvBands {
     std::int64_t plane_cells() const;
     std::int64_t stage_bytes() const;
     std::int64_t weight_bytes() const;
-    /// Steps of 16 channels that a sum takes.
+    std::int64_t bytes() const { return static_cast<std::int64_t>(size_of(type)); }
+    /// Steps of 32 bytes of channels that a sum takes.
     std::int64_t steps() const;
     std::int64_t bands() const;
     std::int64_t filter_tiles() const;
-    /// Whether the copy engine fills bands, 64 channels a row; else one more group, and any number.
-    bool by_engine() const { return windows.channels % 64 == 0; }
+    /// Whether the copy engine fills bands, 128 bytes of channels a row; else one more group, and any
+    /// number.
+    bool by_engine() const { return windows.channels * bytes() % 128 == 0; }
     TensorMapLayout map_x() const;
     int threads() const { return tiles.groups * 128 + (by_engine() ? 32 : 128); }
     /// Sums of a thread.
@@ -58,7 +60,7 @@ struct ConvBands {
 /// The text in front of a kernel that calls kn_product(x, w, finish, give): x has channels
 /// innermost, its pixels aligned to 16 bytes, and is a kn_tensor_map where by_engine(); w is dense
 /// [filter, kernel row, tap, channel]. finish(image, filter, row, column, sum) gives the result in
-/// float, give(image, filter, row, column, chunk) takes eight filters of y from `filter` on. Needs
+/// float, give(image, filter, row, column, chunk) takes 16 bytes of filters of y, from `filter` on. Needs
 /// the target sm_90a, threads() threads a block and shared_bytes() of dynamic shared memory.
 std::string conv_bands_helpers(const ConvBands& conv);
 

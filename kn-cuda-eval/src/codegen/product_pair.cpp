@@ -24,18 +24,22 @@ std::int64_t slabs(const ProductPair& pair) {
 }  // namespace
 
 std::string to_string(const PairTiles& tiles) {
-    return fmt::format("{} group{} of {} columns, {} + {} stages{}", tiles.groups,
+    return fmt::format("{} group{} of {} columns, {} + {}{} stages{}", tiles.groups,
                        tiles.groups == 1 ? "" : "s", tiles.columns, tiles.x_stages, tiles.y_stages,
+                       tiles.z_stages > 0 ? fmt::format(" + {}", tiles.z_stages) : std::string(),
                        tiles.streamed ? ", weights streamed" : "");
 }
 
 std::size_t ProductPair::shared_bytes() const {
     const std::int64_t weights = slabs(*this) * n * 128 + n * n2 * bytes();
     if (tiles.streamed) {
-        const std::int64_t x = std::max(slabs(*this), n2 / panel()) * tile_rows() * 128;
+        const std::int64_t x_panels =
+            tiles.z_stages > 0 ? slabs(*this) : std::max(slabs(*this), n2 / panel());
+        const std::int64_t x = x_panels * tile_rows() * 128;
+        const std::int64_t z = tiles.z_stages * tile_rows() * 128;
         const std::int64_t y = tile_rows() * tiles.columns * bytes();
         const std::int64_t stage = y + weights / (n / tiles.columns);
-        return static_cast<std::size_t>(tiles.x_stages * x + tiles.y_stages * stage +
+        return static_cast<std::size_t>(tiles.x_stages * x + z + tiles.y_stages * stage +
                                         2 * (tiles.x_stages + tiles.y_stages) * 8);
     }
     const std::int64_t x = tiles.x_stages * slabs(*this) * tile_rows() * 128;
@@ -79,6 +83,8 @@ std::optional<std::string> ProductPair::why_not(const DeviceProperties& device) 
     // Every group holds a tile of both; streamed, the columns before stay until the next are made.
     if (tiles.x_stages < 1 || tiles.y_stages < (tiles.streamed ? 2 : tiles.groups))
         return fmt::format("{} groups lack stages", tiles.groups);
+    if (tiles.z_stages > 0 && (!tiles.streamed || n2 / panel() % tiles.z_stages != 0))
+        return "panels of z do not come round";
     if (shared_bytes() > device.shared_per_block_optin)
         return "both weights and the rows in flight do not fit in shared memory";
     for (const TensorMapLayout& map : {map_x(), map_w(), map_w2()})
@@ -99,6 +105,7 @@ std::string product_pair_helpers(const ProductPair& pair) {
                             {"KN_GROUPS", pair.tiles.groups},
                             {"KN_X_STAGES", pair.tiles.x_stages},
                             {"KN_Y_STAGES", pair.tiles.y_stages},
+                            {"KN_Z_STAGES", pair.tiles.z_stages},
                             {"KN_Y_BYTES", pair.bytes()},
                             {"KN_BEFORE", pair.before},
                             {"KN_KEEP", pair.keep}};

@@ -26,6 +26,7 @@ struct PairTiles {
     /// Columns of y come piece by piece, weights anew with them for each tile, and groups share
     /// tiles; otherwise both weights stay in shared memory, and groups take tiles in turn.
     bool streamed = false;
+    int z_stages = 0;  ///< streamed: panels of z in flight, or 0, where z takes the place of x
     bool operator==(const PairTiles&) const = default;
 };
 

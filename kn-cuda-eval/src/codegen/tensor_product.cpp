@@ -24,6 +24,10 @@ std::int64_t channel_slabs(const TensorProduct& product) {
     return (channels(product) + product.slab() - 1) / product.slab();
 }
 
+std::int64_t also_slabs(const TensorProduct& product) {
+    return product.also ? (product.also->channels + product.slab() - 1) / product.slab() : 0;
+}
+
 std::int64_t element_bytes(const TensorProduct& product) {
     return static_cast<std::int64_t>(size_of(product.type));
 }
@@ -96,7 +100,9 @@ int window_end(std::int64_t pad, std::int64_t windows, std::int64_t stride, std:
 
 std::int64_t TensorProduct::slab() const { return 128 / element_bytes(*this); }
 
-std::int64_t TensorProduct::slabs() const { return taps(*this) * channel_slabs(*this); }
+std::int64_t TensorProduct::slabs() const {
+    return taps(*this) * channel_slabs(*this) + also_slabs(*this);
+}
 
 std::size_t TensorProduct::shared_bytes() const {
     const int ring = tiles.stages * (tiles.rows + tiles.columns * (exact ? 2 : 1)) * 128;
@@ -147,16 +153,21 @@ Dim3 TensorProduct::grid(int sm_count) const {
 }
 
 TensorMapLayout TensorProduct::map_x() const {
+    if (windows) return map_of(*windows);
+    TensorMapLayout map;
+    map.type = type;
+    map.sizes = {k, m};
+    map.strides = {row_stride * element_bytes(*this)};
+    map.box = {static_cast<int>(slab()), tiles.rows};
+    return map;
+}
+
+TensorMapLayout TensorProduct::map_x_also() const { return map_of(*also); }
+
+TensorMapLayout TensorProduct::map_of(const ProductWindows& w) const {
     TensorMapLayout map;
     map.type = type;
     const std::int64_t bytes = element_bytes(*this);
-    if (!windows) {
-        map.sizes = {k, m};
-        map.strides = {row_stride * bytes};
-        map.box = {static_cast<int>(slab()), tiles.rows};
-        return map;
-    }
-    const ProductWindows& w = *windows;
     map.sizes = {w.channels, w.width, w.height, w.images};
     map.strides = {w.pixel_stride * bytes, w.line_stride * bytes, w.image_stride * bytes};
     TensorMapLayout::Windows places;
@@ -170,12 +181,16 @@ TensorMapLayout TensorProduct::map_x() const {
     return map;
 }
 
-TensorMapLayout TensorProduct::map_w() const {
-    const std::int64_t row = channels(*this) * element_bytes(*this);
+TensorMapLayout TensorProduct::map_w() const { return map_of(channels(*this), taps(*this)); }
+
+TensorMapLayout TensorProduct::map_w_also() const { return map_of(also->channels, 1); }
+
+TensorMapLayout TensorProduct::map_of(std::int64_t channels, std::int64_t taps) const {
+    const std::int64_t row = channels * element_bytes(*this);
     TensorMapLayout map;
     map.type = type;
-    map.sizes = {channels(*this), taps(*this), n};
-    map.strides = {row, row * taps(*this)};
+    map.sizes = {channels, taps, n};
+    map.strides = {row, row * taps};
     map.box = {static_cast<int>(slab()), 1, tiles.columns / halves / tiles.share_w};
     return map;
 }
@@ -226,6 +241,15 @@ std::optional<std::string> TensorProduct::why_not() const {
         if (statistics == RowStatistics::Variance && n % (2 * halves) != 0)
             return "columns of normalised rows are taken two at a time";
     }
+    if (also) {
+        if (exact || halves != 1 || squeeze)
+            return "what is added is for sums of tensor cores as they are";
+        if (also->kernel_height * also->kernel_width != 1 || also->pad_y != 0 || also->pad_x != 0 ||
+            also->images * also->rows * also->columns != m)
+            return "what is added is not one pixel of another image for each row";
+        for (const TensorMapLayout& map : {map_x_also(), map_w_also()})
+            if (auto why = map.why_not()) return why;
+    }
     if (windows) {
         // How far inside a window a copy may begin.
         constexpr std::int64_t farthest = 255;
@@ -254,6 +278,7 @@ std::string row_statistics(const TensorProduct& product) {
 std::string tensor_product_helpers(const TensorProduct& product) {
     const ProductTiles& tiles = product.tiles;
     const ProductSqueeze squeeze = product.squeeze.value_or(ProductSqueeze());
+    const ProductWindows also = product.also.value_or(ProductWindows());
     const Defines constants{{"KN_BM", tiles.rows},
                             {"KN_BN", tiles.columns},
                             {"KN_GROUPS", tiles.groups},
@@ -266,6 +291,11 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_SLAB", product.slab()},
                             {"KN_K", product.k},
                             {"KN_STATISTICS", static_cast<int>(product.statistics)},
+                            {"KN_ALSO_SLABS", also_slabs(product)},
+                            {"KN_ALSO_ROWS", also.rows},
+                            {"KN_ALSO_COLUMNS", also.columns},
+                            {"KN_ALSO_STRIDE_Y", also.stride_y},
+                            {"KN_ALSO_STRIDE_X", also.stride_x},
                             {"KN_SHARED_W", tiles.share_w},
                             {"KN_SPLITS", tiles.splits},
                             {"KN_EXACT", product.exact},

@@ -62,6 +62,8 @@ struct TensorProduct {
     std::int64_t m = 0, n = 0, k = 0;
     std::int64_t row_stride = 0;  ///< of x, in elements, where there are no windows
     std::optional<ProductWindows> windows;
+    /// Another image, of windows of one pixel, whose product by weights of its own is added.
+    std::optional<ProductWindows> also;
     /// 2: y has n / 2 columns, each made of two of the product, n / 2 apart (staged).
     int halves = 1;
     int lanes = 1;        ///< neighbouring columns that the epilogue takes at once; staged: 2
@@ -101,6 +103,9 @@ struct TensorProduct {
     /// The kernel's maps of x and of w, which is dense [n, taps, channels].
     TensorMapLayout map_x() const;
     TensorMapLayout map_w() const;
+    /// Of the other image and its weights, dense [n, channels].
+    TensorMapLayout map_x_also() const;
+    TensorMapLayout map_w_also() const;
     /// And, where y is staged, of it and of what is added: rows `stride` elements apart.
     TensorMapLayout map_y(DataType y, std::int64_t stride) const;
     /// And of the weights of a small product, dense [columns, terms].
@@ -108,9 +113,14 @@ struct TensorProduct {
 
     /// Why the kernel cannot do this; addresses are 16-byte aligned.
     std::optional<std::string> why_not() const;
+
+  private:
+    TensorMapLayout map_of(const ProductWindows& windows) const;
+    TensorMapLayout map_of(std::int64_t channels, std::int64_t taps) const;
 };
 
-/// The text in front of a kernel that calls kn_product({map_x, map_w, map_w_low}, touch, store)
+/// The text in front of a kernel that calls kn_product({map_x, map_w, map_w_low}, touch, store), or
+/// {map_x, map_w, map_w_low, map_x_also, map_w_also},
 /// with maps of type kn_tensor_map; the last one is for exact products, whose maps of w show its
 /// high and low parts (Tf32Part). With RowStatistics::Variance, a fourth is a pointer to two floats
 /// for each column of the product: the sum of its weights, and what is added to it. store(row, column / lanes, product) is called for each `lanes`

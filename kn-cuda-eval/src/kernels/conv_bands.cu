@@ -11,26 +11,27 @@
 //
 // What the generator defines in front of this text:
 //   KN_GROUPS, KN_STAGES     groups that multiply; bands at a time
-//   KN_TYPE                  0: half, 1: bfloat16
+//   KN_TYPE                  0: half, 1: bfloat16, 2: float, whose TF32 part counts
 //   KN_N                     filters of all blocks
 //   KN_IMAGES, KN_KERNEL_HEIGHT, and the kn_window_* constants
 //   KN_ROWS, KN_COLUMNS      outputs of a band
 //   KN_PIXELS                columns of products, a multiple of 8
-//   KN_SWIZZLED              1: planes of a band have 64 channels of a pixel side by side, in the 128-byte swizzle, filled by the
-//                            copy engine; 0: eight, filled by one more group
+//   KN_SWIZZLED              1: planes of a band have 128 bytes of a pixel's channels side by side, in the 128-byte swizzle, filled
+//                            by the copy engine; 0: 16 bytes, filled by one more group
 //   KN_PLANE_CELLS           pixels of a plane, the last ones empty
 //   KN_STAGE_BYTES           of a band, or of its results
-//   kn_wgmma(sums, a, b, first)   one step: 16 channels
+//   kn_wgmma(sums, a, b, first)   one step: 32 bytes of channels
 
 constexpr int kn_taps = KN_KERNEL_HEIGHT * kn_window_width;
-constexpr int kn_chunks = kn_window_channels / 8;  // of 16 bytes, of a pixel
+constexpr int kn_of_chunk = KN_TYPE == 2 ? 4 : 8;  // elements of 16 bytes
+constexpr int kn_chunks = kn_window_channels / kn_of_chunk, kn_filter_chunks = 64 / kn_of_chunk;  // of a pixel
 constexpr int kn_line = KN_COLUMNS + (kn_window_width - 1) * kn_window_dilation_x;
 constexpr int kn_lines = KN_ROWS + (KN_KERNEL_HEIGHT - 1) * kn_window_dilation_y;
 constexpr int kn_plane_bytes = KN_PLANE_CELLS * (KN_SWIZZLED ? 128 : 16);
 // 64 filters and a chunk more, so that neighbours lie in other banks; and so for results.
 constexpr int kn_weight_cells = 65, kn_weight_bytes = kn_taps * kn_chunks * kn_weight_cells * 16;
-constexpr int kn_pitch = 144;
-constexpr int kn_sums = KN_PIXELS / 2;
+constexpr int kn_pitch = (kn_filter_chunks + 1) * 16;
+constexpr int kn_sums = KN_PIXELS / 2, kn_results = KN_TYPE == 2 ? kn_sums : kn_sums / 2;
 
 constexpr int kn_bands_down = (kn_window_rows + KN_ROWS - 1) / KN_ROWS;
 constexpr int kn_bands_across = (kn_window_columns + KN_COLUMNS - 1) / KN_COLUMNS;
@@ -53,7 +54,7 @@ struct kn_barriers : kn_ring_barriers<KN_STAGES> {
 #if KN_SWIZZLED
 // One thread.
 KN_DEVICE void kn_produce(const kn_tensor_map& x, unsigned stages, kn_barriers barriers) {
-    constexpr int panels = kn_window_channels / 64;
+    constexpr int panel_channels = 8 * kn_of_chunk, panels = kn_window_channels / panel_channels;
     kn_ring<KN_STAGES> ring;
 #pragma unroll 1
     for (int number = blockIdx.x; number < kn_bands; number += gridDim.x) {
@@ -62,8 +63,8 @@ KN_DEVICE void kn_produce(const kn_tensor_map& x, unsigned stages, kn_barriers b
         kn_expect(barriers.full(ring.stage), panels * kn_lines * kn_line * 128);
 #pragma unroll
         for (int panel = 0; panel < panels; panel++)
-            kn_copy_heads(stages + ring.stage * KN_STAGE_BYTES + panel * kn_plane_bytes, x, barriers.full(ring.stage), panel * 64,
-                          band.column - kn_window_pad_x, band.row - kn_window_pad_y, band.image);
+            kn_copy_heads(stages + ring.stage * KN_STAGE_BYTES + panel * kn_plane_bytes, x, barriers.full(ring.stage),
+                          panel * panel_channels,                          band.column - kn_window_pad_x, band.row - kn_window_pad_y, band.image);
         ring.next();
     }
 }
@@ -80,7 +81,7 @@ KN_DEVICE void kn_fill_band(const Element* x, unsigned target, const kn_band& ba
         const int row = top + cell / kn_line, column = left + cell % kn_line;
         const bool inside = row >= 0 && row < kn_window_height_in && column >= 0 && column < kn_window_width_in;
         const long long at =
-            static_cast<long long>(row) * kn_window_line + static_cast<long long>(column) * kn_window_pixel + chunk * 8;
+            static_cast<long long>(row) * kn_window_line + static_cast<long long>(column) * kn_window_pixel + chunk * kn_of_chunk;
         kn_copy_chunk(target + chunk * kn_plane_bytes + cell * 16, image + (inside ? at : 0), inside);
     }
     kn_commit_copies();
@@ -115,19 +116,21 @@ KN_DEVICE void kn_produce(const Element* x, unsigned stages, kn_barriers barrier
 template <class Element>
 KN_DEVICE void kn_put_weights(unsigned weights, const Element* w, int filter0) {
     constexpr int of_filter = kn_taps * kn_chunks;
+    // Each block begins elsewhere, so that they do not all ask for the same at once.
+    const int first = blockIdx.x % 64 * of_filter;
 #pragma unroll 4
-    for (int number = threadIdx.x; number < 64 * of_filter; number += KN_GROUPS * 128) {
-        const int filter = number / of_filter;
+    for (int i = threadIdx.x; i < 64 * of_filter; i += KN_GROUPS * 128) {
+        const int number = (i + first) % (64 * of_filter), filter = number / of_filter;
         const bool there = filter0 + filter < KN_N;
         kn_copy_chunk(weights + (number % of_filter * kn_weight_cells + filter) * 16,
-                      w + (there ? filter0 * (of_filter * 8) + number * 8 : 0), there);
+                      w + (there ? filter0 * (of_filter * kn_of_chunk) + number * kn_of_chunk : 0), there);
     }
     kn_wait_all_copies();
 }
 
-// Sums as two neighbouring pixels of one filter; `finish(image, filter, row, column, sum)`.
+// Sums as results, of half types two neighbouring pixels of one filter together; `finish(image, filter, row, column, sum)`.
 template <class Finish>
-KN_DEVICE void kn_finish(unsigned (&words)[kn_sums / 2], const float (&sums)[kn_sums], const kn_band& band, Finish finish) {
+KN_DEVICE void kn_finish(unsigned (&words)[kn_results], const float (&sums)[kn_sums], const kn_band& band, Finish finish) {
     const int filter = blockIdx.y * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
     const auto at_most = [](int x, int most) { return x < most ? x : most; };
     // Of what is not there, anything may be given.
@@ -140,7 +143,9 @@ KN_DEVICE void kn_finish(unsigned (&words)[kn_sums / 2], const float (&sums)[kn_
     for (int piece = 0; piece < KN_PIXELS / 8; piece++)
 #pragma unroll
         for (int r = 0; r < 2; r++)
-#if KN_TYPE == 1
+#if KN_TYPE == 2
+            for (int i = 0; i < 2; i++) words[4 * piece + 2 * r + i] = kn_float_to_bits(result(piece, r, i));
+#elif KN_TYPE == 1
             words[2 * piece + r] = kn_two_bf16(result(piece, r, 0), result(piece, r, 1));
 #else
             words[2 * piece + r] = kn_two_halves(result(piece, r, 0), result(piece, r, 1));
@@ -148,9 +153,15 @@ KN_DEVICE void kn_finish(unsigned (&words)[kn_sums / 2], const float (&sums)[kn_
 }
 
 // To `target`, pixel by pixel.
-KN_DEVICE void kn_put_results(const unsigned (&words)[kn_sums / 2], unsigned target) {
+KN_DEVICE void kn_put_results(const unsigned (&words)[kn_results], unsigned target) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x % 128 / 32;
     constexpr int pieces = KN_PIXELS / 8;
+#if KN_TYPE == 2
+    const unsigned place = target + lane % 4 * (2 * kn_pitch) + warp * 64 + lane / 4 * 4;
+#pragma unroll
+    for (int i = 0; i < kn_results; i++)
+        kn_store_shared(place + (i / 4 * 8 + i % 2) * kn_pitch + i / 2 % 2 * 32, words[i]);
+#else
     const unsigned place = target + lane % 8 * kn_pitch + warp * 32 + lane / 8 % 2 * 16;
 #pragma unroll
     for (int piece = 0; piece < pieces; piece += 2) {
@@ -160,15 +171,16 @@ KN_DEVICE void kn_put_results(const unsigned (&words)[kn_sums / 2], unsigned tar
         const unsigned pairs[4] = {words[2 * piece], words[2 * piece + 1], words[2 * second], words[2 * second + 1]};
         kn_store_matrices(place + (alone ? 0 : lane / 16 * (8 * kn_pitch)) + piece * (8 * kn_pitch), pairs);
     }
+#endif
 }
 
 // From there, 16 bytes of a pixel's filters at a time.
 template <class Give>
 KN_DEVICE void kn_give_results(unsigned source, const kn_band& band, Give give) {
-    const int chunk = threadIdx.x % 8, filter = blockIdx.y * 64 + chunk * 8;
+    const int chunk = threadIdx.x % kn_filter_chunks, filter = blockIdx.y * 64 + chunk * kn_of_chunk;
     constexpr int all = (KN_ROWS - 1) * kn_line + KN_COLUMNS;
 #pragma unroll 4
-    for (int pixel = threadIdx.x % 128 / 8; pixel < all; pixel += 16) {
+    for (int pixel = threadIdx.x % 128 / kn_filter_chunks; pixel < all; pixel += 128 / kn_filter_chunks) {
         const int row = band.row + pixel / kn_line, across = pixel % kn_line, column = band.column + across;
         if (across >= KN_COLUMNS || row >= kn_window_rows || column >= kn_window_columns || filter >= KN_N) continue;
         const kn_words x = kn_load_shared(source + pixel * kn_pitch + chunk * 16);
@@ -212,7 +224,7 @@ KN_DEVICE void kn_consume(int group, unsigned stages, unsigned weights, kn_barri
         kn_wait_products<0>();
         kn_arrived(sums);
 
-        unsigned words[kn_sums / 2];
+        unsigned words[kn_results];
         kn_finish(words, sums, band, finish);
         kn_sync_some(2 + group, 128);
         kn_put_results(words, cells);

@@ -3,11 +3,12 @@
 //
 // Groups of 128 threads take 64 rows each of a tile. One more thread has the copy engine bring the tile's rows of x, and piece
 // by piece the weights that make these columns of y, and z from them, and what is added. Sums of z stay in registers until
-// all columns have been there; then z takes the place of x.
+// all columns have been there; then z takes the place of x, or leaves panel by panel by a place of its own.
 //
 // What the generator defines in front of this text: as for product_pair.cu, but
 //   KN_Y_STAGES         pieces in flight
 //   KN_X_STAGES         tiles of x in flight
+//   KN_Z_STAGES         panels of z in flight; 0: z takes the place of x
 
 constexpr int kn_panel_columns = 128 / KN_Y_BYTES, kn_panel_bytes = 64 * 128;  // 64 rows of them
 constexpr int kn_piece_panels = KN_COLUMNS / kn_panel_columns, kn_z_panels = KN_N2 / kn_panel_columns;
@@ -17,7 +18,7 @@ constexpr int kn_w_bytes = KN_SLABS * KN_COLUMNS * 128, kn_w2_bytes = kn_piece_p
 constexpr int kn_y_bytes = KN_GROUPS * kn_piece_panels * kn_panel_bytes;
 constexpr int kn_stage_bytes = kn_w_bytes + kn_w2_bytes + kn_y_bytes;
 constexpr int kn_x_bytes = KN_SLABS * KN_GROUPS * kn_panel_bytes;
-constexpr int kn_x_place = (KN_SLABS > kn_z_panels ? KN_SLABS : kn_z_panels) * KN_GROUPS * kn_panel_bytes;
+constexpr int kn_x_place = (KN_SLABS > kn_z_panels || KN_Z_STAGES > 0 ? KN_SLABS : kn_z_panels) * KN_GROUPS * kn_panel_bytes;
 constexpr int kn_rows = KN_GROUPS * 64;
 constexpr int kn_tiles = (KN_M + kn_rows - 1) / kn_rows;
 constexpr bool kn_whole = KN_M % kn_rows == 0;  // no tile reaches beyond y
@@ -30,7 +31,8 @@ struct kn_factors {
 struct kn_places {
     unsigned base;
     KN_DEVICE unsigned x(int stage) const { return base + stage * kn_x_place; }
-    KN_DEVICE unsigned w(int stage) const { return x(KN_X_STAGES) + stage * kn_stage_bytes; }
+    KN_DEVICE unsigned z(int group) const { return x(KN_X_STAGES) + group * KN_Z_STAGES * kn_panel_bytes; }
+    KN_DEVICE unsigned w(int stage) const { return z(KN_GROUPS) + stage * kn_stage_bytes; }
     KN_DEVICE unsigned w2(int stage) const { return w(stage) + kn_w_bytes; }
     KN_DEVICE unsigned y(int stage) const { return w2(stage) + kn_w2_bytes; }
     KN_DEVICE unsigned x_full(int stage) const { return w(KN_Y_STAGES) + stage * 8; }
@@ -113,6 +115,7 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
             kn_arrived(sums);
             kn_arrived(sums2);
             if (column > 0) release(before);
+            if (KN_Z_STAGES > 0 && column + KN_COLUMNS == KN_N && threadIdx.x % 32 == 0) kn_arrive(at.x_empty(x.stage));
             kn_pairs<kn_panel_bytes, KN_N, kn_whole>::template finish<KN_COLUMNS, 1, 2, KN_BEFORE>(
                 sums, 0, memory + (y - at.base) + rows * 128, row + rows, column, finish_first);
             kn_publish();
@@ -135,6 +138,23 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
         kn_wait_products<0>();
         kn_arrived(sums2);
         release(before);
+#if KN_Z_STAGES > 0
+#pragma unroll
+        for (int panel = 0; panel < kn_z_panels; panel++) {
+            const unsigned z = at.z(group) + panel % KN_Z_STAGES * kn_panel_bytes;
+            if (one) kn_wait_stores_read<KN_Z_STAGES - 1>();
+            kn_sync_some(barrier, 128);
+            constexpr int sums_of_panel = kn_panel_columns / 2;
+            kn_pairs<kn_panel_bytes, KN_N2, kn_whole>::template finish<kn_panel_columns, 1, 2, false>(
+                reinterpret_cast<const float(&)[sums_of_panel]>(sums2[panel * sums_of_panel]), 0,
+                memory + (z - at.base) + rows * 128, row + rows, kn_anew(panel * kn_panel_columns), finish_second);
+            kn_publish();
+            kn_sync_some(barrier, 128);
+            if (!one) continue;
+            kn_store_rows(map_z, z, panel * kn_panel_columns, row);
+            kn_commit_stores();
+        }
+#else
         // Nobody in the group reads x any more.
         kn_pairs<KN_GROUPS * kn_panel_bytes, KN_N2, kn_whole>::template finish<KN_N2, 1, 2, false>(
             sums2, 0, memory + (own_x - at.base) + rows * 128, row + rows, kn_anew(0), finish_second);
@@ -148,8 +168,10 @@ KN_DEVICE void kn_consume(unsigned char* memory, const kn_tensor_map& map_y, con
             kn_wait_stores_read<0>();
             kn_arrive(at.x_empty(x.stage));
         }
+#endif
         x.next();
     }
+    if (KN_Z_STAGES > 0 && one) kn_wait_stores_read<0>();
 }
 
 // As that of product_pair.cu.
@@ -161,7 +183,7 @@ KN_DEVICE void kn_product_pair(const kn_factors& factors, const kn_tensor_map& m
     if (threadIdx.x == 0) {
         for (int stage = 0; stage < KN_X_STAGES; stage++) {
             kn_init_barrier(at.x_full(stage), 1);
-            kn_init_barrier(at.x_empty(stage), KN_GROUPS);
+            kn_init_barrier(at.x_empty(stage), KN_GROUPS * (KN_Z_STAGES > 0 ? 4 : 1));
         }
         for (int stage = 0; stage < KN_Y_STAGES; stage++) {
             kn_init_barrier(at.full(stage), 1);

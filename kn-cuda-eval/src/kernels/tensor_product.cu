@@ -14,6 +14,8 @@
 //   KN_HALVES         2: a column of y is made of one from each half of the product's columns, and so are tiles; 1: as they are
 //   KN_SLABS          of k, each 128 bytes of a row, KN_CHANNEL_SLABS of them a window position
 //   KN_SLAB           elements of a slab
+//   KN_ALSO_SLABS     of the slabs, the last ones: another image's, of whose channels each row is one pixel
+//   KN_ALSO_*         its positions, ROWS and COLUMNS, and how far they are apart, STRIDE_Y and STRIDE_X
 //   KN_SHARED_W       blocks of a cluster, one below the other, that share the slabs of w: 1, 2, 4
 //   KN_SPLITS         blocks of a cluster that share the slabs of a tile out among them; 1: none
 //   KN_WINDOWS        1: rows are windows, with the kn_window_* constants below
@@ -43,6 +45,7 @@ constexpr int kn_columns = KN_N / KN_HALVES, kn_tile_columns = KN_BN / KN_HALVES
 constexpr int kn_column_tiles = (kn_columns + kn_tile_columns - 1) / kn_tile_columns;
 constexpr int kn_tiles = kn_row_tiles * kn_column_tiles;
 constexpr int kn_cluster = KN_SHARED_W * KN_SPLITS;
+constexpr int kn_own_slabs = KN_SLABS - KN_ALSO_SLABS;
 // No tile reaches beyond y.
 constexpr bool kn_whole = KN_M % (KN_BM * KN_SHARED_W) == 0 && KN_N % KN_BN == 0;
 
@@ -51,6 +54,9 @@ struct kn_sources {
     const kn_tensor_map &x, &w, &w_low;
 #if KN_IMAGE_ROWS
     const kn_tensor_map &first, &second;  // of small products
+#endif
+#if KN_ALSO_SLABS
+    const kn_tensor_map &x_also, &w_also;
 #endif
     const float* columns = nullptr;
 };
@@ -92,8 +98,7 @@ KN_DEVICE void kn_wait_for_previous() {
 
 // A slab's weights, to behind its rows of x.
 KN_DEVICE void kn_copy_slab_weights(const kn_sources& sources, const kn_tile& tile, int slab, unsigned target, unsigned full) {
-    const int tap = slab / KN_CHANNEL_SLABS, channel = slab % KN_CHANNEL_SLABS * KN_SLAB;
-    const auto copy = [&](unsigned to, const kn_tensor_map& map) {
+    const auto copy = [&](unsigned to, const kn_tensor_map& map, int channel, int tap) {
 #pragma unroll
         for (int half = 0; half < KN_HALVES; half++) {
             const unsigned place = to + half * kn_tile_columns * 128;
@@ -106,8 +111,12 @@ KN_DEVICE void kn_copy_slab_weights(const kn_sources& sources, const kn_tile& ti
 #endif
         }
     };
-    copy(target, sources.w);
-    if (KN_EXACT) copy(target + kn_b_bytes, sources.w_low);
+#if KN_ALSO_SLABS
+    if (slab >= kn_own_slabs) return copy(target, sources.w_also, (slab - kn_own_slabs) * KN_SLAB, 0);
+#endif
+    const int tap = slab / KN_CHANNEL_SLABS, channel = slab % KN_CHANNEL_SLABS * KN_SLAB;
+    copy(target, sources.w, channel, tap);
+    if (KN_EXACT) copy(target + kn_b_bytes, sources.w_low, channel, tap);
 }
 
 #if KN_IMAGE_ROWS
@@ -136,6 +145,13 @@ KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barrier
         const int y = position / kn_window_columns * kn_window_stride_y - kn_window_pad_y;
         const int x = position % kn_window_columns * kn_window_stride_x - kn_window_pad_x;
 #endif
+#if KN_ALSO_SLABS
+        constexpr int also_positions = KN_ALSO_ROWS * KN_ALSO_COLUMNS;
+        const int also_image = tile.row / also_positions;
+        const int also_position = tile.row - static_cast<long long>(also_image) * also_positions;
+        const int also_y = also_position / KN_ALSO_COLUMNS * KN_ALSO_STRIDE_Y;
+        const int also_x = also_position % KN_ALSO_COLUMNS * KN_ALSO_STRIDE_X;
+#endif
 #pragma unroll 1
         for (int slab = kn_first_slab(); slab < kn_last_slab(); slab++) {
             const int tap = slab / KN_CHANNEL_SLABS, channel = slab % KN_CHANNEL_SLABS * KN_SLAB;
@@ -145,6 +161,11 @@ KN_DEVICE void kn_produce(const kn_sources& sources, unsigned stages, kn_barrier
                 kn_wait(barriers.empty(ring.stage), ring.phase ^ 1);
                 kn_expect(full, kn_stage_bytes);
             }
+#if KN_ALSO_SLABS
+            if (slab >= kn_own_slabs)
+                kn_copy_windows(a, sources.x_also, full, (slab - kn_own_slabs) * KN_SLAB, also_x, also_y, also_image, 0, 0);
+            else
+#endif
 #if KN_WINDOWS
             kn_copy_windows(a, sources.x, full, channel, x, y, image, tap % kn_window_width * kn_window_dilation_x,
                             tap / kn_window_width * kn_window_dilation_y);

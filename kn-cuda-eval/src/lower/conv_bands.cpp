@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include "lower/channel_chunks.h"
+#include "lower/conv.h"
 #include "lower/library.h"
 #include "lower/lower.h"
 #include "lower/product_epilogue.h"
@@ -41,6 +42,7 @@ double bytes_of(const ConvBands& conv) {
 double clocks_of_windows(const ConvBands& conv, const DeviceProperties& device) {
     TensorProduct product;
     product.type = conv.type;
+    product.y_bytes = static_cast<int>(conv.bytes());
     product.windows = conv.windows;
     product.m = conv.windows.images * conv.windows.rows * conv.windows.columns;
     product.n = conv.n;
@@ -65,11 +67,12 @@ ConvBands problem_of(const Graph& graph, Value value) {
     return problem;
 }
 
-// x [N, C, H, W] where the kernel can read it: eight channels at once.
+// x [N, C, H, W] where the kernel can read it: 16 bytes of channels at once.
 TensorRef image_of(Placement& placement, Value value) {
     const auto suits = [&](const TensorRef& x) {
-        return x.strides[1] == 1 && x.strides[0] % 8 == 0 && x.strides[2] % 8 == 0 &&
-               x.strides[3] % 8 == 0 && x.strides[0] >= 0 && x.strides[2] >= 0 &&
+        const auto chunk = static_cast<std::int64_t>(16 / size_of(x.dtype));
+        return x.strides[1] == 1 && x.strides[0] % chunk == 0 && x.strides[2] % chunk == 0 &&
+               x.strides[3] % chunk == 0 && x.strides[0] >= 0 && x.strides[2] >= 0 &&
                x.strides[3] > 0 && alignment_of(placement.plan(), x) >= 16;
     };
     const auto view = placement.view(value);
@@ -124,8 +127,8 @@ std::vector<BandTiles> sensible_tiles(ConvBands conv, const DeviceProperties& de
     const auto consider = [&](const BandTiles& tiles) {
         conv.tiles = tiles;
         if (!fits(conv, device)) return;
-        // Many products of fewer columns were not measured.
-        constexpr std::int64_t few = 112;
+        // Many products of fewer columns were not measured; of float32 more do not fit.
+        const std::int64_t few = conv.type == DataType::F32 ? 56 : 112;
         found.push_back({tiles, {conv.pixels() < few, clocks_of(conv, device)}});
     };
     // Of bands that threads fill, small ones, and many of them, were measured as the best.
@@ -168,7 +171,8 @@ std::optional<std::string> why_no_conv_bands(const Grouping& grouping, Value val
     const Graph& graph = grouping.graph();
     if (grouping.device().compute() != 90) return "the device is none of Hopper's";
     const DType dtype = graph.dtype(value);
-    if (!is_half(dtype) || y != dtype) return "it is not of one half type";
+    if (!uses_tensor_cores(grouping.options(), dtype) || y != dtype)
+        return "it is not of one type that tensor cores multiply as it is";
     if (constant_parts(graph, graph.get_if<op::Conv>(value)->w).empty())
         return "the second operand is no weight";
     const ConvBands problem = problem_of(graph, value);
@@ -190,8 +194,10 @@ void lower_conv_bands(Placement& placement, const Group& group) {
     conv.windows.image_stride = x.strides[0];
     conv.windows.line_stride = x.strides[2];
     conv.windows.pixel_stride = x.strides[3];
+    // What tensor cores would cut is rounded.
+    const Tf32Part part = conv.type == DataType::F32 ? Tf32Part::High : Tf32Part::None;
     const TensorRef w =
-        placement.constant(group.roles.at("w"), graph.dtype(group.anchor), {0, 2, 3, 1});
+        placement.constant(group.roles.at("w"), graph.dtype(group.anchor), {0, 2, 3, 1}, part);
     KernelDraft draft;
     draft.name = "tensor_conv_bands";
     draft.arch = "sm_90a";
@@ -215,7 +221,7 @@ void lower_conv_bands(Placement& placement, const Group& group) {
     Step& step = placement.plan().steps.back();
     const ProductSizes sizes = product_sizes(graph, group.anchor);
     step.flops = 2 * sizes.m * sizes.n * sizes.k;
-    std::get<KernelWork>(step.work).flops_per_clock = 4096;
+    std::get<KernelWork>(step.work).flops_per_clock = conv.type == DataType::F32 ? 2048 : 4096;
     step.expected_us = clocks_of(conv, device) / clocks_in_us;
     step.reason += ", in " + to_string(conv.tiles);
     if (!(y == stored)) lower_copy(placement, y, stored, "the convolution's layout is another");

@@ -70,17 +70,19 @@ ProductEpilogue::ProductEpilogue(Placement& placement, const Group& group)
     lanes_ = sizes_.n % wanted == 0 ? wanted : 1;
 }
 
-void ProductEpilogue::write_direct(KernelDraft& draft, const std::string& factors, Code code) {
-    write_store(draft, factors, std::move(code), "");
+void ProductEpilogue::write_direct(KernelDraft& draft, const std::string& factors, Code code,
+                                   const std::optional<Value>& also) {
+    write_store(draft, factors, std::move(code), "", also);
 }
 
 void ProductEpilogue::write_direct_with(KernelDraft& draft, const std::string& factors,
-                                        const TensorRef& parts) {
-    write_store(draft, factors, {}, draft.operands.pointer(parts, Access::Write, "statistics"));
+                                        const TensorRef& parts, const std::optional<Value>& also) {
+    write_store(draft, factors, {}, draft.operands.pointer(parts, Access::Write, "statistics"),
+                also);
 }
 
 void ProductEpilogue::write_store(KernelDraft& draft, const std::string& factors, Code code,
-                                  const std::string& parts) {
+                                  const std::string& parts, const std::optional<Value>& also) {
     Emitter emitter(placement_, code, draft.operands);
     emitter.set_lanes(lanes_);
     emitter.computes(group_.outputs);
@@ -92,6 +94,7 @@ void ProductEpilogue::write_store(KernelDraft& draft, const std::string& factors
     emitter.provide(group_.anchor, [&](const Index&) -> std::string {
         return lanes_ == 1 ? "product" : "products[j]";
     });
+    if (also) emitter.provide(*also, [](const Index&) { return std::string("0.0f"); });
     const Index index = index_of(emitter, lanes_);
     const std::string value = emitter.value(end_, index);
     emitter.store(end_, index, value);
@@ -235,10 +238,11 @@ std::string ProductEpilogue::staged_maps(KernelDraft& draft, const TensorProduct
 }
 
 void ProductEpilogue::write_staged(KernelDraft& draft, const std::string& factors,
-                                   const TensorProduct& product, const TensorRef& y) {
+                                   const TensorProduct& product, const TensorRef& y,
+                                   const std::optional<Value>& also) {
     const std::string maps = staged_maps(draft, product, y);
     Code code;
-    write_finish(code, draft.operands, "finish", before());
+    write_finish(code, draft.operands, "finish", before(), also);
     code.line(fmt::format("kn_product({}, {}, finish);", factors, maps));
     draft.body = code.text();
 }

@@ -38,9 +38,11 @@ class ProductEpilogue {
     int lanes() const { return lanes_; }
     /// The kernel's body around kn_product(factors, ...), behind `code`: what may be fetched in
     /// advance, and store.
-    void write_direct(KernelDraft& draft, const std::string& factors, Code code = {});
+    void write_direct(KernelDraft& draft, const std::string& factors, Code code = {},
+                      const std::optional<Value>& also = {});
     /// The same with statistics of what is stored (TensorProduct::norm_rows), as `parts`.
-    void write_direct_with(KernelDraft& draft, const std::string& factors, const TensorRef& parts);
+    void write_direct_with(KernelDraft& draft, const std::string& factors, const TensorRef& parts,
+                           const std::optional<Value>& also);
 
     /// Of what the epilogue reads, a tensor like y; and whether y, and that, can go through shared
     /// memory by the copy engine (ProductTiles::staged).
@@ -59,11 +61,11 @@ class ProductEpilogue {
     /// The body for that: two neighbours of the product become two of y, in the place of those of
     /// before().
     void write_staged(KernelDraft& draft, const std::string& factors, const TensorProduct& product,
-                      const TensorRef& y);
+                      const TensorRef& y, const std::optional<Value>& also = {});
 
   private:
     void write_store(KernelDraft& draft, const std::string& factors, Code code,
-                     const std::string& parts);
+                     const std::string& parts, const std::optional<Value>& also);
     bool is_like_result(const TensorRef& tensor) const;
     std::optional<std::string> place_in_rows(Emitter& emitter, const Emitter::Load& load) const;
     Index index_of(Emitter& emitter, int lanes) const;

@@ -42,9 +42,13 @@ PairTiles tiles_of(const ProductPair& pair, const DeviceProperties& device) {
                : all.front();
 }
 
+double clocks_in_best_tiles(TensorProduct product, const DeviceProperties& device) {
+    product.tiles = choose_tiles(product, device, true);
+    return clocks_of(product, product.tiles, device);
+}
+
 // Of m rows in a kernel of their own.
-double clocks_alone(const ProductPair& pair, std::int64_t n, std::int64_t k, bool before,
-                    const DeviceProperties& device) {
+TensorProduct alone(const ProductPair& pair, std::int64_t n, std::int64_t k, bool before) {
     TensorProduct product;
     product.type = pair.type;
     product.m = pair.m;
@@ -52,8 +56,12 @@ double clocks_alone(const ProductPair& pair, std::int64_t n, std::int64_t k, boo
     product.k = product.row_stride = k;
     product.before = before;
     product.y_bytes = static_cast<int>(pair.bytes());
-    product.tiles = choose_tiles(product, device, true);
-    return clocks_of(product, product.tiles, device);
+    return product;
+}
+
+double clocks_alone(const ProductPair& pair, std::int64_t n, std::int64_t k, bool before,
+                    const DeviceProperties& device) {
+    return clocks_in_best_tiles(alone(pair, n, k, before), device);
 }
 
 double clocks_apart(const ProductPair& pair, const DeviceProperties& device) {
@@ -87,6 +95,18 @@ double clocks_of(const ProductPair& pair, const DeviceProperties& device) {
     const double of_tile = tile + sum * (n + n2) + product * n * (k + n2) / 32;
     const double work = std::max(1.0, tiles / pair.tiles.groups + 0.5) * of_tile;
     return start + weights / weights_in_a_clock + std::max(memory, work);
+}
+
+// What the pair adds, if its first one's own kernel would add up another convolution with it that
+// now needs one of its own.
+double clocks_of_summand(const Graph& graph, const ProductPair& pair, Value summand,
+                         const DeviceProperties& device) {
+    const ProductWindows windows = windows_of(graph, *graph.get_if<op::Conv>(summand), summand);
+    TensorProduct sum = alone(pair, pair.n, pair.k, false);
+    sum.also = windows;
+    return clocks_alone(pair, pair.n, windows.channels, false, device) +
+           clocks_alone(pair, pair.n, pair.k, pair.before, device) -
+           clocks_in_best_tiles(sum, device);
 }
 
 class PairLowering {
@@ -239,6 +259,14 @@ std::vector<PairTiles> sensible_tiles(const ProductPair& pair, const DevicePrope
         }
     };
     if (pair.type == DataType::F32) {
+        for (const int z_stages : {2, 1})
+            consider({.groups = 2,
+                      .columns = 32,
+                      .x_stages = 1,
+                      .y_stages = 6,
+                      .streamed = true,
+                      .z_stages = z_stages},
+                     3);
         consider({.groups = 2, .columns = 32, .y_stages = 6, .streamed = true}, 4);
         consider({.groups = 2, .columns = 32, .x_stages = 1, .y_stages = 6, .streamed = true}, 3);
         return result;
@@ -275,7 +303,9 @@ std::optional<std::string> why_no_pair(const Grouping& grouping, const PairedPro
     const std::int64_t least_rows = small_sum ? 25000 : pair.tiles.streamed ? 50000 : 3000;
     if (pair.m < least_rows) return "of few rows one kernel is not known to be faster";
     const double apart = clocks_apart(pair, grouping.device());
-    const double together = clocks_of(pair, grouping.device());
+    double together = clocks_of(pair, grouping.device());
+    if (first.summand)
+        together += clocks_of_summand(graph, pair, *first.summand, grouping.device());
     if (together < apart) return std::nullopt;
     return fmt::format("kernels of their own would take {:.0f} clocks, one {:.0f}", apart,
                        together);

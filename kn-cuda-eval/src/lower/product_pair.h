@@ -16,6 +16,8 @@ struct PairedProduct {
     Value end;
     std::optional<Value> also = {};  ///< another product, whose result is added to this one's
     bool residual = false;           ///< it reads another tensor of the end's size
+    /// What makes that: another convolution, which the first one's own kernel could add up with it.
+    std::optional<Value> summand = {};
 };
 
 /// Whether a MatMul or Conv makes a row of its result from each row of what it multiplies.

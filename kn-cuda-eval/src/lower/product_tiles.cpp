@@ -137,8 +137,9 @@ double bytes_of(const TensorProduct& product) {
     const double x = windows ? static_cast<double>(windows->images * windows->height *
                                                    windows->width * windows->channels)
                              : static_cast<double>(product.m * product.k);
+    const double also = product.also ? static_cast<double>(product.m * product.also->channels) : 0;
     const auto y = static_cast<double>(product.m * product.n / product.halves);
-    return static_cast<double>(size_of(product.type)) * x +
+    return static_cast<double>(size_of(product.type)) * (x + also) +
            static_cast<double>(product.y_bytes) * y * (product.before ? 2 : 1);
 }
 
@@ -305,6 +306,9 @@ std::string problem_of(const TensorProduct& product, bool can_be_staged) {
     if (product.statistics != RowStatistics::None)
         text += product.statistics == RowStatistics::Variance ? ", rows by mean and variance"
                                                               : ", rows by mean square";
+    if (product.also)
+        text += fmt::format(", also {}x{}x{} /{},{}", product.also->channels, product.also->height,
+                            product.also->width, product.also->stride_y, product.also->stride_x);
     return text + fmt::format(", {} bytes{}{}{}", product.y_bytes,
                               product.halves == 2 ? " of halves" : "",
                               product.before ? " added" : "", can_be_staged ? ", staged" : "");

@@ -53,17 +53,26 @@ std::optional<std::string> why_no_form(const Graph& graph, Value product) {
     return std::nullopt;
 }
 
+// What is behind the product alone, without another one that is added to it.
+Group without_also(Group group) {
+    if (const auto also = group.roles.find("also"); also != group.roles.end())
+        std::erase(group.swallowed, also->second);
+    return group;
+}
+
 class Lowering {
   public:
     Lowering(Placement& placement, const Group& group)
         : placement_(placement),
           group_(group),
+          own_(without_also(group)),
           graph_(placement.graph()),
           conv_(graph_.get_if<op::Conv>(group.anchor)),
           plain_(conv_ && is_plain(*conv_, graph_.shape(conv_->w).to_ints())),
           sizes_(product_sizes(graph_, group.anchor)),
           dtype_(graph_.dtype(group.anchor)),
-          epilogue_(placement, group) {
+          epilogue_(placement, own_) {
+        if (group.roles.count("also")) also_ = group.roles.at("also");
         if (!group.in_front.empty())
             normalized_ = normalized_rows(graph_, inputs_of(graph_[group.anchor].operation)[0]);
         if (group.roles.count("squeezed")) squeeze_ = squeeze_of(graph_, group);
@@ -79,11 +88,14 @@ class Lowering {
         draft.arch = "sm_90a";
         const std::string px = draft.operands.pointer(x, Access::Read, "x");
         const std::string pw = draft.operands.pointer(w, Access::Read, "w");
+        std::optional<TensorRef> x_also;
+        if (also_) x_also = image_also();
         const TensorProduct product = product_of(exact);
-        multiply(draft, px, pw, product);
+        multiply(draft, px, pw, x_also, product);
         add_kernel_step(placement_, group_, draft);
         Step& step = placement_.plan().steps.back();
-        step.flops = 2 * sizes_.m * sizes_.n * sizes_.k + (squeeze_ ? squeeze_->flops() : 0);
+        step.flops = 2 * sizes_.m * sizes_.n * (sizes_.k + (also_ ? windows_also_->channels : 0)) +
+                     (squeeze_ ? squeeze_->flops() : 0);
         std::get<KernelWork>(step.work).flops_per_clock =
             exact ? 2048 / 3 : (dtype_ == DType::F32 ? 2048 : 4096);
         step.problem = problem_;
@@ -127,27 +139,37 @@ class Lowering {
 
     // x [N, C, H, W] with channels contiguous.
     TensorRef image() {
-        const Value value = group_.roles.at("x");
+        const TensorRef x = image(group_.roles.at("x"), plain_);
+        if (plain_)
+            row_stride_ = x.strides[3];
+        else
+            windows_ = windows(group_.anchor, x);
+        return x;
+    }
+
+    TensorRef image_also() {
+        const TensorRef x = image(group_.roles.at("x also"), false);
+        windows_also_ = windows(*also_, x);
+        return x;
+    }
+
+    TensorRef image(Value value, bool dense) {
         const auto fits = [&](const TensorRef& x) {
             return x.strides[1] == 1 && x.strides[0] % chunk() == 0 &&
                    x.strides[2] % chunk() == 0 && x.strides[3] % chunk() == 0 &&
                    x.strides[0] >= 0 && x.strides[2] >= 0 && x.strides[3] > 0 && aligned(x) &&
-                   (!plain_ || is_dense_image(x));
+                   (!dense || is_dense_image(x));
         };
-        auto view = placement_.view(value);
-        const TensorRef x = view && fits(*view) ? *view : placement_.copy_of(value, {0, 2, 3, 1});
-        if (plain_)
-            row_stride_ = x.strides[3];
-        else
-            set_windows(x);
-        return x;
+        const auto view = placement_.view(value);
+        return view && fits(*view) ? *view : placement_.copy_of(value, {0, 2, 3, 1});
     }
 
-    void set_windows(const TensorRef& x) {
-        windows_ = windows_of(graph_, *conv_, group_.anchor);
-        windows_->image_stride = x.strides[0];
-        windows_->line_stride = x.strides[2];
-        windows_->pixel_stride = x.strides[3];
+    ProductWindows windows(Value conv, const TensorRef& x) const {
+        ProductWindows windows = windows_of(graph_, *graph_.get_if<op::Conv>(conv), conv);
+        windows.image_stride = x.strides[0];
+        windows.line_stride = x.strides[2];
+        windows.pixel_stride = x.strides[3];
+        return windows;
     }
 
     TensorProduct product_of(bool exact) {
@@ -159,6 +181,7 @@ class Lowering {
         product.k = sizes_.k;
         product.row_stride = row_stride_;
         product.windows = windows_;
+        product.also = windows_also_;
         product.halves = epilogue_.halves();
         product.before = epilogue_.before().has_value();
         product.y_bytes = epilogue_.y_bytes();
@@ -188,7 +211,7 @@ class Lowering {
     }
 
     void multiply(KernelDraft& draft, const std::string& px, const std::string& pw,
-                  const TensorProduct& product) {
+                  const std::optional<TensorRef>& x_also, const TensorProduct& product) {
         draft.helpers = tensor_product_helpers(product);
         draft.grid = product.grid(placement_.plan().device.sm_count);
         draft.cluster = {static_cast<unsigned>(product.cluster())};
@@ -198,20 +221,22 @@ class Lowering {
         const std::string x = draft.operands.map(px, product.map_x());
         const std::string w = draft.operands.map(pw, product.map_w());
         const std::string low = product.exact ? map_of_low(draft, product) : w;
+        const std::string also =
+            x_also ? ", " + maps_of_also(draft, *x_also, product) : std::string();
         const std::string three = fmt::format("{}, {}, {}", x, w, low);
-        std::string factors = three;
+        std::string factors = three + also;
         if (product.statistics == RowStatistics::Variance)
             factors += ", " + draft.operands.pointer(folded_weights(true), Access::Read, "sums");
         factors = "{" + factors + "}";
         if (product.norm_rows > 0)
-            return epilogue_.write_direct_with(draft, factors, parts_of(product));
-        if (!product.tiles.staged) return epilogue_.write_direct(draft, factors);
+            return epilogue_.write_direct_with(draft, factors, parts_of(product), also_);
+        if (!product.tiles.staged) return epilogue_.write_direct(draft, factors, {}, also_);
         const TensorRef y = epilogue_.staged_result();
         if (squeeze_)
             write_squeezing(placement_, group_, product, epilogue_.before(), three,
                             epilogue_.staged_maps(draft, product, y), draft);
         else
-            epilogue_.write_staged(draft, factors, product, y);
+            epilogue_.write_staged(draft, factors, product, y, also_);
         if (!epilogue_.can_be_staged()) elsewhere_ = y;
     }
 
@@ -243,8 +268,20 @@ class Lowering {
             product.map_w());
     }
 
+    std::string maps_of_also(KernelDraft& draft, const TensorRef& x, const TensorProduct& product) {
+        const Value weights = inputs_of(graph_[*also_].operation)[1];
+        const Tf32Part part = dtype_ == DType::F32 ? Tf32Part::High : Tf32Part::None;
+        const TensorRef w = placement_.constant(weights, dtype_, {0, 2, 3, 1}, part);
+        const std::string map_x =
+            draft.operands.map(draft.operands.pointer(x, Access::Read, "x"), product.map_x_also());
+        return map_x + ", " +
+               draft.operands.map(draft.operands.pointer(w, Access::Read, "w"),
+                                  product.map_w_also());
+    }
+
     Placement& placement_;
     const Group& group_;
+    const Group own_;
     const Graph& graph_;
     const op::Conv* conv_;
     bool plain_;
@@ -256,6 +293,8 @@ class Lowering {
     std::string problem_;
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;
+    std::optional<Value> also_;  // another product that is added
+    std::optional<ProductWindows> windows_also_;
     std::optional<TensorRef> elsewhere_;  // where the result has to be copied from
 };
 
@@ -307,6 +346,21 @@ std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value
 
 RowStatistics statistics_of(const NormalizedRows& rows) {
     return rows.kind == NormKind::MeanSquare ? RowStatistics::MeanSquare : RowStatistics::Variance;
+}
+
+std::optional<std::string> why_no_sum(const Grouping& grouping, Value product, Value also) {
+    const Graph& graph = grouping.graph();
+    const auto* main = graph.get_if<op::Conv>(product);
+    const auto* other = graph.get_if<op::Conv>(also);
+    if (!main || !other) return "they are not two convolutions";
+    if (!uses_tensor_cores(grouping.options(), graph.dtype(product)) ||
+        graph.dtype(also) != graph.dtype(product))
+        return "they are not of one type that tensor cores multiply as it is";
+    if (!(graph.shape(also) == graph.shape(product))) return "their results differ in shape";
+    const ProductWindows w = windows_of(graph, *other, also);
+    if (w.kernel_height * w.kernel_width != 1 || w.pad_y != 0 || w.pad_x != 0)
+        return "the other one has windows";
+    return std::nullopt;
 }
 
 void lower_tensor_product(Placement& placement, const Group& group) {

@@ -23,6 +23,9 @@ std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value
 std::optional<std::string> why_library_product(const Grouping& grouping, Value product,
                                                const ProductTail& tail);
 
+/// Why the sum of both, two convolutions with what is behind them, is none for one kernel.
+std::optional<std::string> why_no_sum(const Grouping& grouping, Value product, Value also);
+
 /// Why the halves of a product's columns should meet in a kernel behind it.
 std::optional<std::string> why_two_kernels(const Grouping& grouping, Value product);
 

@@ -1,5 +1,9 @@
 #include "rules/product_group.h"
 
+#include <algorithm>
+
+#include "lower/tensor_product.h"
+
 namespace kn::cuda {
 
 namespace {
@@ -29,6 +33,26 @@ bool find(const Grouping& grouping, Value value, int depth, FoundProduct& found)
         return true;
     }
     return false;
+}
+
+bool is_add(const Graph& graph, Value value) {
+    const auto* binary = graph.get_if<op::Binary>(value);
+    return binary && binary->op == BinaryOp::Add;
+}
+
+// The value as a product with nothing but sums behind it, if nobody else reads it.
+std::optional<FoundProduct> found_also(const Grouping& grouping, Value value,
+                                       const std::function<bool(Value)>& suits) {
+    const Graph& graph = grouping.graph();
+    if (!is_inner(grouping, value)) return std::nullopt;
+    auto also = find_product(grouping, value);
+    if (!also || !suits(also->main) || why_no_tensor_product(grouping, also->main))
+        return std::nullopt;
+    also->swallowed.push_back(value);
+    const bool sums = std::ranges::all_of(also->swallowed, [&](const Value& inner) {
+        return inner == also->main || is_add(graph, inner);
+    });
+    return sums ? also : std::nullopt;
 }
 
 }  // namespace
@@ -74,6 +98,29 @@ ProductTail tail_of(const Grouping& grouping, Value end, const FoundProduct& fou
         if (!graph.get_if<op::Broadcast>(other) && !graph.get_if<op::Constant>(other))
             tail.residual = true;
     return tail;
+}
+
+ProductSum with_also(const Grouping& grouping, const FoundProduct& found, Value end,
+                     const std::function<bool(Value)>& suits) {
+    const Graph& graph = grouping.graph();
+    ProductSum sum{found, {}};
+    std::vector<Value> way = found.swallowed;  // from the product to the end
+    way.push_back(end);
+    for (std::size_t i = 1; i < way.size() && is_add(graph, way[i]); ++i)
+        for (const Value& other : inputs_of(graph[way[i]].operation)) {
+            const auto also =
+                other == way[i - 1] ? std::nullopt : found_also(grouping, other, suits);
+            if (!also) continue;
+            std::erase(sum.found.others, other);
+            const auto add = [](std::vector<Value>& to, const std::vector<Value>& more) {
+                to.insert(to.end(), more.begin(), more.end());
+            };
+            add(sum.found.others, also->others);
+            add(sum.found.swallowed, also->swallowed);
+            sum.also = also->main;
+            return sum;
+        }
+    return sum;
 }
 
 Value image_source(const Grouping& grouping, Value value) {

@@ -1,6 +1,7 @@
 // What the rules for our own products have in common.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,6 +34,16 @@ std::optional<FoundProduct> find_product(const Grouping& grouping, Value end);
 
 /// What the kernel of a product that ends in `end` would do behind it.
 ProductTail tail_of(const Grouping& grouping, Value end, const FoundProduct& found);
+
+/// A product with all behind it, and another one that is added to it on the way, if any.
+struct ProductSum {
+    FoundProduct found;  ///< what is behind either
+    std::optional<Value> also;
+};
+
+/// The product found below `end` with the first one that suits and has nothing but sums behind it.
+ProductSum with_also(const Grouping& grouping, const FoundProduct& found, Value end,
+                     const std::function<bool(Value)>& suits);
 
 /// What an image is computed from, element by element with constants, on the way to the kernel.
 Value image_source(const Grouping& grouping, Value value);

@@ -51,54 +51,7 @@ bool depends_on(const Graph& graph, Value value, Value on) {
     return false;
 }
 
-bool is_add(const Graph& graph, Value value) {
-    const auto* binary = graph.get_if<op::Binary>(value);
-    return binary && binary->op == BinaryOp::Add;
-}
-
-// The first product with all behind it, up to y; and one that is added to it on the way, with what
-// else is added.
-struct First {
-    FoundProduct found;
-    std::optional<Value> also;
-};
-
-// The value as a product with nothing but sums behind it, if nobody else reads it.
-std::optional<FoundProduct> found_also(const Grouping& grouping, Value value) {
-    const Graph& graph = grouping.graph();
-    if (!is_inner(grouping, value)) return std::nullopt;
-    auto also = find_product(grouping, value);
-    if (!also || !keeps_rows(graph, also->main) || why_no_tensor_product(grouping, also->main))
-        return std::nullopt;
-    also->swallowed.push_back(value);
-    const bool sums = std::ranges::all_of(also->swallowed, [&](const Value& inner) {
-        return inner == also->main || is_add(graph, inner);
-    });
-    return sums ? also : std::nullopt;
-}
-
-First with_also(const Grouping& grouping, const FoundProduct& found, Value y) {
-    const Graph& graph = grouping.graph();
-    First first{found, {}};
-    std::vector<Value> way = found.swallowed;  // from the product to y
-    way.push_back(y);
-    for (std::size_t i = 1; i < way.size() && is_add(graph, way[i]); ++i)
-        for (const Value& other : inputs_of(graph[way[i]].operation)) {
-            const auto also = other == way[i - 1] ? std::nullopt : found_also(grouping, other);
-            if (!also) continue;
-            std::erase(first.found.others, other);
-            const auto add = [](std::vector<Value>& to, const std::vector<Value>& more) {
-                to.insert(to.end(), more.begin(), more.end());
-            };
-            add(first.found.others, also->others);
-            add(first.found.swallowed, also->swallowed);
-            first.also = also->main;
-            return first;
-        }
-    return first;
-}
-
-std::optional<std::string> why_not(const Grouping& grouping, const First& first,
+std::optional<std::string> why_not(const Grouping& grouping, const ProductSum& first,
                                    const FoundProduct& second, Value y, Value z, bool keep) {
     const Graph& graph = grouping.graph();
     for (const Value& product : {first.found.main, second.main})
@@ -106,8 +59,11 @@ std::optional<std::string> why_not(const Grouping& grouping, const First& first,
     if (has_residual(graph, second)) return "the second one has something of its size added";
     for (const Value& other : second.others)
         if (depends_on(graph, other, y)) return "what is behind the second one needs the first";
+    const auto suits = [&](Value also) { return !why_no_sum(grouping, first.found.main, also); };
+    const auto summand =
+        first.also ? std::nullopt : with_also(grouping, first.found, y, suits).also;
     return why_no_pair(grouping,
-                       {first.found.main, y, first.also, has_residual(graph, first.found)},
+                       {first.found.main, y, first.also, has_residual(graph, first.found), summand},
                        {second.main, z}, keep);
 }
 
@@ -126,7 +82,8 @@ void product_pair(Grouping& grouping, Value z) {
         return !grouping.has_one_user(value) || grouping.is_stored(value);
     };
     const bool keep = is_wanted(y) || std::ranges::any_of(between, is_wanted);
-    First first = with_also(grouping, *found, y);
+    const auto keeps = [&](Value product) { return keeps_rows(graph, product); };
+    ProductSum first = with_also(grouping, *found, y, keeps);
     auto why = why_not(grouping, first, *second, y, z, keep);
     if (why && first.also) {
         first = {*found, {}};

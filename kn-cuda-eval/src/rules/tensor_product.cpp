@@ -61,12 +61,20 @@ void tensor_product(Grouping& grouping, Value value) {
         if (found.main == value) grouping.decide("tensor core product", false, value, *why);
         return;
     }
+    const auto suits = [&](Value also) { return !why_no_sum(grouping, found.main, also); };
+    const ProductSum sum = with_also(grouping, found, value, suits);
     Group group = product_group(graph, "tensor core product", found.main, value);
     grouping.demand(inputs_of(graph[found.main].operation)[0]);
-    for (const Value& other : found.others) demand_operand(grouping, other);
-    group.reason = (conv ? "convolution" : "product") + describe(grouping, found);
+    if (sum.also) {
+        group.roles["also"] = *sum.also;
+        group.roles["x also"] = inputs_of(graph[*sum.also].operation)[0];
+        grouping.demand(group.roles["x also"]);
+    }
+    for (const Value& other : sum.found.others) demand_operand(grouping, other);
+    group.reason = (conv ? "convolution" : "product") + describe(grouping, sum.found) +
+                   (sum.also ? ", one of them another convolution's sum" : "");
     grouping.decide(group.rule, true, value, group.reason);
-    grouping.add(std::move(group), found.swallowed);
+    grouping.add(std::move(group), sum.found.swallowed);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ cuda::Plan planned(const Graph& graph, const BandTiles& tiles) {
     cuda::forced_band_tiles() = tiles;
     auto device = h200();
     device.sm_count = 2;  // so that groups take several bands
-    cuda::Plan plan = cuda::plan(graph, device);
+    cuda::Plan plan = cuda::plan(graph, device, {.precision = Precision::TF32});
     cuda::forced_band_tiles().reset();
     EXPECT_EQ(std::ranges::count(step_names(plan), "tensor_conv_bands"), 1) << plan.to_string();
     return plan;
@@ -31,7 +31,10 @@ cuda::Plan planned(const Graph& graph, const BandTiles& tiles) {
 /// One step of ours in these tiles, against the CPU in double.
 void expect_right(const Graph& graph, const BandTiles& tiles, DType dtype = DType::F16) {
     SCOPED_TRACE(to_string(tiles));
-    const double of_peak = product_bounds[dtype == DType::F16 ? 2 : 3].of_peak;
+    const double of_peak = product_bounds[dtype == DType::F32   ? 1
+                                          : dtype == DType::F16 ? 2
+                                                                : 3]
+                               .of_peak;
     expect_as_in_double(planned(graph, tiles), graph, of_peak);
 }
 
@@ -65,6 +68,15 @@ TEST(ConvBandsTiles, AnyOfThem) {
               BandTiles{.groups = 3, .stages = 4, .rows = 4, .columns = 7},
               BandTiles{.groups = 3, .stages = 3, .rows = 2, .columns = 20}})
             expect_right(network({.channels = channels}), tiles);
+}
+
+TEST(ConvBandsTiles, AnyOfThemInTf32) {
+    for (const std::int64_t channels : {16, 32, 64})
+        for (const BandTiles& tiles :
+             {BandTiles{.groups = 1, .stages = 2, .rows = 1, .columns = 14},
+              BandTiles{.groups = 2, .stages = 2, .rows = 3, .columns = 14},
+              BandTiles{.groups = 2, .stages = 3, .rows = 4, .columns = 5}})
+            expect_right(network({.channels = channels, .dtype = DType::F32}), tiles, DType::F32);
 }
 
 TEST(ConvBandsImages, WindowsChannelsAndFiltersOfEveryKind) {

@@ -74,6 +74,27 @@ Graph channels_last(DType dtype, bool residual) {
     return graph;
 }
 
+// A layer's end and what a strided one makes of a larger image.
+Graph sum_of_two(DType dtype, std::int64_t kernel, bool channels_last) {
+    Graph graph;
+    const auto image = [&](const char* name, Ints shape) {
+        const Var x = graph.input(name, dtype, Shape::of(std::move(shape)));
+        return channels_last ? permute(x, {0, 3, 1, 2}) : x;
+    };
+    const auto shape = [&](std::int64_t channels, std::int64_t height, std::int64_t width) {
+        return channels_last ? Ints{3, height, width, channels} : Ints{3, channels, height, width};
+    };
+    const std::int64_t pad = kernel / 2;
+    const Var y = conv(image("x", shape(72, 9, 7)), weight(graph, {136, 72, kernel, kernel}, dtype),
+                       weight(graph, {136}, dtype, 2), {.pads = {pad, pad, pad, pad}});
+    const Var also =
+        conv(image("also", shape(40, 17, 13)), weight(graph, {136, 40, 1, 1}, dtype, 3),
+             weight(graph, {136}, dtype, 4), {.strides = {2, 2}});
+    const Var sum = relu(y + also);
+    graph.output("y", channels_last ? permute(sum, {0, 2, 3, 1}) : sum);
+    return graph;
+}
+
 class TensorProducts : public ::testing::TestWithParam<ProductTiles> {};
 
 TEST_P(TensorProducts, WindowsWithPaddingStrideAndDilation) {
@@ -105,6 +126,12 @@ TEST_P(TensorProducts, ChannelsInnermost) {
     expect_right(channels_last(DType::F16, true), GetParam(), product_bounds[2]);
     expect_right(channels_last(DType::F16, false), GetParam(), product_bounds[2]);
     expect_right(channels_last(DType::BF16, true), GetParam(), product_bounds[3]);
+}
+
+TEST_P(TensorProducts, SumOfTwo) {
+    expect_right(sum_of_two(DType::F32, 1, true), GetParam(), product_bounds[1]);
+    expect_right(sum_of_two(DType::F16, 3, true), GetParam(), product_bounds[2]);
+    expect_right(sum_of_two(DType::BF16, 3, false), GetParam(), product_bounds[3]);
 }
 
 // Each once: groups, pieces of a group, sums that need more registers, stages, clusters that share

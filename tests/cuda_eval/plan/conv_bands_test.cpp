@@ -20,19 +20,19 @@ namespace {
 using test::h200, test::product_bounds, test::ProductBound, test::weight;
 
 Graph layer(std::int64_t images, std::int64_t size, std::int64_t channels = 64,
-            std::int64_t filters = 64) {
+            std::int64_t filters = 64, DType dtype = DType::F16) {
     Graph graph;
-    const Var x = graph.input("x", DType::F16, Shape::of({images, size, size, channels}));
-    const Var w = weight(graph, {filters, channels, 3, 3}, DType::F16);
-    const Var y = conv(permute(x, {0, 3, 1, 2}), w, weight(graph, {filters}, DType::F16),
-                       {.pads = {1, 1, 1, 1}});
+    const Var x = graph.input("x", dtype, Shape::of({images, size, size, channels}));
+    const Var w = weight(graph, {filters, channels, 3, 3}, dtype);
+    const Var y =
+        conv(permute(x, {0, 3, 1, 2}), w, weight(graph, {filters}, dtype), {.pads = {1, 1, 1, 1}});
     graph.output("y", permute(relu(y), {0, 2, 3, 1}));
     return graph;
 }
 
 Plan planned(const Graph& graph, const BandTiles& tiles, const DeviceProperties& device) {
     forced_band_tiles() = tiles;
-    Plan plan = cuda::plan(graph, device);
+    Plan plan = cuda::plan(graph, device, {.precision = Precision::TF32});
     forced_band_tiles().reset();
     EXPECT_EQ(std::ranges::count(test::step_names(plan), "tensor_conv_bands"), 1)
         << plan.to_string();
@@ -40,7 +40,7 @@ Plan planned(const Graph& graph, const BandTiles& tiles, const DeviceProperties&
 }
 
 bool is_planned(const Graph& graph) {
-    const Plan plan = cuda::plan(graph, h200());
+    const Plan plan = cuda::plan(graph, h200(), {.precision = Precision::TF32});
     return std::ranges::count(test::step_names(plan), "tensor_conv_bands") == 1;
 }
 
@@ -110,12 +110,13 @@ TEST(ConvBandsTiles, FitAMultiprocessor) {
 }
 
 /// On the GPU, against the CPU in double.
-void expect_right(const Graph& graph, const std::vector<BandTiles>& all) {
+void expect_right(const Graph& graph, const std::vector<BandTiles>& all,
+                  ProductBound bound = product_bounds[2]) {
     if (device_count() == 0) GTEST_SKIP() << why_unavailable();
     const test::InDouble in_double(graph);
     for (const BandTiles& tiles : all) {
         SCOPED_TRACE(to_string(tiles));
-        in_double.expect(planned(graph, tiles, Device(0).properties()), product_bounds[2]);
+        in_double.expect(planned(graph, tiles, Device(0).properties()), bound);
     }
 }
 
@@ -126,6 +127,12 @@ TEST(GpuConvBands, EveryTile) {
                              {.groups = 2, .stages = 3, .rows = 3, .columns = 28},
                              {.groups = 3, .stages = 3, .rows = 2, .columns = 20}});
     expect_right(layer(40, 14, 128, 40), {{.stages = 2, .rows = 2, .columns = 14}});
+    expect_right(layer(3, 56, 64, 64, DType::F32),
+                 {{.groups = 1, .stages = 2, .rows = 2, .columns = 28},
+                  {.groups = 2, .stages = 2, .rows = 3, .columns = 28}},
+                 product_bounds[1]);
+    expect_right(layer(5, 29, 16, 72, DType::F32), {{.stages = 3, .rows = 2, .columns = 29}},
+                 product_bounds[1]);
 }
 
 }  // namespace

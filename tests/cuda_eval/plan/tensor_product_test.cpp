@@ -273,6 +273,16 @@ TEST(GpuTensorProduct, ResidualsAndOneByOne) {
     expect_right(graph);
 }
 
+TEST(GpuTensorProduct, SumsOfTwoConvolutions) {
+    Graph graph;
+    const Var x = graph.input("x", DType::F32, Shape::of({9, 64, 20, 20}));
+    const Var also = graph.input("also", DType::F32, Shape::of({9, 72, 39, 40}));
+    const Var y = conv(x, weight(graph, {136, 64, 3, 3}), {}, {.pads = {1, 1, 1, 1}}) +
+                  conv(also, weight(graph, {136, 72, 1, 1}), {}, {.strides = {2, 2}});
+    graph.output("y", silu(y));
+    expect_right(graph);
+}
+
 // Every way to cut a convolution up, where nothing divides anything, with both epilogues.
 TEST(GpuTensorProduct, EveryTile) {
     if (device_count() == 0) GTEST_SKIP() << why_unavailable();
