@@ -42,8 +42,8 @@ struct ConvBands {
     std::int64_t steps() const;
     std::int64_t bands() const;
     std::int64_t filter_tiles() const;
-    /// Whether the copy engine fills bands, 128 bytes of channels a row; else one more group, and any
-    /// number.
+    /// Whether the copy engine fills bands, 128 bytes of channels a row; else one more group does,
+    /// with any number.
     bool by_engine() const { return windows.channels * bytes() % 128 == 0; }
     TensorMapLayout map_x() const;
     int threads() const { return tiles.groups * 128 + (by_engine() ? 32 : 128); }
@@ -60,8 +60,8 @@ struct ConvBands {
 /// The text in front of a kernel that calls kn_product(x, w, finish, give): x has channels
 /// innermost, its pixels aligned to 16 bytes, and is a kn_tensor_map where by_engine(); w is dense
 /// [filter, kernel row, tap, channel]. finish(image, filter, row, column, sum) gives the result in
-/// float, give(image, filter, row, column, chunk) takes 16 bytes of filters of y, from `filter` on. Needs
-/// the target sm_90a, threads() threads a block and shared_bytes() of dynamic shared memory.
+/// float, give(image, filter, row, column, chunk) takes 16 bytes of filters of y, from `filter` on.
+/// Needs the target sm_90a, threads() threads a block and shared_bytes() of dynamic shared memory.
 std::string conv_bands_helpers(const ConvBands& conv);
 
 }  // namespace kn::cuda

@@ -66,8 +66,8 @@ struct TensorProduct {
     std::optional<ProductWindows> also;
     /// 2: y has n / 2 columns, each made of two of the product, n / 2 apart (staged).
     int halves = 1;
-    int lanes = 1;        ///< neighbouring columns that the epilogue takes at once; staged: 2
-    int y_bytes = 2;      ///< of an element of y; 2 or 4 where it is staged
+    int lanes = 1;    ///< neighbouring columns that the epilogue takes at once; staged: 2
+    int y_bytes = 2;  ///< of an element of y; 2 or 4 where it is staged
     /// Half types, without windows. The sums that the epilogue gets are those of normalised rows.
     RowStatistics statistics = RowStatistics::None;
     double epsilon = 0;

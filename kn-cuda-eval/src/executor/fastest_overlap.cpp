@@ -102,7 +102,8 @@ void Executor::State::choose_overlap() {
     if (add(modes[0]) <= longest_ms) {
         for (std::size_t i = 1; i < modes.size(); i++) add(modes[i]);
         for (int round = 0; round < rounds; round++)
-            for (std::size_t i = 0; i < modes.size(); i++) times[i].second.push_back(time(graphs[i]));
+            for (std::size_t i = 0; i < modes.size(); i++)
+                times[i].second.push_back(time(graphs[i]));
         set_overlap(fastest_overlap(std::move(times)));
     }
     if (cache()) cache()->put("overlap", key, name_of(setup.overlap));

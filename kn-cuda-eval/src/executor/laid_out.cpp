@@ -97,7 +97,7 @@ void LaidOut::fold(const PlanConstant& constant) {
     scale_ = elements_of(folded.scale);
     shift_ = elements_of(folded.shift);
     if (!folded.sums) {
-        KN_CHECK(shape_.size() == 2 && is_half(to_), name);
+        KN_CHECK(shape_.size() == 2 && shape_[0] > 1 && is_half(to_), name);
         KN_CHECK(constant.order.back() == folded.axis, name);
         KN_CHECK(scale_.empty() || static_cast<std::int64_t>(scale_.size()) == shape_[1], name);
         return;
@@ -114,8 +114,10 @@ void LaidOut::fold(const PlanConstant& constant) {
 }
 
 void LaidOut::scale(float* elements, std::int64_t count) const {
-    for (std::int64_t i = 0; i < count; i++)
-        elements[i] *= scale_[static_cast<std::size_t>(i) % scale_.size()];
+    const auto row = static_cast<std::int64_t>(scale_.size());
+    for (std::int64_t at = 0; at < count; at += row)
+        for (std::int64_t i = 0; i < row; i++)
+            elements[at + i] *= scale_[static_cast<std::size_t>(i)];
 }
 
 void LaidOut::write_sums(std::int64_t begin, std::int64_t end, std::byte* target) const {
@@ -126,9 +128,9 @@ void LaidOut::write_sums(std::int64_t begin, std::int64_t end, std::byte* target
         const auto count = weight.strides_[0];
         some.resize(static_cast<std::size_t>(next - at) * weight.row_bytes());
         weight.write(at, next, some.data());
-        const Tensor wide = Tensor::wrap(weight.to_, {next - at, count}, some,
-                                         std::shared_ptr<const void>())
-                                .cast(DType::F32);
+        const Tensor wide =
+            Tensor::wrap(weight.to_, {next - at, count}, some, std::shared_ptr<const void>())
+                .cast(DType::F32);
         const float* element = wide.data<float>().data();
         for (std::int64_t row = at; row < next; row++) {
             double total = 0;

@@ -60,8 +60,8 @@ class PartsKernel {
         if (several_) emitter.push_scope();
         const std::string block =
             blocks_ > 0 ? fmt::format("(blockIdx.x - {})", blocks_) : "blockIdx.x";
-        code_.line(fmt::format("const {0} t = ({0}){1} * {2} + threadIdx.x;",
-                               emitter.math().type(), block, kThreads));
+        code_.line(fmt::format("const {0} t = ({0}){1} * {2} + threadIdx.x;", emitter.math().type(),
+                               block, kThreads));
         if (threads % kThreads != 0) code_.line(fmt::format("if (t >= {}) return;", threads));
         if (threads == 1) code_.line("(void)t;");
         std::string number = emitter.math().variable("t", threads);

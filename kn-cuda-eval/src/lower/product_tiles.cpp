@@ -165,9 +165,9 @@ StatisticsCosts costs_of(RowStatistics statistics) {
 
 double statistics_clocks(const TensorProduct& product, const ProductTiles& tiles) {
     const StatisticsCosts costs = costs_of(product.statistics);
-    return tiles.rows * (tiles.turns             ? costs.turns
+    return tiles.rows * (tiles.turns            ? costs.turns
                          : tiles.columns <= 192 ? costs.narrow
-                                                 : costs.wide);
+                                                : costs.wide);
 }
 
 // Of a slab of the tile.

@@ -166,8 +166,12 @@ TensorRef Placement::folded(Value weight, FoldedRows rows) {
         rows.axis = permute->perm[0];
         source = permute->x;
     }
-    PlanConstant wanted{constant_parts(graph(), source), 0, rows.dtype, {1 - rows.axis, rows.axis},
-                        Tf32Part::None, rows};
+    PlanConstant wanted{constant_parts(graph(), source),
+                        0,
+                        rows.dtype,
+                        {1 - rows.axis, rows.axis},
+                        Tf32Part::None,
+                        rows};
     KN_CHECK(!wanted.parts.empty(), "%" + std::to_string(weight.index) + " is no weight");
     if (const auto* concat = graph().get_if<op::Concat>(source)) wanted.axis = concat->axis;
     if (rows.sums) {

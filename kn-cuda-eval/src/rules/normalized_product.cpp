@@ -82,10 +82,9 @@ std::optional<std::string> why_not(const Grouping& grouping, Value product, Valu
     const double together = product_us(grouping, product, end, tail, statistics_of(rows));
     // Plain products are cuBLASLt's, which is so much faster.
     constexpr double library = 0.92;
-    const double apart =
-        product_us(grouping, product, end, tail, RowStatistics::None) *
-            (why_library_product(grouping, product, tail) ? library : 1) +
-        norm_us(sizes, rows);
+    const double apart = product_us(grouping, product, end, tail, RowStatistics::None) *
+                             (why_library_product(grouping, product, tail) ? library : 1) +
+                         norm_us(sizes, rows);
     constexpr double least = 0.6;  // that is worth it: expectations err by more
     if (together + least > apart)
         return fmt::format("{:.1f} us are expected, {:.1f} apart", together, apart);

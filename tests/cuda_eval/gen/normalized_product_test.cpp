@@ -201,8 +201,8 @@ TEST(GpuNormalizedProducts, EveryTile) {
         product.m = 150;
         product.n = product.k = width;
         product.before = true;
-        product.statistics = kind == Kind::Rms ? cuda::RowStatistics::MeanSquare
-                                               : cuda::RowStatistics::Variance;
+        product.statistics =
+            kind == Kind::Rms ? cuda::RowStatistics::MeanSquare : cuda::RowStatistics::Variance;
         for (const bool staged : {false, true})
             for (const ProductTiles& tiles :
                  cuda::sensible_tiles(product, device.properties(), staged)) {

@@ -28,8 +28,7 @@ std::vector<Tensor> run_on_gpu(const Graph& graph, const std::vector<Tensor>& in
     const auto plan = std::make_shared<const cuda::Plan>(
         cuda::plan(graph, device.properties(), {.precision = precision}));
     // The hardest order for the kernels: each may start before the one in front of it has ended.
-    cuda::Executor executor(plan, device,
-                            {.tuning = Tuning::None, .overlap = cuda::Overlap::All});
+    cuda::Executor executor(plan, device, {.tuning = Tuning::None, .overlap = cuda::Overlap::All});
     return executor.run(inputs);
 }
 

@@ -66,8 +66,8 @@ TEST(Tf32Operands, PartsOfAConcatenation) {
     Graph graph;
     const Var x = graph.input("x", DType::F32, Shape::of({2, 32, 16, 16}));
     const auto layer = [&](const Var& in, std::int64_t from) {
-        return relu(conv(in, weight(graph, {32, from, 3, 3}), weight(graph, {32}),
-                         {.pads = {1, 1, 1, 1}}));
+        return relu(
+            conv(in, weight(graph, {32, from, 3, 3}), weight(graph, {32}), {.pads = {1, 1, 1, 1}}));
     };
     const Var a = layer(x, 32), b = layer(a, 32);
     graph.output("y", layer(concat({a, b}, 1), 64));
