@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <exception>
 #include <sstream>
 #include <string>
 
@@ -191,7 +192,7 @@ cuda::TensorAttention shape_of(const Case& c, DType dtype) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
     const auto [variants, dtype, words] = bench::parse_arguments(argc, argv);
     for (const std::string& word : words) {
         const Case c = parse(word);
@@ -212,4 +213,7 @@ int main(int argc, char** argv) {
                 problem, samples);
     }
     return 0;
+} catch (const std::exception& error) {
+    fmt::print(stderr, "bench_attention: {}\n", error.what());
+    return 1;
 }

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <exception>
 #include <map>
 #include <memory>
 #include <optional>
@@ -232,7 +233,7 @@ std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::si
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
     std::size_t most_tiles = 0;
     Precision precision = Precision::F16;
     const std::map<std::string, Precision> precisions = {{"f32", Precision::F32},
@@ -262,4 +263,7 @@ int main(int argc, char** argv) {
         }
     }
     return 0;
+} catch (const std::exception& error) {
+    fmt::print(stderr, "bench_products: {}\n", error.what());
+    return 1;
 }

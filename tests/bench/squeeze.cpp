@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <exception>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -146,7 +147,7 @@ void measure_convolution(const Ints& c, DType dtype) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
     const auto [variants, dtype, words] = bench::parse_arguments(argc, argv);
     const int sm_count = cuda::Device(0).properties().sm_count;
     for (const std::string& word : words) {
@@ -182,4 +183,7 @@ int main(int argc, char** argv) {
             measure("  " + to_string(tiles[i]), problem, plans[i], expected);
     }
     return 0;
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "bench_squeeze: %s\n", error.what());
+    return 1;
 }

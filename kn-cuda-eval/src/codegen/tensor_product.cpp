@@ -25,7 +25,7 @@ std::int64_t channel_slabs(const TensorProduct& product) {
 }
 
 std::int64_t also_slabs(const TensorProduct& product) {
-    return product.also ? (product.also->channels + product.slab() - 1) / product.slab() : 0;
+    return product.also ? ceil_div(product.also->channels, product.slab()) : 0;
 }
 
 std::int64_t element_bytes(const TensorProduct& product) {

@@ -120,11 +120,12 @@ struct TensorProduct {
 };
 
 /// The text in front of a kernel that calls kn_product({map_x, map_w, map_w_low}, touch, store), or
-/// {map_x, map_w, map_w_low, map_x_also, map_w_also},
-/// with maps of type kn_tensor_map; the last one is for exact products, whose maps of w show its
-/// high and low parts (Tf32Part). With RowStatistics::Variance, a fourth is a pointer to two floats
-/// for each column of the product: the sum of its weights, and what is added to it. store(row, column / lanes, product) is called for each `lanes`
-/// neighbours of y, touch(row, column / lanes) a while before for what may be fetched into L2.
+/// {map_x, map_w, map_w_low, map_x_also, map_w_also}, with maps of type kn_tensor_map; map_w_low is
+/// for exact products, whose maps of w show its high and low parts (Tf32Part). With
+/// RowStatistics::Variance, a fourth is a pointer to two floats for each column of the product: the
+/// sum of its weights, and what is added to it. store(row, column / lanes, product) is called for
+/// each `lanes` neighbours of y, touch(row, column / lanes) a while before for what may be fetched
+/// into L2.
 /// With norm_rows, kn_product({...}, touch, store, parts), where `parts` are pairs of floats, mean
 /// and squared distances, [m / part_rows(), n / part_columns()], and store leaves y in `product`.
 /// Staged: kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, products,

@@ -58,6 +58,10 @@ bool uses_tensor_cores(const PlanOptions& options, DType dtype) {
     return is_half(dtype) || (dtype == DType::F32 && options.precision == Precision::TF32);
 }
 
+Tf32Part tensor_core_part(DType dtype) {
+    return dtype == DType::F32 ? Tf32Part::High : Tf32Part::None;
+}
+
 CudnnProblem conv_problem(const Graph& graph, const Group& group) {
     const Ints x_shape = graph.shape(group.roles.at("x")).to_ints();
     const AxisOrder order =

@@ -194,10 +194,9 @@ void lower_conv_bands(Placement& placement, const Group& group) {
     conv.windows.image_stride = x.strides[0];
     conv.windows.line_stride = x.strides[2];
     conv.windows.pixel_stride = x.strides[3];
-    // What tensor cores would cut is rounded.
-    const Tf32Part part = conv.type == DataType::F32 ? Tf32Part::High : Tf32Part::None;
     const TensorRef w =
-        placement.constant(group.roles.at("w"), graph.dtype(group.anchor), {0, 2, 3, 1}, part);
+        placement.constant(group.roles.at("w"), graph.dtype(group.anchor), {0, 2, 3, 1},
+                           tensor_core_part(graph.dtype(group.anchor)));
     KernelDraft draft;
     draft.name = "tensor_conv_bands";
     draft.arch = "sm_90a";

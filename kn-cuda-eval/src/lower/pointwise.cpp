@@ -129,25 +129,19 @@ void add_part(PartsKernel& kernel, Placement& placement, const Group& group) {
 }  // namespace
 
 void lower_pointwise(Placement& placement, const Group& group) {
-    if (elements_of(placement, group) == 0) return;
-    if (const auto kernel = transposed(placement, group))
-        return add_kernel_step(placement, group, *kernel);
-    PartsKernel kernel(placement, "pointwise", 1);
-    add_part(kernel, placement, group);
-    add_kernel_step(placement, group, kernel.finish());
+    lower_siblings(placement, {&group, 1});
 }
 
 void lower_siblings(Placement& placement, std::span<const Group> groups) {
     std::vector<const Group*> together;
-    for (const Group& group : groups)
-        if (elements_of(placement, group) == 0 || transposed(placement, group))
-            lower_pointwise(placement, group);
+    for (const Group& group : groups) {
+        if (elements_of(placement, group) == 0) continue;
+        if (const auto kernel = transposed(placement, group))
+            add_kernel_step(placement, group, *kernel);
         else
             together.push_back(&group);
-    if (together.size() < 2) {
-        for (const Group* group : together) lower_pointwise(placement, *group);
-        return;
     }
+    if (together.empty()) return;
     PartsKernel kernel(placement, "pointwise", together.size());
     Group all = *together[0];
     for (const Group* group : together) {
@@ -157,7 +151,8 @@ void lower_siblings(Placement& placement, std::span<const Group> groups) {
         std::ranges::copy(group->swallowed, std::back_inserter(all.swallowed));
         std::ranges::copy(group->outputs, std::back_inserter(all.outputs));
     }
-    all.reason = fmt::format("{} in one kernel, as none reads another", together.size());
+    if (together.size() > 1)
+        all.reason = fmt::format("{} in one kernel, as none reads another", together.size());
     add_kernel_step(placement, all, kernel.finish());
 }
 

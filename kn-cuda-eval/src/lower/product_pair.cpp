@@ -205,10 +205,9 @@ class PairLowering {
     TensorRef weight(Value product) {
         const bool conv = graph_.get_if<op::Conv>(product);
         const DType dtype = graph_.dtype(product);
-        // What tensor cores would cut is rounded.
-        const Tf32Part part = dtype == DType::F32 ? Tf32Part::High : Tf32Part::None;
         return placement_.constant(inputs_of(graph_[product].operation)[1], dtype,
-                                   conv ? AxisOrder{0, 2, 3, 1} : AxisOrder{1, 0}, part);
+                                   conv ? AxisOrder{0, 2, 3, 1} : AxisOrder{1, 0},
+                                   tensor_core_part(dtype));
     }
 
     // Where a result goes; noted, if it has to be copied from there.

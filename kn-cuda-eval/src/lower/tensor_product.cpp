@@ -81,8 +81,7 @@ class Lowering {
     void run() {
         const TensorRef x = conv_ ? image() : rows();
         const bool exact = !uses_tensor_cores(placement_.plan().options, dtype_);
-        // What tensor cores would cut is rounded.
-        const TensorRef w = weights(dtype_ == DType::F32 ? Tf32Part::High : Tf32Part::None);
+        const TensorRef w = weights(tensor_core_part(dtype_));
         KernelDraft draft;
         draft.name = squeeze_ ? "tensor_conv_squeeze" : conv_ ? "tensor_conv" : "tensor_product";
         draft.arch = "sm_90a";

@@ -7,7 +7,7 @@ namespace kn::cuda {
 
 std::size_t sibling_count(const Grouping& grouping, std::span<const Group> groups,
                           const std::function<std::int64_t(const Group&)>& slice) {
-    constexpr std::size_t most = 8;
+    constexpr std::size_t most = 8;  // so that a kernel has some tens of parameters
     std::set<std::uint32_t> computed;
     std::size_t count = 0;
     for (; count < std::min(groups.size(), most); ++count) {

@@ -15,9 +15,12 @@ bool only_moves(const Graph& graph, Value value) {
     return graph.get_if<op::Concat>(value) || viewed(graph, value);
 }
 
+// Convolutions of groups have no tensor core kernel of ours.
 bool is_product_by_weight(const Graph& graph, Value value) {
     const Operation& operation = graph[value].operation;
-    return is_any_of<op::MatMul, op::Conv>(operation) && is_weight(graph, inputs_of(operation)[1]);
+    const auto* conv = graph.get_if<op::Conv>(value);
+    return (conv ? conv->groups == 1 : std::holds_alternative<op::MatMul>(operation)) &&
+           is_weight(graph, inputs_of(operation)[1]);
 }
 
 }  // namespace

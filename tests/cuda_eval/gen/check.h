@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <optional>
+#include <type_traits>
 
 #include <kn/graph/builder.h>
 #include <kn/graph/cpu.h>
@@ -16,6 +18,22 @@
 #include "cuda_eval/plan/support.h"
 
 namespace kn::test {
+
+/// A plan in these tiles, where there are some; `forced` is where plans look for them, and is empty
+/// again behind it. Few multiprocessors: so that blocks take several tiles.
+template <class Tiles>
+cuda::Plan plan_in_tiles(const Graph& graph, std::optional<Tiles>& forced,
+                         const std::type_identity_t<std::optional<Tiles>>& tiles, int sm_count,
+                         const cuda::PlanOptions& options = {}) {
+    struct Forced {
+        std::optional<Tiles>& place;
+        ~Forced() { place.reset(); }
+    } at{forced};
+    forced = tiles;
+    auto device = h200();
+    device.sm_count = sm_count;
+    return cuda::plan(graph, device, options);
+}
 
 /// Plans `graph`, runs it on the host with random inputs, and expects what kn::cpu gives.
 inline cuda::Plan expect_same(const Graph& graph, std::uint64_t seed = 0,

@@ -56,14 +56,9 @@ Graph block(const Block& b, DType dtype = DType::F32) {
 
 cuda::Plan planned(const Graph& graph, const std::optional<ProductTiles>& tiles,
                    Precision precision, bool beside = true, int multiprocessors = 4) {
-    cuda::forced_tiles() = tiles;
-    auto device = h200();
-    device.sm_count = multiprocessors;  // few: blocks take several tiles
     cuda::PlanOptions options{.precision = precision};
     if (!beside) options.disabled_rules = {"norms beside products"};
-    cuda::Plan plan = cuda::plan(graph, device, options);
-    cuda::forced_tiles().reset();
-    return plan;
+    return plan_in_tiles(graph, cuda::forced_tiles(), tiles, multiprocessors, options);
 }
 
 bool has_statistics(const cuda::Plan& plan) {
@@ -205,7 +200,7 @@ TEST(GpuNormsBesideProducts, EveryTile) {
         const InDouble in_double(graph);
         for (ProductBound bound : product_bounds) {
             if (bound.precision == Precision::F32) continue;
-            bound.of_peak *= 2;
+            bound.of_peak *= 2;  // two products behind each other
             for (const ProductTiles& tiles : every_tile) {
                 SCOPED_TRACE(to_string(tiles));
                 cuda::forced_tiles() = tiles;

@@ -19,11 +19,8 @@ namespace {
 using cuda::BandTiles;
 
 cuda::Plan planned(const Graph& graph, const BandTiles& tiles) {
-    cuda::forced_band_tiles() = tiles;
-    auto device = h200();
-    device.sm_count = 2;  // so that groups take several bands
-    cuda::Plan plan = cuda::plan(graph, device, {.precision = Precision::TF32});
-    cuda::forced_band_tiles().reset();
+    cuda::Plan plan =
+        plan_in_tiles(graph, cuda::forced_band_tiles(), tiles, 2, {.precision = Precision::TF32});
     EXPECT_EQ(std::ranges::count(step_names(plan), "tensor_conv_bands"), 1) << plan.to_string();
     return plan;
 }

@@ -22,11 +22,8 @@ using cuda::FewChannelPoolTiles;
 constexpr FewChannelPoolTiles small{.groups = 1, .columns = 16, .band_rows = 3, .segment_rows = 2};
 
 cuda::Plan planned(const Graph& graph, const FewChannelPoolTiles& tiles, Precision precision) {
-    cuda::forced_few_channel_pool_tiles() = tiles;
-    auto device = h200();
-    device.sm_count = 2;  // so that groups take several segments
-    cuda::Plan plan = cuda::plan(graph, device, {.precision = precision});
-    cuda::forced_few_channel_pool_tiles().reset();
+    cuda::Plan plan = plan_in_tiles(graph, cuda::forced_few_channel_pool_tiles(), tiles, 2,
+                                    {.precision = precision});
     EXPECT_EQ(std::ranges::count(step_names(plan), "tensor_conv_few_pool"), 1) << plan.to_string();
     return plan;
 }

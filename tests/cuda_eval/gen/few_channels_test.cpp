@@ -28,11 +28,8 @@ constexpr FewChannelTiles small{
 cuda::Plan expect_right(const Graph& graph, const FewChannelTiles& tiles,
                         const ProductBound& bound) {
     SCOPED_TRACE(name_of(bound.precision) + ", " + to_string(tiles));
-    cuda::forced_few_channel_tiles() = tiles;
-    auto device = h200();
-    device.sm_count = 2;  // so that blocks take several bands
-    cuda::Plan plan = cuda::plan(graph, device, {.precision = bound.precision});
-    cuda::forced_few_channel_tiles().reset();
+    cuda::Plan plan = plan_in_tiles(graph, cuda::forced_few_channel_tiles(), tiles, 2,
+                                    {.precision = bound.precision});
     EXPECT_EQ(std::ranges::count(step_names(plan), "tensor_conv_few"), 1) << plan.to_string();
     expect_as_in_double(plan, graph, bound.of_peak);
     return plan;

@@ -19,12 +19,7 @@ using cuda::ProductTiles;
 
 cuda::Plan plan_in(const Graph& graph, const std::optional<ProductTiles>& tiles,
                    const cuda::PlanOptions& options = {.precision = Precision::F16}) {
-    cuda::forced_tiles() = tiles;
-    auto device = h200();
-    device.sm_count = 4;  // so that blocks take several tiles
-    cuda::Plan plan = cuda::plan(graph, device, options);
-    cuda::forced_tiles().reset();
-    return plan;
+    return plan_in_tiles(graph, cuda::forced_tiles(), tiles, 4, options);
 }
 
 void expect_right(const Graph& graph, const ProductTiles& tiles, const ProductBound& bound,

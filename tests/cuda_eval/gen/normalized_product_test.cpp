@@ -19,12 +19,7 @@ namespace {
 using cuda::ProductTiles;
 
 cuda::Plan plan_in(const Graph& graph, const std::optional<ProductTiles>& tiles) {
-    cuda::forced_tiles() = tiles;
-    auto device = h200();
-    device.sm_count = 4;  // so that blocks take several tiles
-    cuda::Plan plan = cuda::plan(graph, device);
-    cuda::forced_tiles().reset();
-    return plan;
+    return plan_in_tiles(graph, cuda::forced_tiles(), tiles, 4);
 }
 
 constexpr double of_peak(DType dtype) {

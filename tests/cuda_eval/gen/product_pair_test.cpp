@@ -22,12 +22,8 @@ using cuda::PairTiles;
 
 // Half types are as they are under any.
 cuda::Plan plan_in(const Graph& graph, const std::optional<PairTiles>& tiles) {
-    cuda::forced_pair_tiles() = tiles;
-    auto device = h200();
-    device.sm_count = 3;  // so that blocks take several tiles
-    cuda::Plan plan = cuda::plan(graph, device, {.precision = Precision::TF32});
-    cuda::forced_pair_tiles().reset();
-    return plan;
+    return plan_in_tiles(graph, cuda::forced_pair_tiles(), tiles, 3,
+                         {.precision = Precision::TF32});
 }
 
 void expect_right(const Graph& graph, const PairTiles& tiles, double of_peak,

@@ -20,11 +20,8 @@ using cuda::ProductTiles;
 void expect_right(const Graph& graph, const std::optional<ProductTiles>& tiles,
                   const ProductBound& bound) {
     SCOPED_TRACE(name_of(bound.precision) + (tiles ? " in " + to_string(*tiles) : ""));
-    cuda::forced_tiles() = tiles;
-    auto device = h200();
-    device.sm_count = 4;  // so that blocks take several tiles
-    const cuda::Plan plan = cuda::plan(graph, device, {.precision = bound.precision});
-    cuda::forced_tiles().reset();
+    const cuda::Plan plan =
+        plan_in_tiles(graph, cuda::forced_tiles(), tiles, 4, {.precision = bound.precision});
     ASSERT_EQ(std::ranges::count_if(
                   plan.steps, [](const auto& step) { return step.name.starts_with("tensor_"); }),
               1)

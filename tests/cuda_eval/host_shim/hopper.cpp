@@ -300,6 +300,18 @@ void finish(Groups& groups, std::size_t open, const Do& work) {
 
 }  // namespace
 
+template <class Use>
+void Hopper::each_matrix(unsigned address, const Use& use) {
+    const auto fiber = static_cast<std::size_t>(Fibers::current());
+    states_[fiber].address = address;
+    Fibers::barrier(0);
+    for (unsigned matrix = 0; matrix < 4; ++matrix) {
+        const auto row = fiber / 32 * 32 + matrix * 8 + static_cast<unsigned>(lane()) / 4;
+        use(matrix, at(states_[row].address + static_cast<unsigned>(lane()) % 4 * 4, 4));
+    }
+    Fibers::barrier(0);
+}
+
 const KnHopperCalls Hopper::calls = {
     .sync_some =
         [](int barrier, int threads) {
@@ -425,29 +437,15 @@ const KnHopperCalls Hopper::calls = {
         },
     .load_matrices =
         [](unsigned* a, unsigned address) {
-            const auto fiber = static_cast<std::size_t>(Fibers::current());
-            hopper->states_[fiber].address = address;
-            Fibers::barrier(0);
-            for (unsigned matrix = 0; matrix < 4; ++matrix) {
-                const auto row = fiber / 32 * 32 + matrix * 8 + static_cast<unsigned>(lane()) / 4;
-                const unsigned from =
-                    hopper->states_[row].address + static_cast<unsigned>(lane()) % 4 * 4;
-                std::memcpy(a + matrix, hopper->at(from, 4), 4);
-            }
-            Fibers::barrier(0);
+            hopper->each_matrix(address, [&](unsigned matrix, void* own) {
+                std::memcpy(a + matrix, own, 4);
+            });
         },
     .store_operands =
         [](const unsigned* a, unsigned address) {
-            const auto fiber = static_cast<std::size_t>(Fibers::current());
-            hopper->states_[fiber].address = address;
-            Fibers::barrier(0);
-            for (unsigned matrix = 0; matrix < 4; ++matrix) {
-                const auto row = fiber / 32 * 32 + matrix * 8 + static_cast<unsigned>(lane()) / 4;
-                const unsigned to =
-                    hopper->states_[row].address + static_cast<unsigned>(lane()) % 4 * 4;
-                std::memcpy(hopper->at(to, 4), a + matrix, 4);
-            }
-            Fibers::barrier(0);
+            hopper->each_matrix(address, [&](unsigned matrix, void* own) {
+                std::memcpy(own, a + matrix, 4);
+            });
         },
     .store_matrices =
         [](const unsigned* a, unsigned address) {

@@ -82,6 +82,10 @@ class Hopper {
               const std::vector<int>& offsets);
     void store(const Store& store);
     void multiply(const Product& product);
+    /// What a thread of a warp has of each of four 8x8 matrices, whose rows lie at the addresses that
+    /// 8 threads each give.
+    template <class Use>
+    void each_matrix(unsigned address, const Use& use);
     /// Of a matrix that kn_matrix or kn_plain_matrix describes.
     float element(char type, unsigned long long matrix, unsigned address);
 

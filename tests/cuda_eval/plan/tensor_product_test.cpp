@@ -91,16 +91,17 @@ TEST(TensorProductPlan, RefusedWhereTheLibrariesAreBetter) {
 }
 
 TEST(TensorProductPlan, FewFiltersOfOneWave) {
-    const auto planned = [](std::int64_t side, DType dtype) {
+    const auto planned = [](const Ints& x_shape, std::int64_t filters, DType dtype) {
         Graph graph;
-        const Var x = graph.input("x", dtype, Shape::of({2, 320, side, side}));
-        graph.output("y", conv(x, weight(graph, {4, 320, 3, 3}, dtype), weight(graph, {4}, dtype),
-                               {.pads = {1, 1, 1, 1}}));
+        const Var x = graph.input("x", dtype, Shape::of(x_shape));
+        graph.output("y", conv(x, weight(graph, {filters, x_shape[1], 3, 3}, dtype),
+                               weight(graph, {filters}, dtype), {.pads = {1, 1, 1, 1}}));
         return cuda::plan(graph, h200());
     };
-    EXPECT_NE(product_step(planned(64, DType::F16)), nullptr);
-    EXPECT_EQ(product_step(planned(128, DType::F16)), nullptr);
-    EXPECT_EQ(product_step(planned(64, DType::F32)), nullptr);
+    EXPECT_NE(product_step(planned({2, 320, 64, 64}, 4, DType::F16)), nullptr);
+    EXPECT_NE(product_step(planned({1, 128, 32, 32}, 6, DType::F16)), nullptr);  // ParityConv's
+    EXPECT_EQ(product_step(planned({2, 320, 128, 128}, 4, DType::F16)), nullptr);
+    EXPECT_EQ(product_step(planned({2, 320, 64, 64}, 4, DType::F32)), nullptr);
 }
 
 TEST(TensorProductPlan, HalfProductsWithMoreBehindThemThanTheLibrariesHave) {

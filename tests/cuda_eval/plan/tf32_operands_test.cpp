@@ -62,6 +62,18 @@ TEST(Tf32Operands, WhatElseIsReadKeepsAllBits) {
     }
 }
 
+TEST(Tf32Operands, NotOfConvolutionsOfGroups) {
+    for (const std::int64_t groups : {1, 32}) {
+        Graph graph;
+        const Var x = graph.input("x", DType::F32, Shape::of({2, 32, 16, 16}));
+        const Var inner = conv(x, weight(graph, {32, 32, 3, 3}), {}, {.pads = {1, 1, 1, 1}});
+        graph.output("y", conv(relu(inner), weight(graph, {32, 32 / groups, 3, 3}), {},
+                               {.pads = {1, 1, 1, 1}, .groups = groups}));
+        const cuda::Plan plan = cuda::plan(graph, h200(), {.precision = Precision::TF32});
+        EXPECT_EQ(rounded(plan), groups == 1 ? 1 : 0) << plan.to_string();
+    }
+}
+
 TEST(Tf32Operands, PartsOfAConcatenation) {
     Graph graph;
     const Var x = graph.input("x", DType::F32, Shape::of({2, 32, 16, 16}));
