@@ -105,7 +105,7 @@ TEST(Tf32Operands, SumsAreNotTooSmall) {
         // Four roundings of at most 2^-12 each, of many terms apart.
         EXPECT_NEAR(y / expected, 1, 3e-4) << i;
     }
-    // Cut, each of the two products would be some 6e-4 too small.
+    // Cut, both products together are 1.5e-3 too small.
     EXPECT_NEAR(sum / exact_sum, 1, 2e-5);
 }
 
