@@ -2,8 +2,10 @@
 // model chooses and in the N best by it, each with both epilogues, beside what the libraries do;
 // with the error of samples against sums in double.
 //
-//     bench_products [--tiles N] [--precision f16] "conv 256 256 8 8 256 3 1 +" "matmul 64 128 96"
+//     bench_products [--tiles N] [--precision f16] [--repeats 20] "conv 256 256 8 8 256 3 1 +"
 //
+// A step's time is the median of five rounds of so many repeats: thousands of them show what a step
+// takes once the device's power limits its clock.
 // conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k; gated: the same,
 // with a bias, and one half of the columns times gelu of the other. layer or rms behind these: of
 // rows that are normalised, in one kernel and apart. A + behind it adds a residual, and relu; a ~ a
@@ -91,7 +93,7 @@ void prepare(Candidate& candidate, const Problem& problem) {
     candidate.executor = std::make_unique<cuda::Executor>(plan, cuda::Device(0));
 }
 
-void measure(Candidate& candidate, const Problem& problem, const Samples& samples) {
+void measure(Candidate& candidate, const Problem& problem, const Samples& samples, int repeats) {
     cuda::Executor& executor = *candidate.executor;
     const Tensor y = executor.run(problem.inputs).at(0);
     double peak = 0, worst = 0, square = 0;
@@ -104,7 +106,7 @@ void measure(Candidate& candidate, const Problem& problem, const Samples& sample
     std::string steps;
     double us = 0;
     std::int64_t flops = 0;
-    for (const cuda::StepTime& time : executor.time_steps()) {
+    for (const cuda::StepTime& time : executor.time_steps(repeats)) {
         const cuda::Step& step = executor.plan().steps[time.step];
         if (step.flops == 0 && step.name == "copy") continue;
         us += time.us;
@@ -235,6 +237,7 @@ std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::si
 
 int main(int argc, char** argv) try {
     std::size_t most_tiles = 0;
+    int repeats = 20;
     Precision precision = Precision::F16;
     const std::map<std::string, Precision> precisions = {{"f32", Precision::F32},
                                                          {"tf32", Precision::TF32},
@@ -245,6 +248,8 @@ int main(int argc, char** argv) try {
         const std::string word = argv[i];
         if (word == "--tiles")
             most_tiles = std::stoul(argv[++i]);
+        else if (word == "--repeats")
+            repeats = std::stoi(argv[++i]);
         else if (word == "--precision")
             precision = precisions.at(argv[++i]);
         else
@@ -258,7 +263,7 @@ int main(int argc, char** argv) try {
         cuda::in_parallel(candidates.size(),
                           [&](std::size_t i) { prepare(candidates[i], problem); });
         for (Candidate& candidate : candidates) {
-            measure(candidate, problem, samples);
+            measure(candidate, problem, samples, repeats);
             candidate.executor.reset();
         }
     }
