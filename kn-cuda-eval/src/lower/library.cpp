@@ -73,7 +73,9 @@ Answer ask_cudnn(const CudnnProblem& problem, const DeviceProperties& device,
             support.workspace_bytes =
                 std::max(support.workspace_bytes, candidates[i].workspace_bytes);
     } catch (const CudnnUnsupported& error) {
-        support.reason = error.what();
+        // What follows the first line is about each engine that cuDNN tried.
+        const std::string& why = error.info().status_text;
+        support.reason = "cuDNN: " + why.substr(0, why.find('\n'));
     } catch (const LibraryMissing& error) {
         support.reason = error.info().status_text;
         answer.lasting = false;

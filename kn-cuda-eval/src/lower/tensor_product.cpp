@@ -297,6 +297,12 @@ class Lowering {
     std::optional<TensorRef> elsewhere_;  // where the result has to be copied from
 };
 
+// So few tiles that k has to be shared out, and so many k that a residual is little beside them.
+bool has_long_sums(const ProductSizes& sizes, const DeviceProperties& device) {
+    const std::int64_t tiles = ceil_div(sizes.m, 128) * ceil_div(sizes.n, 128);
+    return sizes.k >= 3072 && sizes.k >= 2 * sizes.n && 3 * tiles <= 2 * device.sm_count;
+}
+
 }  // namespace
 
 // The figures are measured on an H200 (tests/bench/products.cpp).
@@ -311,6 +317,10 @@ std::optional<std::string> why_library_product(const Grouping& grouping, Value p
         // A residual costs cuBLASLt more: 17.8 us for 8192x320x1280, ours 12.7.
         if (!conv && !(tail.residual && is_half(graph.dtype(product))))
             return "cuBLASLt does this type well";
+        // But long sums of few tiles less: 27.3 us for 512x2048x8192, ours 30.5 (31.7 and 35.7 where
+        // power limits the clock); 15.9 for 512x1280x5120, ours 18.5.
+        if (!conv && has_long_sums(sizes, grouping.device()))
+            return "cuBLASLt shares long sums out well";
         // Many 1x1 products without a residual: cuDNN 19.1 us for 2048 to 512 channels at 7x7 of
         // 128 images, ours 24.2.
         const bool large = sizes.m * sizes.n >= std::int64_t{64} * 128 * 128;

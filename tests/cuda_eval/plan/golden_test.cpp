@@ -30,6 +30,8 @@ std::string file_name(const Golden& golden) {
 std::string plan_text(const Golden& golden) {
     const auto graph = case_graph(std::string(KN_TEST_DATA) + "/zoo/" + golden.network);
     const cuda::Plan plan = cuda::plan(*graph, h200(), {.precision = golden.precision});
+    for (const cuda::Decision& decision : plan.decisions)
+        EXPECT_EQ(decision.reason.find('\n'), std::string::npos) << decision.reason;
     const std::string text =
         std::regex_replace(plan.to_string(), std::regex(" grid [0-9x]+ block [0-9x]+,"), "");
     return fmt::format("cuDNN {}\n{}", cuda::versions().cudnn, text);

@@ -118,6 +118,21 @@ TEST(TensorProductPlan, HalfProductsWithMoreBehindThemThanTheLibrariesHave) {
     EXPECT_FALSE(own([](Var y) { return relu(y); }));
 }
 
+TEST(TensorProductPlan, LongSumsOfFewTilesByTheLibrary) {
+    const auto own = [](std::int64_t m, std::int64_t n, std::int64_t k) {
+        Graph graph;
+        const Var x = graph.input("x", DType::F16, Shape::of({m, k}));
+        const Var r = graph.input("r", DType::F16, Shape::of({m, n}));
+        graph.output("y", matmul(x, weight(graph, {k, n}, DType::F16)) + r);
+        return product_step(cuda::plan(graph, h200())) != nullptr;
+    };
+    EXPECT_FALSE(own(512, 1280, 5120));
+    EXPECT_FALSE(own(1024, 768, 3072));
+    EXPECT_TRUE(own(8192, 320, 1280));   // few k
+    EXPECT_TRUE(own(256, 4096, 4096));   // many columns
+    EXPECT_TRUE(own(4096, 1024, 4096));  // many tiles
+}
+
 // Float32 has few tiles where images are small: k is split.
 TEST(TensorProductPlan, SmallImagesInFloat32) {
     Graph graph;
