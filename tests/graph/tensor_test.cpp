@@ -10,6 +10,7 @@
 #include <thread>
 
 #include <kn/graph/error.h>
+#include <kn/graph/random.h>
 #include <kn/graph/scalar_ops.h>
 #include <kn/graph/tensor.h>
 
@@ -174,6 +175,24 @@ TEST(Tensor, BadSizesAreRefusedBeforeAllocation) {
     EXPECT_THROW((void)Tensor::from_span<float>({2}, two).at(2), GraphError);
     EXPECT_EQ(Tensor().type_string(), "f32[0]");
     EXPECT_EQ(Tensor(DType::F64, {std::int64_t{1} << 61, 0}).size(), 0);
+}
+
+// Whole tensors are converted by loops of their own.
+TEST(Tensor, CastsEachElementAsAlone) {
+    Random random(11);
+    Tensor x(DType::F32, {100'003});
+    for (float& element : x.mutable_data<float>())
+        element = std::bit_cast<float>(static_cast<std::uint32_t>(random.bits()));
+    const Tensor halves = x.cast(DType::F16), bfloats = x.cast(DType::BF16);
+    const Tensor wide = halves.cast(DType::F32);
+    for (std::size_t i = 0; i < 100'003; ++i) {
+        const float element = x.data<float>()[i];
+        ASSERT_EQ(halves.data<half>()[i], to_half(element)) << element;
+        ASSERT_EQ(bfloats.data<bfloat16>()[i], to_bfloat16(element)) << element;
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(wide.data<float>()[i]),
+                  std::bit_cast<std::uint32_t>(to_float(to_half(element))))
+            << element;
+    }
 }
 
 TEST(Tensor, CastSaturatesWrapsAndRoundsOnce) {

@@ -1,10 +1,13 @@
 #include "executor/laid_out.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+
+#include <kn/graph/convert.h>
 
 #include "executor/strided.h"
 
@@ -113,33 +116,61 @@ void LaidOut::fold(const PlanConstant& constant) {
     plain_ = std::make_unique<const LaidOut>(weight);
 }
 
-void LaidOut::scale(float* elements, std::int64_t count) const {
-    const auto row = static_cast<std::int64_t>(scale_.size());
-    for (std::int64_t at = 0; at < count; at += row)
-        for (std::int64_t i = 0; i < row; i++)
-            elements[at + i] *= scale_[static_cast<std::size_t>(i)];
+// Rows of elements as the parts have them; `target` may be their own place.
+void LaidOut::scale_rows(const std::byte* source, std::int64_t rows, std::byte* target) const {
+    constexpr std::size_t most = 2048;  // of a row at a time: they stay in the first-level cache
+    float some[most];
+    for (std::int64_t row = 0; row < rows; row++)
+        for (std::size_t at = 0; at < scale_.size(); at += most) {
+            const std::size_t count = std::min(most, scale_.size() - at);
+            convert_elements(from_, source, DType::F32, some, count);
+            for (std::size_t i = 0; i < count; i++) some[i] *= scale_[at + i];
+            convert_elements(DType::F32, some, to_, target, count);
+            source += count * size_of(from_);
+            target += count * size_of(to_);
+        }
 }
+
+namespace {
+
+// Of as many rows side by side, as each sum waits for the one before it.
+constexpr std::size_t abreast = 8;
+
+std::array<double, abreast> sums_of_rows(const float* rows, std::size_t count,
+                                         const float* factors) {
+    std::array<double, abreast> totals{};
+    for (std::size_t i = 0; i < count; i++)
+        for (std::size_t row = 0; row < abreast; row++) {
+            const double x = rows[row * count + i];
+            totals[row] += factors ? x * factors[i] : x;
+        }
+    return totals;
+}
+
+}  // namespace
 
 void LaidOut::write_sums(std::int64_t begin, std::int64_t end, std::byte* target) const {
     std::vector<std::byte> some;
+    std::vector<float> wide;
     // Of a few of the target's rows at a time: the source may have them side by side.
     const auto sums = [&](const LaidOut& weight, const std::vector<float>& factors, std::int64_t at,
                           std::int64_t next, std::size_t place) {
-        const auto count = weight.strides_[0];
-        some.resize(static_cast<std::size_t>(next - at) * weight.row_bytes());
+        const auto count = static_cast<std::size_t>(weight.strides_[0]);
+        const auto rows = static_cast<std::size_t>(next - at);
+        some.resize(rows * weight.row_bytes());
+        wide.resize((rows + abreast - 1) / abreast * abreast * count);
         weight.write(at, next, some.data());
-        const Tensor wide =
-            Tensor::wrap(weight.to_, {next - at, count}, some, std::shared_ptr<const void>())
-                .cast(DType::F32);
-        const float* element = wide.data<float>().data();
-        for (std::int64_t row = at; row < next; row++) {
-            double total = 0;
-            for (std::int64_t i = 0; i < count; i++, element++)
-                total += factors.empty() ? *element
-                                         : double{*element} * factors[static_cast<std::size_t>(i)];
-            const auto sum = static_cast<float>(total);
-            std::memcpy(target + (static_cast<std::size_t>(row - begin) * 2 + place) * sizeof sum,
-                        &sum, sizeof sum);
+        convert_elements(weight.to_, some.data(), DType::F32, wide.data(), rows * count);
+        for (std::size_t row = 0; row < rows; row += abreast) {
+            const auto totals = sums_of_rows(wide.data() + row * count, count,
+                                             factors.empty() ? nullptr : factors.data());
+            for (std::size_t i = 0; i < std::min(abreast, rows - row); i++) {
+                const auto sum = static_cast<float>(totals[i]);
+                std::memcpy(
+                    target +
+                        ((static_cast<std::size_t>(at - begin) + row + i) * 2 + place) * sizeof sum,
+                    &sum, sizeof sum);
+            }
         }
     };
     std::memset(target, 0, static_cast<std::size_t>(end - begin) * row_bytes_);
@@ -170,51 +201,71 @@ void LaidOut::gather(std::int64_t begin, std::int64_t end, std::byte* target) co
     }
 }
 
-float tf32_part(float x, Tf32Part part) {
+namespace {
+
+// Without branches, for the loop over a weight.
+template <Tf32Part part>
+float part_of(float x) {
+    constexpr std::uint32_t exponent = 0x7f800000;
     const auto rounded = [](float value) {
         constexpr std::uint32_t below = 0x1fff;  // the bits that TF32 has not
         const auto bits = std::bit_cast<std::uint32_t>(value);
-        const auto near = std::bit_cast<float>((bits + (below + 1) / 2) & ~below);
-        return std::isfinite(near) ? near : std::bit_cast<float>(bits & ~below);
+        const std::uint32_t near = (bits + (below + 1) / 2) & ~below;
+        return std::bit_cast<float>((near & exponent) != exponent ? near : bits & ~below);
     };
+    const bool finite = (std::bit_cast<std::uint32_t>(x) & exponent) != exponent;
+    const float high = rounded(x);
+    if (part == Tf32Part::High) return finite ? high : x;
+    return finite ? rounded(x - high) : 0;
+}
+
+template <Tf32Part part>
+void take_part(float* elements, std::size_t count) {
+    for (std::size_t i = 0; i < count; i++) elements[i] = part_of<part>(elements[i]);
+}
+
+}  // namespace
+
+float tf32_part(float x, Tf32Part part) {
     if (part == Tf32Part::None) return x;
-    if (!std::isfinite(x)) return part == Tf32Part::High ? x : 0;
-    return part == Tf32Part::High ? rounded(x) : rounded(x - rounded(x));
+    return part == Tf32Part::High ? part_of<Tf32Part::High>(x) : part_of<Tf32Part::Low>(x);
 }
 
 void LaidOut::write(std::int64_t begin, std::int64_t end, std::byte* target) const {
     if (scaled_) return write_sums(begin, end, target);
     convert(begin, end, target);
-    if (tf32_ == Tf32Part::None) return;
-    for (std::size_t at = 0; at < static_cast<std::size_t>(end - begin) * row_bytes_; at += 4) {
-        float x = 0;
-        std::memcpy(&x, target + at, 4);
-        x = tf32_part(x, tf32_);
-        std::memcpy(target + at, &x, 4);
-    }
+    auto* const elements = reinterpret_cast<float*>(target);
+    const std::size_t count = static_cast<std::size_t>(end - begin) * row_bytes_ / sizeof(float);
+    if (tf32_ == Tf32Part::High) take_part<Tf32Part::High>(elements, count);
+    if (tf32_ == Tf32Part::Low) take_part<Tf32Part::Low>(elements, count);
 }
 
 void LaidOut::convert(std::int64_t begin, std::int64_t end, std::byte* target) const {
-    if (from_ == to_ && scale_.empty()) return gather(begin, end, target);
-    // Few enough elements at a time that what is gathered stays in the processor's cache.
-    constexpr std::int64_t enough = 1 << 14;
+    if (from_ == to_) {
+        gather(begin, end, target);
+        if (!scale_.empty()) scale_rows(target, end - begin, target);
+        return;
+    }
     const std::int64_t row = shape_.empty() ? 1 : strides_[row_axis_];
     if (row == 0) return;
-    const std::int64_t step = std::max<std::int64_t>(1, enough / row);
+    // Few enough elements at a time that what is gathered stays in the processor's cache; but where
+    // the source has rows side by side, as many as its cache lines have.
+    constexpr std::int64_t enough = 1 << 14, most = 1 << 18, neighbours = 32;
+    const bool side_by_side = std::ranges::any_of(
+        parts_, [&](const Part& part) { return row > 1 && part.strides[row_axis_] == 1; });
+    const std::int64_t wanted = side_by_side ? std::min(neighbours, most / row) : 1;
+    const std::int64_t step = std::max({std::int64_t{1}, wanted, enough / row});
     std::vector<std::byte> some;
     for (std::int64_t at = begin; at < end; at += step) {
         const std::int64_t next = std::min(end, at + step);
-        const std::int64_t count = (next - at) * row;
-        some.resize(static_cast<std::size_t>(count) * size_of(from_));
+        some.resize(static_cast<std::size_t>((next - at) * row) * size_of(from_));
         gather(at, next, some.data());
-        Tensor made = Tensor::wrap(from_, {count}, some, std::shared_ptr<const void>());
-        if (!scale_.empty()) {
-            made = made.cast(DType::F32);
-            scale(made.mutable_data<float>().data(), count);
-        }
-        made = made.cast(to_);
-        std::memcpy(target + static_cast<std::size_t>(at - begin) * row_bytes_, made.bytes().data(),
-                    made.byte_size());
+        std::byte* const to = target + static_cast<std::size_t>(at - begin) * row_bytes_;
+        if (scale_.empty())
+            convert_elements(from_, some.data(), to_, to,
+                             static_cast<std::size_t>((next - at) * row));
+        else
+            scale_rows(some.data(), next - at, to);
     }
 }
 

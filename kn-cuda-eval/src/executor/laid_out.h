@@ -31,7 +31,7 @@ class LaidOut {
         std::int64_t offset = 0;  // along the joined axis
     };
     void fold(const PlanConstant& constant);
-    void scale(float* elements, std::int64_t count) const;
+    void scale_rows(const std::byte* source, std::int64_t rows, std::byte* target) const;
     void write_sums(std::int64_t begin, std::int64_t end, std::byte* target) const;
     void gather(std::int64_t begin, std::int64_t end, std::byte* target) const;
     void convert(std::int64_t begin, std::int64_t end, std::byte* target) const;

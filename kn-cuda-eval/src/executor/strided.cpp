@@ -6,6 +6,8 @@
 
 #include <kn/graph/error.h>
 
+#include "executor/transpose.h"
+
 namespace kn::cuda {
 
 namespace {
@@ -26,6 +28,8 @@ void copy_plane(const T* source, T* target, const Plane& p) {
                         static_cast<std::size_t>(p.inner) * sizeof(T));
         return;
     }
+    if (p.outer_from == 1 && p.inner_to == 1)
+        return transpose(source, p.inner_from, target, p.outer_to, p.outer, p.inner);
     for (std::int64_t i0 = 0; i0 < p.outer; i0 += block)
         for (std::int64_t k0 = 0; k0 < p.inner; k0 += block)
             for (std::int64_t i = i0; i < std::min(p.outer, i0 + block); i++)

@@ -10,6 +10,7 @@
 #include <Eigen/Core>
 
 #include <kn/graph/dtype.h>
+#include <kn/graph/error.h>
 
 namespace kn::detail {
 
@@ -23,10 +24,29 @@ inline float widen(bfloat16 x) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
 }
 
+/// To the nearest half, ties to even, every NaN as a quiet one. Without branches, for loops that are
+/// vectorised.
+inline half nearest_half(float x) {
+    constexpr std::uint32_t infinity = 0x7f800000, too_large = 0x47800000,
+                            least_normal = 0x38800000;
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    const std::uint32_t magnitude = bits & 0x7fffffff;
+    // The exponent's other bias, and half a unit less one for the ties.
+    const std::uint32_t normal = (magnitude + 0xc8000fff + (magnitude >> 13 & 1)) >> 13;
+    // The sum has a subnormal's bits at its end, rounded.
+    const std::uint32_t subnormal =
+        std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) -
+        std::bit_cast<std::uint32_t>(0.5f);
+    const std::uint32_t beyond = magnitude > infinity ? 0x7e00 : 0x7c00;
+    const std::uint32_t finite = magnitude < least_normal ? subnormal : normal;
+    const std::uint32_t rounded = magnitude >= too_large ? beyond : finite;
+    return half{static_cast<std::uint16_t>(rounded | (bits >> 16 & 0x8000))};
+}
+
 template <class T>
 T narrow(float x) {
     if constexpr (std::is_same_v<T, half>)
-        return half{static_cast<std::uint16_t>(Eigen::half_impl::float_to_half_rtne(x).x)};
+        return nearest_half(x);
     else
         return bfloat16{Eigen::bfloat16_impl::float_to_bfloat16_rtne<false>(x).value};
 }
@@ -93,6 +113,18 @@ To convert(From x) {
         return saturate<To>(x);
     else
         return static_cast<To>(x);
+}
+
+/// f(T()), where T is the element type of the dtype.
+template <class F>
+decltype(auto) with_type(DType dtype, F&& f) {
+    switch (dtype) {
+#define X(name, type, text) \
+    case DType::name: return f(type{});
+        KN_DTYPES(X)
+#undef X
+    }
+    throw_internal(__FILE__, __LINE__, "dtype is known", "");
 }
 
 }  // namespace kn::detail

@@ -9,6 +9,7 @@
 
 #include <fmt/core.h>
 
+#include <kn/graph/convert.h>
 #include <kn/graph/error.h>
 
 #include "ir/convert.h"
@@ -44,17 +45,6 @@ std::int64_t size_for(DType dtype, const Ints& shape) {
         throw GraphError(fmt::format("a tensor {}{} does not fit the address space", name_of(dtype),
                                      Shape::of(shape).to_string()));
     return size;
-}
-
-template <class F>
-decltype(auto) with_type(DType dtype, F&& f) {
-    switch (dtype) {
-#define X(name, type, text) \
-    case DType::name: return f(type{});
-        KN_DTYPES(X)
-#undef X
-    }
-    throw_internal(__FILE__, __LINE__, "dtype is known", "");
 }
 
 }  // namespace
@@ -131,16 +121,12 @@ struct Tensor::Pending {
 
 namespace {
 
-void convert_elements(const Tensor& from, DType dtype, std::byte* to) {
-    with_type(from.dtype(), [&]<class From>(From) {
-        with_type(dtype, [&]<class To>(To) {
-            const auto source = from.data<From>();
-            auto* const target = reinterpret_cast<To*>(to);
-            detail::split_over_threads(source.size(), [&](std::size_t begin, std::size_t end) {
-                for (std::size_t i = begin; i < end; ++i)
-                    target[i] = detail::convert<To>(source[i]);
-            });
-        });
+void convert_all(const Tensor& from, DType dtype, std::byte* to) {
+    const std::byte* const source = from.bytes().data();
+    const auto size = static_cast<std::size_t>(from.size());
+    detail::split_over_threads(size, [&](std::size_t begin, std::size_t end) {
+        convert_elements(from.dtype(), source + begin * size_of(from.dtype()), dtype,
+                         to + begin * size_of(dtype), end - begin);
     });
 }
 
@@ -149,7 +135,7 @@ void convert_elements(const Tensor& from, DType dtype, std::byte* to) {
 Tensor Tensor::cast(DType dtype) const {
     if (dtype == dtype_) return *this;
     Tensor result(dtype, shape_);
-    convert_elements(*this, dtype, result.mutable_bytes().data());
+    convert_all(*this, dtype, result.mutable_bytes().data());
     return result;
 }
 
@@ -165,7 +151,7 @@ Tensor Tensor::cast_later(DType dtype) const {
 void Tensor::settle() const {
     std::call_once(pending_->once, [&] {
         // Allocated by this class, and seen by nobody yet.
-        convert_elements(pending_->source, dtype_, const_cast<std::byte*>(data_.get()));
+        convert_all(pending_->source, dtype_, const_cast<std::byte*>(data_.get()));
         pending_->source = Tensor();
     });
 }
@@ -176,7 +162,7 @@ template <class To>
 To element(const Tensor& tensor, std::int64_t i) {
     if (i < 0 || i >= tensor.size())
         throw GraphError(fmt::format("element {} is out of range of {}", i, tensor.type_string()));
-    return with_type(tensor.dtype(), [&]<class From>(From) {
+    return detail::with_type(tensor.dtype(), [&]<class From>(From) {
         return detail::convert<To>(tensor.data<From>()[static_cast<std::size_t>(i)]);
     });
 }
