@@ -196,9 +196,13 @@ TensorMapLayout TensorProduct::map_of(std::int64_t channels, std::int64_t taps) 
 }
 
 TensorMapLayout TensorProduct::map_y(DataType y, std::int64_t stride) const {
+    return map_y(y, stride, n / halves);
+}
+
+TensorMapLayout TensorProduct::map_y(DataType y, std::int64_t stride, std::int64_t columns) const {
     TensorMapLayout map;
     map.type = y;
-    map.sizes = {n / halves, m};
+    map.sizes = {columns, m};
     map.strides = {stride * static_cast<std::int64_t>(size_of(y))};
     map.box = {panel(), 32 / y_bytes};
     return map;
@@ -222,6 +226,12 @@ std::optional<std::string> TensorProduct::why_not() const {
     if (tiles.turns && (exact || tiles.splits > 1)) return "turns are for whole tiles, not exact";
     if (tiles.staged && (tiles.columns % (panel() * halves) != 0 || tiles.splits > 1 || lanes != 2))
         return "staged results are panels of 128 bytes a row, by one block, two at once";
+    if (partner > 0) {
+        if (!tiles.staged || y_bytes != 2 || halves != 1 || before || squeeze)
+            return "columns meet in staged results of two bytes alone";
+        if (partner > 1 && partner < 8) return "columns that meet are in different threads";
+        if (tiles.columns % (2 * partner) != 0) return "columns that meet are in different tiles";
+    }
     if (halves == 2 && (!tiles.staged || n % 4 != 0))
         return "halves of an even number of columns meet in staged results";
     if (squeeze) {
@@ -303,6 +313,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_CHUNK", tiles.chunk},
                             {"KN_HALVES", product.halves},
                             {"KN_LANES", product.lanes},
+                            {"KN_PARTNER", product.partner},
                             {"KN_Y_BYTES", product.y_bytes},
                             {"KN_BEFORE", product.before},
                             {"KN_IMAGE_ROWS", squeeze.image_rows},
@@ -313,10 +324,11 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_UNITS", squeeze.shifts.size()},
                             {"KN_PART_BYTES", part_bytes(product)},
                             {"KN_WINDOWS", product.windows.has_value()}};
-    const char* const epilogue = tiles.splits > 1  ? "epilogue_cluster"
-                                 : product.squeeze ? "epilogue_squeezed"
-                                 : tiles.staged    ? "epilogue_staged"
-                                                   : "epilogue_direct";
+    const char* const epilogue = tiles.splits > 1      ? "epilogue_cluster"
+                                 : product.squeeze     ? "epilogue_squeezed"
+                                 : product.partner > 0 ? "epilogue_paired"
+                                 : tiles.staged        ? "epilogue_staged"
+                                                       : "epilogue_direct";
     std::string text(kernel_text("hopper"));
     text += kernel_text("pipeline");
     if (product.windows) text += window_constants(*product.windows);
@@ -325,7 +337,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
     text += row_statistics(product);
     text += kernel_text("tensor_product");
     text += "\n";
-    if (tiles.staged) text += kernel_text("staged_pairs");
+    if (tiles.staged && product.partner == 0) text += kernel_text("staged_pairs");
     if (product.squeeze) {
         text += element_and_shifts(product);
         text += kernel_text("squeeze_weights");

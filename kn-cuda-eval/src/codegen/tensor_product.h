@@ -73,6 +73,9 @@ struct TensorProduct {
     double epsilon = 0;
     bool before = false;  ///< the epilogue wants the elements of another tensor like y
     std::optional<ProductSqueeze> squeeze;
+    /// The epilogue wants with each column c the column c ^ partner, a power of two (staged, half
+    /// types); 0: it does not.
+    int partner = 0;
     /// A norm of y has rows of so many neighbouring columns in so many rows: the epilogue gives
     /// statistics of parts of them besides (column_parts.cu); 0: there is none.
     std::int64_t norm_rows = 0, norm_columns = 0;
@@ -106,8 +109,10 @@ struct TensorProduct {
     /// Of the other image and its weights, dense [n, channels].
     TensorMapLayout map_x_also() const;
     TensorMapLayout map_w_also() const;
-    /// And, where y is staged, of it and of what is added: rows `stride` elements apart.
+    /// And, where y is staged, of it and of what is added: rows `stride` elements apart; or of some
+    /// of its columns.
     TensorMapLayout map_y(DataType y, std::int64_t stride) const;
+    TensorMapLayout map_y(DataType y, std::int64_t stride, std::int64_t columns) const;
     /// And of the weights of a small product, dense [columns, terms].
     TensorMapLayout map_small(std::int64_t columns, std::int64_t terms) const;
 
@@ -131,9 +136,10 @@ struct TensorProduct {
 /// Staged: kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, products,
 /// pair) gives two elements of y as one number; products[half][0 and 1] are the product's, `pair`
 /// those of map_before. With squeeze, kn_product({..., map_first, map_second}, map_y, map_before,
-/// excite), as epilogue_squeezed.cu says. Exact products of infinities are NaN, since one of
-/// the parts is zero. Needs the target sm_90a, threads() threads a block, blocks in clusters of
-/// cluster(), and shared_bytes() of dynamic shared memory.
+/// excite), as epilogue_squeezed.cu says; with a partner, kn_product({...}, place, finish), as
+/// epilogue_paired.cu says. Exact products of infinities are NaN, since one of the parts is zero.
+/// Needs the target sm_90a, threads() threads a block, blocks in clusters of cluster(), and
+/// shared_bytes() of dynamic shared memory.
 std::string tensor_product_helpers(const TensorProduct& product);
 
 }  // namespace kn::cuda

@@ -241,6 +241,7 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
         if (product.halves == 2 && !staged) return;
         // Turns need tiles to take.
         if (tiles.turns && tiles_of(product, tiles) <= device.sm_count) return;
+        if (product.partner > 0 && (!staged || tiles.columns % (2 * product.partner) != 0)) return;
         tiles = with_stages(product, tiles, device);
         if (tiles.stages > 0) result.push_back(tiles);
     };
@@ -309,6 +310,7 @@ std::string problem_of(const TensorProduct& product, bool can_be_staged) {
     if (product.also)
         text += fmt::format(", also {}x{}x{} /{},{}", product.also->channels, product.also->height,
                             product.also->width, product.also->stride_y, product.also->stride_x);
+    if (product.partner > 0) text += fmt::format(", columns {} apart meet", product.partner);
     return text + fmt::format(", {} bytes{}{}{}", product.y_bytes,
                               product.halves == 2 ? " of halves" : "",
                               product.before ? " added" : "", can_be_staged ? ", staged" : "");

@@ -10,6 +10,7 @@
 #include "lower/library.h"
 #include "lower/lower.h"
 #include "lower/matrix.h"
+#include "lower/paired_epilogue.h"
 #include "lower/product_epilogue.h"
 #include "lower/product_tiles.h"
 #include "lower/squeeze_epilogue.h"
@@ -53,8 +54,13 @@ std::optional<std::string> why_no_form(const Graph& graph, Value product) {
     return std::nullopt;
 }
 
-// What is behind the product alone, without another one that is added to it.
-Group without_also(Group group) {
+// What is behind the product alone, without another one that is added to it, and in front of what
+// pairs of columns become.
+Group own_part(Group group) {
+    if (group.paired) {
+        group.outputs = {group.paired->root};
+        group.swallowed.clear();
+    }
     if (const auto also = group.roles.find("also"); also != group.roles.end())
         std::erase(group.swallowed, also->second);
     return group;
@@ -65,7 +71,7 @@ class Lowering {
     Lowering(Placement& placement, const Group& group)
         : placement_(placement),
           group_(group),
-          own_(without_also(group)),
+          own_(own_part(group)),
           graph_(placement.graph()),
           conv_(graph_.get_if<op::Conv>(group.anchor)),
           plain_(conv_ && is_plain(*conv_, graph_.shape(conv_->w).to_ints())),
@@ -107,6 +113,7 @@ class Lowering {
         if (product.norm_rows > 0)
             step.reason += fmt::format(", with statistics of {}x{} elements for a norm",
                                        product.part_rows(), product.part_columns());
+        copy_paired();
         if (!elsewhere_) return;
         step.produces.clear();
         lower_copy(placement_, *elsewhere_, placement_.stored(group_.outputs[0]),
@@ -116,6 +123,18 @@ class Lowering {
     }
 
   private:
+    // What pairs of columns become, where it is to lie otherwise.
+    void copy_paired() {
+        const std::size_t product = placement_.plan().steps.size() - 1;
+        for (const PairedCopy& copy : copies_) {
+            lower_copy(placement_, copy.from, placement_.stored(copy.to),
+                       "the product's layout is another");
+            std::vector<Step>& steps = placement_.plan().steps;
+            std::erase(steps[product].produces, copy.to);
+            steps.back().produces = {copy.to};
+        }
+    }
+
     bool aligned(const TensorRef& tensor) const {
         return alignment_of(placement_.plan(), tensor) >= 16;
     }
@@ -184,6 +203,7 @@ class Lowering {
         product.halves = epilogue_.halves();
         product.before = epilogue_.before().has_value();
         product.y_bytes = epilogue_.y_bytes();
+        if (group_.paired) product.partner = static_cast<int>(group_.paired->distance);
         if (normalized_) {
             product.statistics = statistics_of(*normalized_);
             product.epsilon = normalized_->epsilon;
@@ -195,8 +215,9 @@ class Lowering {
             KN_CHECK(squeezing);
             return *squeezing;
         }
-        const bool staged = product.halves == 2 || epilogue_.can_be_staged();
-        if (const auto wanted = placement_.wanted_parts(group_.outputs[0])) {
+        const bool staged = product.halves == 2 || group_.paired || epilogue_.can_be_staged();
+        if (const auto wanted = placement_.wanted_parts(group_.outputs[0]);
+            wanted && !group_.paired) {
             product.norm_rows = wanted->image_rows;
             product.norm_columns = wanted->group_columns;
             product.lanes = epilogue_.lanes();
@@ -227,6 +248,10 @@ class Lowering {
         if (product.statistics == RowStatistics::Variance)
             factors += ", " + draft.operands.pointer(folded_weights(true), Access::Read, "sums");
         factors = "{" + factors + "}";
+        if (group_.paired) {
+            copies_ = write_paired(placement_, group_, product, factors, draft);
+            return;
+        }
         if (product.norm_rows > 0)
             return epilogue_.write_direct_with(draft, factors, parts_of(product), also_);
         if (!product.tiles.staged) return epilogue_.write_direct(draft, factors, {}, also_);
@@ -294,6 +319,7 @@ class Lowering {
     std::optional<ProductWindows> windows_;
     std::optional<Value> also_;  // another product that is added
     std::optional<ProductWindows> windows_also_;
+    std::vector<PairedCopy> copies_;
     std::optional<TensorRef> elsewhere_;  // where the result has to be copied from
 };
 

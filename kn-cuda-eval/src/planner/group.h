@@ -13,11 +13,14 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <kn/cuda_eval/plan.h>
+
+#include "planner/paired_columns.h"
 
 namespace kn::cuda {
 
@@ -50,6 +53,8 @@ struct Group {
     bool in_parts = false;       ///< Rows: few long ones, by parts where their layout allows
     bool own_kernel = false;     ///< MatMul, Conv: our kernel, which takes any elementwise epilogue
     MatmulEpilogue matmul_epilogue = MatmulEpilogue::None;
+    /// MatMul in our own kernel: what the outputs are, where there may be several.
+    std::shared_ptr<const PairedColumns> paired;
     std::string rule;  ///< the rule that made it
     std::string reason;
 };
@@ -86,6 +91,8 @@ class Grouping {
     /// Demands that the value can be read by strides: stores what it is a view of (through Permute,
     /// Broadcast, Slice, Window, BitCast, and Reshape where row-major strides allow), or itself.
     void demand(Value value);
+    /// Takes the demand back, for who stores all that others read of the value.
+    void forget(Value value);
     /// Says that an output which only renames the elements of `root` is written by whatever
     /// computes `root`, in place; false if `root` is somebody's place already.
     bool write_in_place(Value output, Value root);

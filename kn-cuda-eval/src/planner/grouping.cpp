@@ -103,6 +103,11 @@ void Grouping::demand(Value value) {
     store(root);
 }
 
+void Grouping::forget(Value value) {
+    KN_CHECK(!is_output(value) && !is_grouped(value));
+    stored_[value.index] = false;
+}
+
 bool Grouping::write_in_place(Value output, Value root) {
     if (is_leaf(graph_, root) || output_[root.index] || in_place_[root.index]) return false;
     in_place_[root.index] = true;

@@ -71,7 +71,11 @@ class Layouts {
             for (const auto& [role, value] : group.roles)
                 wish(value, row_major(graph_.shape(value).rank()), 1);
             // Attention writes any order; a product its rows.
-            if (group.kind == Group::Kind::MatMul) wish(group.outputs[0], row_major(rank), 4);
+            if (group.paired)
+                for (const auto& part : group.paired->parts)
+                    wish(part.end, order_of(part, graph_.shape(part.end).to_ints()), 4);
+            else if (group.kind == Group::Kind::MatMul)
+                wish(group.outputs[0], row_major(rank), 4);
         } else if (group.kind == Group::Kind::Special && !convolves) {
             for (const Value& value : group.outputs)
                 wish(value, row_major(graph_.shape(value).rank()), 2);

@@ -18,6 +18,7 @@ std::vector<Rule> gated_product_rules();
 std::vector<Rule> few_channels_pool_rules();
 std::vector<Rule> product_pair_rules();
 std::vector<Rule> conv_bands_rules();
+std::vector<Rule> paired_columns_rules();
 std::vector<Rule> normalized_product_rules();
 std::vector<Rule> tensor_product_rules();
 std::vector<Rule> conv_rules();

@@ -13,9 +13,9 @@ const std::vector<std::vector<Rule>>& rule_phases() {
     static const std::vector<std::vector<Rule>> phases = {
         joined({output_rules(), depthwise_rules(), squeezed_conv_rules(), squeeze_rules(),
                 product_chain_rules(), gated_product_rules(), few_channels_pool_rules(),
-                product_pair_rules(), conv_bands_rules(), normalized_product_rules(),
-                tensor_product_rules(), conv_rules(), matmul_rules(), attention_rules(),
-                special_rules()}),
+                product_pair_rules(), conv_bands_rules(), paired_columns_rules(),
+                normalized_product_rules(), tensor_product_rules(), conv_rules(), matmul_rules(),
+                attention_rules(), special_rules()}),
         joined({rows_rules(), pointwise_rules()})};
     return phases;
 }

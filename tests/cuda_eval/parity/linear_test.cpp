@@ -4,6 +4,7 @@
 
 #include "cuda_eval/parity/parity.h"
 #include "cuda_eval/plan/support.h"
+#include "cuda_eval/rotary.h"
 #include "lower/squeeze_epilogue.h"
 
 namespace kn::test {
@@ -102,6 +103,26 @@ Var squeezed_block(Parity& p, DType dtype, const Ints& shape) {
     };
     return relu(image * wide(sigmoid(slice(rows, 1, 0, channels))) +
                 wide(slice(rows, 1, channels, 2 * channels)) + x);
+}
+
+// Enough rows for our kernel; queries, keys and values of one product.
+TEST(ParityLinear, RotaryEmbeddings) {
+    for (const Rotary form : {Rotary::Turned, Rotary::Halves, Rotary::Interleaved}) {
+        Parity p;
+        const std::int64_t length = 160, head = 32, table = table_width(head, form);
+        const Var x = p.input(DType::F32, {1, length, 192});
+        const Var cos = p.weight(DType::F32, {1, length, 1, table}),
+                  sin = p.weight(DType::F32, {1, length, 1, table});
+        const auto project = [&](std::int64_t heads) {
+            const Var w = p.weight(DType::F32, {192, heads * head}, Fill::Small);
+            return reshape(matmul(x, w), Shape::of({1, length, heads, head}));
+        };
+        const Var q = rotate(project(4), cos, sin, form), k = rotate(project(2), cos, sin, form);
+        p.output(q, Loses::Product);
+        p.output(k, Loses::Product);
+        p.output(tanh(project(2)), Loses::Product);
+        p.with(all_policies).check();
+    }
 }
 
 TEST(ParityLinear, SqueezeAndExcite) {
