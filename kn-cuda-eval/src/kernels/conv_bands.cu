@@ -25,6 +25,7 @@
 constexpr int kn_taps = KN_KERNEL_HEIGHT * kn_window_width;
 constexpr int kn_of_chunk = KN_TYPE == 2 ? 4 : 8;  // elements of 16 bytes
 constexpr int kn_chunks = kn_window_channels / kn_of_chunk, kn_filter_chunks = 64 / kn_of_chunk;  // of a pixel
+constexpr int kn_steps_of_tap = kn_chunks / 2, kn_steps_of_line = kn_window_width * kn_steps_of_tap;
 constexpr int kn_line = KN_COLUMNS + (kn_window_width - 1) * kn_window_dilation_x;
 constexpr int kn_lines = KN_ROWS + (KN_KERNEL_HEIGHT - 1) * kn_window_dilation_y;
 constexpr int kn_plane_bytes = KN_PLANE_CELLS * (KN_SWIZZLED ? 128 : 16);
@@ -212,13 +213,18 @@ KN_DEVICE void kn_consume(int group, unsigned stages, unsigned weights, kn_barri
             turn ^= 1;
         }
         float sums[kn_sums];
-        kn_start_products();
+        // Lines of the window one by one: a product is one instruction of hundreds of registers, and all of them in a row take
+        // the compiler three times as long.
+#pragma unroll 1
+        for (int line = 0; line < KN_KERNEL_HEIGHT; line++) {
+            const unsigned long long a_line = a + line * (kn_steps_of_line * 2 * kn_weight_cells);
+            const unsigned long long b_line = b + line * kn_step_cells(kn_window_width, 0);
+            kn_start_products();
 #pragma unroll
-        for (int tap = 0; tap < kn_taps; tap++)
-#pragma unroll
-            for (int pair = 0; pair < kn_chunks / 2; pair++)
-                kn_wgmma(sums, a + (tap * (kn_chunks / 2) + pair) * (2 * kn_weight_cells), b + kn_step_cells(tap, pair),
-                         tap == 0 && pair == 0);
+            for (int step = 0; step < kn_steps_of_line; step++)
+                kn_wgmma(sums, a_line + step * (2 * kn_weight_cells),
+                         b_line + kn_step_cells(step / kn_steps_of_tap, step % kn_steps_of_tap), line == 0 && step == 0);
+        }
         kn_commit_products();
         if (KN_GROUPS > 1) kn_arrive_warp(barriers.turn((group + 1) % KN_GROUPS));
         kn_wait_products<0>();
