@@ -32,8 +32,10 @@ constexpr bool kn_one_tile = kn_length <= KN_KEYS;
 constexpr int kn_scores = KN_KEYS / 2, kn_sums = KN_VALUE_WIDTH / 2;  // a thread's
 
 #if KN_BF16
+using kn_element = kn_bf16;
 KN_DEVICE unsigned kn_pack(float first, float second) { return kn_two_bf16(first, second); }
 #else
+using kn_element = kn_half;
 KN_DEVICE unsigned kn_pack(float first, float second) { return kn_two_halves(first, second); }
 #endif
 
@@ -99,6 +101,35 @@ KN_DEVICE void kn_produce(const kn_maps& maps, unsigned ring, kn_barriers barrie
     }
 }
 
+// What kn_wgmma_scores leaves in a warp's registers, without the group's other warps.
+KN_DEVICE void kn_score_alone(float (&scores)[kn_scores], unsigned queries, unsigned keys) {
+    const int lane = threadIdx.x % 32, matrix = lane / 8;
+#pragma unroll
+    for (int i = 0; i < kn_scores; i++) scores[i] = 0;
+    queries += (threadIdx.x / 32 % 4 * 16 + matrix % 2 * 8 + lane % 8) * 128;
+    keys += (matrix / 2 * 8 + lane % 8) * 128;
+#pragma unroll 1
+    for (int step = 0; step < (KN_WIDTH + 15) / 16; step++) {
+        unsigned a[4];
+        kn_load_matrices(a, queries + step / 4 * (64 * 128) + (((step % 4 * 2 + matrix / 2) ^ (lane % 8)) << 4));
+#pragma unroll
+        for (int two = 0; two < KN_KEYS / 16; two++) {
+            unsigned b[4];
+            kn_load_matrices(b, keys + step / 4 * (KN_KEYS * 128) + two * (16 * 128) +
+                                    (((step % 4 * 2 + matrix % 2) ^ (lane % 8)) << 4));
+#pragma unroll
+            for (int eight = 0; eight < 2; eight++) {
+                float part[4];
+#pragma unroll
+                for (int i = 0; i < 4; i++) part[i] = scores[two * 8 + eight * 4 + i];
+                kn_multiply_halves(kn_element(), part, a, b[eight * 2], b[eight * 2 + 1]);
+#pragma unroll
+                for (int i = 0; i < 4; i++) scores[two * 8 + eight * 4 + i] = part[i];
+            }
+        }
+    }
+}
+
 // Of a thread's two rows, the second eight behind the first.
 struct kn_softmax {
     float shift[2] = {-1e30f, -1e30f};  // weights are 2^(factor * score - shift)
@@ -106,35 +137,36 @@ struct kn_softmax {
     bool moved = false;                 // for some row of the warp
     float total[2] = {0, 0};            // of this thread's columns
 
-    KN_DEVICE void weigh(float (&scores)[kn_scores]) {
-        float top[2];
+    // From here on the largest score so far has the weight 1.
+    KN_DEVICE void rise(const float (&scores)[kn_scores]) {
+        moved = true;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            top[r] = scores[2 * r];
+            float top = scores[2 * r];
 #pragma unroll
-            for (int i = 0; i < KN_KEYS / 8; i++) top[r] = fmaxf(top[r], fmaxf(scores[4 * i + 2 * r], scores[4 * i + 2 * r + 1]));
-            top[r] = kn_quad_largest(top[r]) * kn_factor;
+            for (int i = 0; i < KN_KEYS / 8; i++) top = fmaxf(top, fmaxf(scores[4 * i + 2 * r], scores[4 * i + 2 * r + 1]));
+            const float next = fmaxf(shift[r], kn_quad_largest(top) * kn_factor);
+            change[r] = kn_power_of_two(shift[r] - next);
+            shift[r] = next;
+            total[r] *= change[r];
         }
-        // Weights of 2^8 are as good as 1 in these types.
-        moved = kn_ballot(top[0] > shift[0] + 8 || top[1] > shift[1] + 8) != 0;
-        if (moved) {
-#pragma unroll
-            for (int r = 0; r < 2; r++) {
-                const float next = fmaxf(shift[r], top[r]);
-                change[r] = kn_power_of_two(shift[r] - next);
-                shift[r] = next;
-                total[r] *= change[r];
-            }
-        }
+    }
+    // Scores become weights; false if some row of the warp has weights that half cannot hold. NaN does not count: it stays.
+    KN_DEVICE bool weigh(float (&scores)[kn_scores]) {
+        constexpr float most = 32768;
 #pragma unroll
         for (int i = 0; i < kn_scores; i++) scores[i] = kn_power_of_two(fmaf(scores[i], kn_factor, -shift[i / 2 % 2]));
+        float sum[2];
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            float sum = scores[2 * r] + scores[2 * r + 1];
+            sum[r] = scores[2 * r] + scores[2 * r + 1];
 #pragma unroll
-            for (int i = 1; i < KN_KEYS / 8; i++) sum += scores[4 * i + 2 * r] + scores[4 * i + 2 * r + 1];
-            total[r] += sum;
+            for (int i = 1; i < KN_KEYS / 8; i++) sum[r] += scores[4 * i + 2 * r] + scores[4 * i + 2 * r + 1];
         }
+        if (kn_ballot(sum[0] > most || sum[1] > most) != 0) return false;
+        total[0] += sum[0];
+        total[1] += sum[1];
+        return true;
     }
 };
 
@@ -187,16 +219,26 @@ KN_DEVICE void kn_attend(unsigned short* o, unsigned queries, unsigned result, u
         kn_sync_warp();
         if (threadIdx.x % 32 == 0) kn_arrive(barriers.empty(stage));
     };
-    const auto weigh = [&](float (&scores)[kn_scores], int tile) {
+    const auto hide = [&](float (&scores)[kn_scores], int tile) {
         const int column = tile * KN_KEYS;
-        if (column + KN_KEYS > seen_by_all) {
+        if (column + KN_KEYS <= seen_by_all) return;
 #pragma unroll
-            for (int i = 0; i < kn_scores; i++) {
-                const int key = column + i / 4 * 8 + lane % 4 * 2 + i % 2;
-                if (key >= kn_visible(row + i / 2 % 2 * 8)) scores[i] = kn_bits_to_float(0xff800000);
-            }
+        for (int i = 0; i < kn_scores; i++) {
+            const int key = column + i / 4 * 8 + lane % 4 * 2 + i % 2;
+            if (key >= kn_visible(row + i / 2 % 2 * 8)) scores[i] = kn_bits_to_float(0xff800000);
         }
-        softmax.weigh(scores);
+    };
+    // A tile's largest score is not looked for: weights by the largest one of earlier tiles are as good while half can hold
+    // them, and where it cannot, scores have become weights beyond recall and are multiplied again.
+    const auto weigh = [&](float (&scores)[kn_scores], int tile) {
+        softmax.moved = false;
+        hide(scores, tile);
+        if (!softmax.weigh(scores)) {
+            kn_score_alone(scores, queries, ring + stage * kn_stage_bytes);
+            hide(scores, tile);
+            softmax.rise(scores);
+            softmax.weigh(scores);
+        }
     };
     // No product of values is under way.
     const auto settle = [&](const float (&scores)[kn_scores]) {
@@ -216,7 +258,9 @@ KN_DEVICE void kn_attend(unsigned short* o, unsigned queries, unsigned result, u
         kn_wait_products<0>();
         kn_arrived(scores);
         if (kn_one_tile) next_queries();
-        weigh(scores, 0);
+        hide(scores, 0);
+        softmax.rise(scores);
+        softmax.weigh(scores);
         settle(scores);
 #pragma unroll 1
         for (int tile = 1; tile < own_tiles; tile++) {

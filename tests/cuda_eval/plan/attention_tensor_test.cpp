@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <kn/cuda_eval/executor.h>
@@ -198,8 +199,7 @@ TEST(TensorAttention, GpuPackedHeads) {
     }
 }
 
-TEST(TensorAttention, GpuInfinitiesAndNan) {
-    if (device_count() == 0) GTEST_SKIP() << why_unavailable();
+void expect_infinities_and_nan(bool on_host) {
     const Form form{"", 1, 2, 2, 192, 192, 40, 40, top_left};
     const Graph graph = graph_of(form);
     std::vector<Tensor> inputs = random_inputs(graph);
@@ -216,8 +216,12 @@ TEST(TensorAttention, GpuInfinitiesAndNan) {
     set(1, 100, 2, std::numeric_limits<float>::quiet_NaN());  // rows from 100 on
     set(2, 192 + 150, 1, infinity);                           // a column from row 150 on
     const auto expected = cpu::run(graph, inputs).at(0).cast(DType::F64);
-    const auto made = std::make_shared<const Plan>(plan(graph, Device(0).properties(), ours()));
-    const auto got = Executor(made, Device(0)).run(inputs).at(0).cast(DType::F64);
+    const auto made = std::make_shared<const Plan>(
+        plan(graph, on_host ? h200() : Device(0).properties(), ours()));
+    const auto got =
+        (on_host ? run_plan_on_host(*made, inputs) : Executor(made, Device(0)).run(inputs))
+            .at(0)
+            .cast(DType::F64);
     for (std::int64_t i = 0; i < got.size(); i++) {
         // An infinite value may spoil rows that do not see it: 0 times infinity.
         const std::int64_t row = i / 40;
@@ -225,6 +229,51 @@ TEST(TensorAttention, GpuInfinitiesAndNan) {
         EXPECT_EQ(std::isnan(got.data<double>()[i]), std::isnan(expected.data<double>()[i]))
             << "element " << i;
     }
+}
+
+TEST(TensorAttention, InfinitiesAndNanOnHost) { expect_infinities_and_nan(true); }
+
+TEST(TensorAttention, GpuInfinitiesAndNan) {
+    if (device_count() == 0) GTEST_SKIP() << why_unavailable();
+    expect_infinities_and_nan(false);
+}
+
+/// Keys whose scores are `steps[i]` times as large from key 100 i on.
+std::vector<Tensor> growing(const Graph& graph, const Form& form, std::vector<double> steps) {
+    std::vector<Tensor> inputs = random_inputs(graph);
+    const Tensor wide = inputs[1].cast(DType::F64);
+    const auto elements = wide.data<double>();
+    std::vector<double> all(elements.begin(), elements.end());
+    for (std::size_t i = 0; i < all.size(); i++) {
+        const auto key =
+            i / static_cast<std::size_t>(form.width) % static_cast<std::size_t>(form.keys);
+        all[i] *= steps[std::min(key / 100, steps.size() - 1)];
+    }
+    inputs[1] = Tensor::from_span<double>(wide.shape(), all).cast(form.dtype);
+    return inputs;
+}
+
+/// Weights by the largest score of earlier tiles are too large for half, for float, or vanish.
+void expect_growing_scores(bool on_host) {
+    const Form shapes[] = {{"", 1, 2, 2, 100, 500, 40, 40},
+                           {"", 1, 2, 1, 200, 500, 72, 40, bottom_right},
+                           {"", 1, 1, 1, 100, 500, 64, 64, top_left, DType::BF16}};
+    for (const Form& form : shapes) {
+        const Graph graph = graph_of(form);
+        for (const std::vector<double>& steps :
+             {std::vector<double>{0.1, 4, 8, 30, 100}, {0.01, 500, 1}, {300, 0.1, 1000}}) {
+            SCOPED_TRACE(fmt::format("width {}, first step {}", form.width, steps[0]));
+            const ForcedTiles forced({.groups = 2, .keys = 80, .stages = 2});
+            expect_close(graph, growing(graph, form, steps), on_host);
+        }
+    }
+}
+
+TEST(TensorAttention, ScoresThatGrowOnHost) { expect_growing_scores(true); }
+
+TEST(TensorAttention, GpuScoresThatGrow) {
+    if (device_count() == 0) GTEST_SKIP() << why_unavailable();
+    expect_growing_scores(false);
 }
 
 TEST(TensorAttention, RefusedWithAMask) {
