@@ -33,6 +33,8 @@ Case parse(const std::string& text) {
             result.biased = true;
         else if (word == "&")
             result.also = true;
+        else if (word == "from")
+            stream >> result.from;
         else if (word == "layer" || word == "rms")
             result.norm = word == "rms" ? NormKind::MeanSquare : NormKind::MeanVariance;
         else
@@ -70,6 +72,11 @@ Problem build(const Case& c, DType dtype) {
     problem.weight = random_tensor(dtype, w_shape, random);
     Var x = c.few_channels() ? image(problem, dtype, x_shape, random)
                              : input(problem, "x", dtype, x_shape, random);
+    if (c.from > 0) {
+        problem.before_weight = random_tensor(dtype, {c.from, c.n[2]}, random);
+        x = x + matmul(input(problem, "before", dtype, {c.n[0], c.from}, random),
+                       problem.graph.constant(problem.before_weight));
+    }
     if (c.norm) {
         problem.scale = random_tensor(dtype, {c.n[2]}, random);
         problem.shift = random_tensor(dtype, {c.n[2]}, random);
@@ -122,6 +129,8 @@ std::vector<double> row_of(const Case& c, const Problem& p, std::int64_t at) {
     double sum = 0, squares = 0;
     for (std::int64_t k = 0; k < c.n[2]; ++k) {
         row.push_back(element(p.inputs[0], {at, k}));
+        for (std::int64_t i = 0; i < c.from; ++i)
+            row.back() += element(p.inputs[1], {at, i}) * element(p.before_weight, {i, k});
         sum += row.back();
         squares += row.back() * row.back();
     }

@@ -17,7 +17,8 @@ struct Case {
     bool conv = false, gated = false, residual = false, pooled = false;
     bool pair = false, also = false, biased = false;
     std::optional<NormKind> norm = {};
-    Ints n;  // as in the text
+    std::int64_t from = 0;  ///< not 0: x is a product of so many columns itself, with a residual
+    Ints n;                 // as in the text
 
     bool few_channels() const { return conv && n[1] <= 8; }
 };
@@ -28,7 +29,7 @@ Case parse(const std::string& text);
 struct Problem {
     Graph graph;
     std::vector<Tensor> inputs;
-    Tensor weight, bias, next_weight, also_weight, scale, shift;
+    Tensor weight, bias, next_weight, also_weight, scale, shift, before_weight;
     Ints y;
 };
 

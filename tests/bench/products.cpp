@@ -8,7 +8,8 @@
 // takes once the device's power limits its clock.
 // conv: images, channels, height, width, filters, kernel, stride; matmul: m, n, k; gated: the same,
 // with a bias, and one half of the columns times gelu of the other. layer or rms behind these: of
-// rows that are normalised, in one kernel and apart. A + behind it adds a residual, and relu; a ~ a
+// rows that are normalised, in one kernel and apart; from K, of rows that are a product of K columns
+// and a residual themselves, which may give statistics of them. A + behind it adds a residual, and relu; a ~ a
 // bias, and relu. Convolutions over few channels take images as callers have them, and the tiles of
 // their own kernel; pooled: one with relu and a max pool of 3x3 with stride 2 behind it, in one
 // kernel and apart. pair: images, channels, height, width, filters, filters of the next one: both
@@ -207,6 +208,10 @@ std::vector<Candidate> candidates_of(const Case& c, Precision precision, std::si
         return candidates;
     }
     if (c.norm) {
+        if (c.from > 0) {
+            others.disabled_rules = {"rows' norms beside products"};
+            candidates.push_back({.label = "  statistics by the reader", .options = others});
+        }
         others.disabled_rules = {"normalized product"};
         candidates.push_back({.label = "  apart", .options = others});
     }

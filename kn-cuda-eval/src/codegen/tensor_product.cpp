@@ -77,7 +77,7 @@ int part_item(const TensorProduct& product) {
 
 // Of shared memory in which a warp notes statistics of its rows.
 int part_bytes(const TensorProduct& product) {
-    if (product.norm_rows == 0 || product.why_no_parts()) return 0;
+    if (product.norm_rows == 0 || product.gives_rows() || product.why_no_parts()) return 0;
     return product.tiles.group_rows() / product.part_rows() * given_columns(product.tiles) /
            part_item(product) * 8;
 }
@@ -127,19 +127,27 @@ std::size_t TensorProduct::shared_bytes() const {
 }
 
 int TensorProduct::part_rows() const {
+    if (gives_rows()) return 1;
     return norm_rows % tiles.group_rows() == 0 ? tiles.group_rows() : 64;
 }
 
 int TensorProduct::part_columns() const {
+    if (gives_rows()) return tiles.columns;
     return static_cast<int>(std::gcd(norm_columns, columns_in_common(tiles)));
 }
 
 std::optional<std::string> TensorProduct::why_no_parts() const {
     if (tiles.staged) return "results go through shared memory by the copy engine";
     if (statistics != RowStatistics::None) return "rows of x are normalised";
+    if (lanes < 2) return "rows of y are not aligned";
+    if (gives_rows()) {
+        if (tiles.splits > 1) return "several blocks have a tile";
+        if (n % tiles.columns != 0) return "tiles have different numbers of columns";
+        if (n > most_parts * tiles.columns) return "a row would be in too many parts";
+        return std::nullopt;
+    }
     if (norm_rows % 64 != 0 || m % norm_rows != 0) return "images are no multiple of 64 positions";
     if (part_columns() % 2 != 0) return "groups of an odd number of channels";
-    if (lanes < 2) return "rows of y are not aligned";
     return std::nullopt;
 }
 
@@ -248,6 +256,9 @@ std::optional<std::string> TensorProduct::why_not() const {
         if (windows || element_bytes(*this) != 2)
             return "rows that are normalised are of a half type, and no windows";
         if (tiles.splits > 1) return "a block takes the statistics of whole rows";
+        if (given_parts > most_parts ||
+            (given_parts > 0 && (k % given_parts != 0 || statistics != RowStatistics::Variance)))
+            return "means and variances come with rows of a few equal parts";
         if (statistics == RowStatistics::Variance && n % (2 * halves) != 0)
             return "columns of normalised rows are taken two at a time";
     }
@@ -289,6 +300,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
     const ProductTiles& tiles = product.tiles;
     const ProductSqueeze squeeze = product.squeeze.value_or(ProductSqueeze());
     const ProductWindows also = product.also.value_or(ProductWindows());
+    const bool moments = product.gives_rows() && !product.why_no_parts();
     const Defines constants{{"KN_BM", tiles.rows},
                             {"KN_BN", tiles.columns},
                             {"KN_GROUPS", tiles.groups},
@@ -301,6 +313,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_SLAB", product.slab()},
                             {"KN_K", product.k},
                             {"KN_STATISTICS", static_cast<int>(product.statistics)},
+                            {"KN_GIVEN_PARTS", product.given_parts},
                             {"KN_ALSO_SLABS", also_slabs(product)},
                             {"KN_ALSO_ROWS", also.rows},
                             {"KN_ALSO_COLUMNS", also.columns},
@@ -323,6 +336,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_FIRST_PARTS", squeeze.parts},
                             {"KN_UNITS", squeeze.shifts.size()},
                             {"KN_PART_BYTES", part_bytes(product)},
+                            {"KN_ROW_MOMENTS", moments},
                             {"KN_WINDOWS", product.windows.has_value()}};
     const char* const epilogue = tiles.splits > 1      ? "epilogue_cluster"
                                  : product.squeeze     ? "epilogue_squeezed"
@@ -343,6 +357,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
         text += kernel_text("squeeze_weights");
     }
     if (part_bytes(product) > 0) text += column_parts(product);
+    if (moments) text += kernel_text("row_moments");
     text += kernel_text(epilogue);
     return constants.around(text);
 }

@@ -71,21 +71,27 @@ struct TensorProduct {
     /// Half types, without windows. The sums that the epilogue gets are those of normalised rows.
     RowStatistics statistics = RowStatistics::None;
     double epsilon = 0;
+    /// Parts of a row of x of which statistics came with it (row_statistics.cu); 0: the kernel takes
+    /// them itself.
+    int given_parts = 0;
     bool before = false;  ///< the epilogue wants the elements of another tensor like y
     std::optional<ProductSqueeze> squeeze;
     /// The epilogue wants with each column c the column c ^ partner, a power of two (staged, half
     /// types); 0: it does not.
     int partner = 0;
     /// A norm of y has rows of so many neighbouring columns in so many rows: the epilogue gives
-    /// statistics of parts of them besides (column_parts.cu); 0: there is none.
+    /// statistics of parts of them besides (column_parts.cu); 0: there is none. One row of all
+    /// columns: of tiles' rows (row_moments.cu).
     std::int64_t norm_rows = 0, norm_columns = 0;
     ProductTiles tiles;
 
     /// Of a part, where there is a norm.
+    bool gives_rows() const { return norm_rows == 1 && norm_columns == n; }
     int part_rows() const;
     int part_columns() const;
     /// Why these tiles give no statistics.
     std::optional<std::string> why_no_parts() const;
+    static constexpr int most_parts = 16;  ///< of a row: readers hold them in registers
 
     /// Columns of y that are staged in rows of 128 bytes.
     int panel() const { return 128 / y_bytes; }
@@ -128,11 +134,13 @@ struct TensorProduct {
 /// {map_x, map_w, map_w_low, map_x_also, map_w_also}, with maps of type kn_tensor_map; map_w_low is
 /// for exact products, whose maps of w show its high and low parts (Tf32Part). With
 /// RowStatistics::Variance, a fourth is a pointer to two floats for each column of the product: the
-/// sum of its weights, and what is added to it. store(row, column / lanes, product) is called for
+/// sum of its weights, and what is added to it; with given_parts, a fifth, to pairs of floats, mean
+/// and squared distances, [given_parts, m]. store(row, column / lanes, product) is called for
 /// each `lanes` neighbours of y, touch(row, column / lanes) a while before for what may be fetched
 /// into L2.
 /// With norm_rows, kn_product({...}, touch, store, parts), where `parts` are pairs of floats, mean
-/// and squared distances, [m / part_rows(), n / part_columns()], and store leaves y in `product`.
+/// and squared distances, [m / part_rows(), n / part_columns()], or of rows [n / part_columns(), m],
+/// and store leaves y in `product`.
 /// Staged: kn_product({...}, map_y, map_before, finish), where finish(row, column / 2, products,
 /// pair) gives two elements of y as one number; products[half][0 and 1] are the product's, `pair`
 /// those of map_before. With squeeze, kn_product({..., map_first, map_second}, map_y, map_before,

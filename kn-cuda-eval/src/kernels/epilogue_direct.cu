@@ -3,6 +3,9 @@
 // What the generator defines in front of this text:
 //   KN_CHUNK          columns that a warp hands out at once
 //   KN_PART_BYTES     not 0: statistics of y go beside it (column_parts.cu); store() leaves in its argument what it has written
+//   KN_ROW_MOMENTS    1: those of its rows do (row_moments.cu)
+
+#define KN_KEEPS (KN_PART_BYTES || KN_ROW_MOMENTS)
 
 // Rows of KN_CHUNK floats, their groups of four exchanged by the row's number against bank conflicts.
 KN_DEVICE int kn_hand_place(int row, int four) { return row * KN_CHUNK + ((four ^ (row & (KN_CHUNK / 4 - 1) & 7)) << 2); }
@@ -25,10 +28,13 @@ KN_DEVICE float2* kn_noted(float* hand) { return reinterpret_cast<float2*>(hand 
 
 // A warp's 16 rows of one piece, chunk by chunk.
 template <class Store>
-KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, int piece, long long row0, int column0, Store store) {
+KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, int piece, long long row0, int column0, Store store, float* parts) {
     const int lane = threadIdx.x % 32;
     constexpr int kept = KN_CHUNK / 2;  // sums of a chunk
     constexpr int width = KN_CHUNK / KN_LANES;
+#if KN_ROW_MOMENTS
+    kn_row_moments<width / 2> moments;
+#endif
 #pragma unroll 1
     for (int chunk = 0; chunk < KN_BN / KN_CHUNK; chunk++) {
 #pragma unroll
@@ -43,11 +49,11 @@ KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, int piece, long 
 #pragma unroll
         for (int i = 0; i + kept < kn_sums; i++) sums[i] = sums[i + kept];
         kn_sync_warp();
-#if KN_PART_BYTES
+#if KN_KEEPS
         float given[width / 2][KN_LANES];
 #endif
         // Several at once, so that what the epilogue reads is under way together.
-#if KN_PART_BYTES
+#if KN_KEEPS
 #pragma unroll
 #else
 #pragma unroll 4
@@ -68,7 +74,7 @@ KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, int piece, long 
             for (int j = 0; j < KN_LANES; j++) product[j] = hand[kn_hand_place(i / width, (in_row + j) / 4) + (in_row + j) % 4];
 #endif
             store(row, column, product);
-#if KN_PART_BYTES
+#if KN_KEEPS
 #pragma unroll
             for (int j = 0; j < KN_LANES; j++) given[(i - lane) / 32][j] = product[j];
 #endif
@@ -76,8 +82,14 @@ KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, int piece, long 
         kn_sync_warp();
 #if KN_PART_BYTES
         kn_note_lanes<width>(kn_noted(hand), piece, chunk * KN_CHUNK + lane % width * KN_LANES, given);
+#elif KN_ROW_MOMENTS
+#pragma unroll
+        for (int i = 0; i < width / 2; i++) moments.add(i, given[i], chunk == 0);
 #endif
     }
+#if KN_ROW_MOMENTS
+    moments.give<width>(parts, row0, column0);
+#endif
 }
 
 template <class Touch, class Store>
@@ -100,7 +112,7 @@ struct kn_direct {
     KN_DEVICE void give(float (&sums)[kn_pieces][kn_sums], const kn_tile& tile, int next) {
 #pragma unroll
         for (int piece = 0; piece < kn_pieces; piece++)
-            kn_hand_out(sums[piece], hand, piece, tile.row + rows + piece * 64, tile.column, store);
+            kn_hand_out(sums[piece], hand, piece, tile.row + rows + piece * 64, tile.column, store, parts);
 #if KN_PART_BYTES
         kn_give_parts(reinterpret_cast<float2*>(parts), kn_noted(hand), bytes / 8, KN_BN, tile.row + rows - threadIdx.x % 128 / 32 * 16, tile.column);
         if (next < kn_tiles) kn_sync_group();

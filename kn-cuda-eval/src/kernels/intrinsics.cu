@@ -58,6 +58,12 @@ KN_DEVICE float kn_reciprocal_fast(float x) {
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
+/// 1 / sqrt(x) to 2^-22.
+KN_DEVICE float kn_rsqrt_fast(float x) {
+    float y;
+    asm("rsqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
 
 #if __CUDA_ARCH__ >= 800
 /// The bits of x rounded to TF32, half away from zero.

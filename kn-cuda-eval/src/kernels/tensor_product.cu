@@ -49,7 +49,7 @@ constexpr int kn_own_slabs = KN_SLABS - KN_ALSO_SLABS;
 // No tile reaches beyond y.
 constexpr bool kn_whole = KN_M % (KN_BM * KN_SHARED_W) == 0 && KN_N % KN_BN == 0;
 
-// What slabs are copied from; w_low: the low parts, where they are wanted; columns: what row_statistics.cu says.
+// What slabs are copied from; w_low: the low parts, where they are wanted; columns, given: what row_statistics.cu says.
 struct kn_sources {
     const kn_tensor_map &x, &w, &w_low;
 #if KN_IMAGE_ROWS
@@ -59,6 +59,7 @@ struct kn_sources {
     const kn_tensor_map &x_also, &w_also;
 #endif
     const float* columns = nullptr;
+    const float* given = nullptr;
 };
 
 using kn_stages = kn_ring<KN_STAGES>;
@@ -266,7 +267,7 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_statistics& sta
         kn_commit_products();
         kn_wait_products<1>();
         if (slab > first) kn_release(barriers, before);
-        statistics.add(slab);
+        statistics.add(slab, slab == first);
         before = ring.stage;
         ring.next();
     }
@@ -341,6 +342,7 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
         if (!KN_TURNS || first < kn_tiles) epilogue.first(kn_tile(first));
         for (int i = first; i < kn_tiles; i += kn_teams * stride) {
             const kn_tile tile(i);
+            statistics.start(sources.given, tile.row + rows);
             statistics.fetch<kn_tile_columns, kn_columns, KN_HALVES>(stages + columns, sources.columns, tile.column);
             const int next = i + kn_teams * stride;
             if (next < kn_tiles) epilogue.ahead(kn_tile(next));

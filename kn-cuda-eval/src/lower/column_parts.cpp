@@ -133,7 +133,7 @@ std::vector<GivenParts> given_parts(const Placement& placement, const ColumnRows
     std::vector<GivenParts> result;
     for (const auto& [matrix, first] : matrices_of(placement, rows.source)) {
         const auto parts = placement.parts(matrix);
-        if (!parts || rows.image_rows % parts->rows != 0 ||
+        if (!parts || parts->rows == 1 || rows.image_rows % parts->rows != 0 ||
             rows.group_columns % parts->columns != 0 || first % parts->columns != 0)
             return {};
         result.push_back({*parts, first, placement.graph().shape(matrix)[1].value()});
@@ -203,6 +203,7 @@ void want_column_parts(Placement& placement, const std::vector<Group>& groups) {
         if (!group.in_parts && !may_have_statistics(placement.plan(), rows)) continue;
         if (plan.plan(true)) continue;
         for (const ColumnRows& wanted : plan.column_rows()) {
+            if (wanted.image_rows == 1) continue;  // a row kernel takes them as fast
             const auto matrices = matrices_of(placement, wanted.source);
             std::int64_t columns = wanted.group_columns;
             for (const auto& [matrix, first] : matrices) columns = std::gcd(columns, first);

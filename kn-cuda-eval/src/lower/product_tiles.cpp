@@ -164,6 +164,7 @@ StatisticsCosts costs_of(RowStatistics statistics) {
 }
 
 double statistics_clocks(const TensorProduct& product, const ProductTiles& tiles) {
+    if (product.given_parts > 0) return 0;
     const StatisticsCosts costs = costs_of(product.statistics);
     return tiles.rows * (tiles.turns            ? costs.turns
                          : tiles.columns <= 192 ? costs.narrow
@@ -307,6 +308,8 @@ std::string problem_of(const TensorProduct& product, bool can_be_staged) {
     if (product.statistics != RowStatistics::None)
         text += product.statistics == RowStatistics::Variance ? ", rows by mean and variance"
                                                               : ", rows by mean square";
+    if (product.given_parts > 0) text += fmt::format(" of {} parts", product.given_parts);
+    if (product.gives_rows()) text += ", statistics of rows";
     if (product.also)
         text += fmt::format(", also {}x{}x{} /{},{}", product.also->channels, product.also->height,
                             product.also->width, product.also->stride_y, product.also->stride_x);
@@ -323,11 +326,17 @@ ProductTiles choose_tiles(const TensorProduct& product, const DeviceProperties& 
         tiles.staged = tiles.staged && can_be_staged;
         return tiles;
     }
+    // What a reader of rows loses that are not given statistics.
+    constexpr double missed = 1.5 * clocks_in_us;
+    TensorProduct trial = product;
     std::vector<std::pair<double, ProductTiles>> all;
     for (const bool staged : {false, true}) {
         if (staged && !can_be_staged) continue;
-        for (const ProductTiles& tiles : sensible_tiles(product, device, staged))
-            all.emplace_back(clocks_of(product, tiles, device), tiles);
+        for (const ProductTiles& tiles : sensible_tiles(product, device, staged)) {
+            trial.tiles = tiles;
+            const bool misses = product.gives_rows() && trial.why_no_parts();
+            all.emplace_back(clocks_of(product, tiles, device) + (misses ? missed : 0), tiles);
+        }
     }
     if (all.empty()) return {};
     std::ranges::stable_sort(all, {}, [](const auto& entry) { return entry.first; });

@@ -13,6 +13,7 @@
 #include "lower/paired_epilogue.h"
 #include "lower/product_epilogue.h"
 #include "lower/product_tiles.h"
+#include "lower/row_moments.h"
 #include "lower/squeeze_epilogue.h"
 #include "planner/ceil_div.h"
 #include "planner/merge_products.h"
@@ -109,6 +110,9 @@ class Lowering {
         step.expected_us = (squeeze_ ? clocks_of_squeezing(product, device)
                                      : clocks_of(product, product.tiles, device)) /
                            clocks_in_us;
+        if (normalized_)
+            step.reason +=
+                moments_ ? ", which came with them" : ", which the product takes on the way";
         step.reason += ", in tiles of " + step.tiles;
         if (product.norm_rows > 0)
             step.reason += fmt::format(", with statistics of {}x{} elements for a norm",
@@ -207,6 +211,9 @@ class Lowering {
         if (normalized_) {
             product.statistics = statistics_of(*normalized_);
             product.epsilon = normalized_->epsilon;
+            if (product.statistics == RowStatistics::Variance)
+                moments_ = row_moments(placement_, group_.roles.at("a"), sizes_, row_stride_);
+            if (moments_) product.given_parts = static_cast<int>(sizes_.k / moments_->columns);
         }
         const Plan& plan = placement_.plan();
         if (squeeze_) {
@@ -247,6 +254,8 @@ class Lowering {
         std::string factors = three + also;
         if (product.statistics == RowStatistics::Variance)
             factors += ", " + draft.operands.pointer(folded_weights(true), Access::Read, "sums");
+        if (moments_)
+            factors += ", " + draft.operands.pointer(moments_->tensor, Access::Read, "statistics");
         factors = "{" + factors + "}";
         if (group_.paired) {
             copies_ = write_paired(placement_, group_, product, factors, draft);
@@ -271,11 +280,12 @@ class Lowering {
 
     // Statistics of y for a norm behind it.
     TensorRef parts_of(const TensorProduct& product) {
-        const MatrixParts parts{product.part_rows(), product.part_columns(),
-                                placement_.scratch(DType::F32,
-                                                   {product.m / product.part_rows(),
-                                                    product.n / product.part_columns(), 2},
-                                                   "statistics")};
+        const std::int64_t rows = product.part_rows(), columns = product.part_columns();
+        const AxisOrder order = product.gives_rows() ? AxisOrder{1, 0, 2} : AxisOrder{0, 1, 2};
+        const MatrixParts parts{
+            rows, columns,
+            placement_.scratch(DType::F32, {product.m / rows, product.n / columns, 2}, "statistics",
+                               order)};
         placement_.give_parts(group_.outputs[0], parts);
         return parts.tensor;
     }
@@ -313,6 +323,7 @@ class Lowering {
     DType dtype_;
     ProductEpilogue epilogue_;
     std::optional<NormalizedRows> normalized_;  // what is in front of it
+    std::optional<MatrixParts> moments_;        // that came with these rows
     std::optional<Squeeze> squeeze_;            // what is behind a convolution besides
     std::string problem_;
     std::int64_t row_stride_ = 0;
@@ -377,6 +388,26 @@ std::optional<std::string> why_no_tensor_product(const Grouping& grouping, Value
     const DType dtype = graph.dtype(product);
     if (dtype != DType::F32 && !is_half(dtype)) return "it is of another type";
     return why_no_form(graph, product);
+}
+
+TensorProduct expected_product(const Grouping& grouping, Value product, Value end,
+                               const ProductTail& tail) {
+    const Graph& graph = grouping.graph();
+    const ProductSizes sizes = product_sizes(graph, product);
+    TensorProduct expected;
+    expected.type = data_type(graph.dtype(product)).value();
+    expected.exact = !uses_tensor_cores(grouping.options(), graph.dtype(product));
+    expected.m = sizes.m;
+    expected.n = sizes.n;
+    expected.k = expected.row_stride = sizes.k;
+    const auto* conv = graph.get_if<op::Conv>(product);
+    if (conv && !is_plain(*conv, graph.shape(conv->w).to_ints()))
+        expected.windows = windows_of(graph, *conv, product);
+    expected.halves = graph.shape(end)[1].value() == sizes.n ? 1 : 2;
+    expected.before = tail.residual;
+    expected.y_bytes = static_cast<int>(size_of(graph.dtype(end)));
+    expected.lanes = sizes.n % 8 == 0 ? 8 : 1;
+    return expected;
 }
 
 RowStatistics statistics_of(const NormalizedRows& rows) {

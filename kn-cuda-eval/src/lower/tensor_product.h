@@ -13,6 +13,10 @@ struct ProductTail {
     bool own = false;       ///< more than the libraries' epilogues: bias, residual, relu
 };
 
+/// The product that our kernel would do for these, before values have places; without tiles.
+TensorProduct expected_product(const Grouping& grouping, Value product, Value end,
+                               const ProductTail& tail);
+
 /// What the kernel takes of rows to normalise them.
 RowStatistics statistics_of(const NormalizedRows& rows);
 

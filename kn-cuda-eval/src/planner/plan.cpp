@@ -10,6 +10,7 @@
 #include "lower/column_parts.h"
 #include "lower/library.h"
 #include "lower/lower.h"
+#include "lower/row_moments.h"
 #include "planner/batch_slices.h"
 #include "planner/memory.h"
 #include "planner/phases.h"
@@ -129,6 +130,8 @@ Plan planned(Slices slices, const DeviceProperties& device, const PlanOptions& o
     log.measure("steps and kernels' source", [&] {
         if (!options.disabled_rules.count(std::string(column_parts_rule.name)))
             want_column_parts(placement, groups);
+        if (!options.disabled_rules.count(std::string(row_moments_rule.name)))
+            want_row_moments(placement, groups);
         for (std::span<const Group> rest = groups; !rest.empty();) {
             const Group& group = rest[0];
             const std::size_t count = sibling_count(

@@ -8,6 +8,7 @@
 #include "lower/library.h"
 #include "lower/product_epilogue.h"
 #include "lower/product_tiles.h"
+#include "lower/row_moments.h"
 #include "planner/views.h"
 #include "rules/product_group.h"
 #include "rules/rules.h"
@@ -18,6 +19,9 @@ namespace {
 
 constexpr const char* rule = "normalized product";
 
+// What statistics take longer where rows are written.
+constexpr double giving_us = 0.4;
+
 // Measured on an H200: a kernel for the rows, and the gap in front of it.
 double norm_us(const ProductSizes& sizes, const NormalizedRows& rows) {
     const double start = rows.kind == NormKind::MeanSquare ? 1.95 : 2.65;
@@ -26,20 +30,30 @@ double norm_us(const ProductSizes& sizes, const NormalizedRows& rows) {
 }
 
 double product_us(const Grouping& grouping, Value product, Value end, const ProductTail& tail,
-                  RowStatistics statistics) {
-    const Graph& graph = grouping.graph();
-    const ProductSizes sizes = product_sizes(graph, product);
-    TensorProduct wanted;
-    wanted.type = data_type(graph.dtype(product)).value();
-    wanted.m = sizes.m;
-    wanted.n = sizes.n;
-    wanted.k = wanted.row_stride = sizes.k;
-    wanted.halves = graph.shape(end)[1].value() == sizes.n ? 1 : 2;
-    wanted.before = tail.residual;
-    wanted.y_bytes = static_cast<int>(size_of(graph.dtype(end)));
+                  RowStatistics statistics, int given_parts = 0) {
+    TensorProduct wanted = expected_product(grouping, product, end, tail);
     wanted.statistics = statistics;
+    wanted.given_parts = given_parts;
     wanted.tiles = choose_tiles(wanted, grouping.device(), true);
     return clocks_of(wanted, wanted.tiles, grouping.device()) / clocks_in_us;
+}
+
+// Parts of each row of `x` whose statistics will come with it, if it is made by a product of ours,
+// as far as is known before there are steps; 0: they will not.
+int expected_row_parts(const Grouping& grouping, Value x, std::int64_t k) {
+    if (grouping.options().disabled_rules.count(std::string(row_moments_rule.name))) return 0;
+    const Graph& graph = grouping.graph();
+    const auto end = matrix_of(graph, x, k, [&](Value value) { return grouping.is_stored(value); });
+    if (!end || grouping.is_grouped(*end)) return 0;
+    const auto found = find_product(grouping, *end);
+    if (!found || why_no_tensor_product(grouping, found->main)) return 0;
+    const ProductTail tail = tail_of(grouping, *end, *found);
+    if (why_library_product(grouping, found->main, tail)) return 0;
+    TensorProduct product = expected_product(grouping, found->main, *end, tail);
+    product.norm_rows = 1;
+    product.norm_columns = product.n;
+    product.tiles = choose_tiles(product, grouping.device(), true, grouping.options());
+    return product.why_no_parts() ? 0 : static_cast<int>(product.n / product.part_columns());
 }
 
 // Whether nothing but the normalisation needs the value in memory.
@@ -79,7 +93,11 @@ std::optional<std::string> why_not(const Grouping& grouping, Value product, Valu
     ProductTail own = tail;
     own.own = true;
     if (const auto why = why_library_product(grouping, product, own)) return why;
-    const double together = product_us(grouping, product, end, tail, statistics_of(rows));
+    const int parts = gains_by_moments(graph, product, end, rows.kind)
+                          ? expected_row_parts(grouping, rows.x, sizes.k)
+                          : 0;
+    const double together = product_us(grouping, product, end, tail, statistics_of(rows), parts) +
+                            (parts > 0 ? giving_us : 0);
     // Plain products are cuBLASLt's, which is so much faster.
     constexpr double library = 0.92;
     const double apart = product_us(grouping, product, end, tail, RowStatistics::None) *
@@ -126,10 +144,9 @@ void normalize_rows(Grouping& grouping, Group& group, const NormalizedRows& rows
     group.roles["a"] = rows.x;
     group.in_front = rows.path;
     grouping.demand(rows.x);
-    const std::string reason =
-        rows.kind == NormKind::MeanSquare
-            ? "of rows by the mean of their squares, which the product takes on the way"
-            : "of rows by their mean and variance, which the product takes on the way";
+    const std::string reason = rows.kind == NormKind::MeanSquare
+                                   ? "of rows by the mean of their squares"
+                                   : "of rows by their mean and variance";
     group.reason += ", " + reason;
     grouping.decide(rule, true, rows.path.back(), reason);
 }

@@ -1,4 +1,5 @@
 #include "lower/column_parts.h"
+#include "lower/row_moments.h"
 #include "planner/prepare.h"
 #include "rules/rules.h"
 
@@ -25,6 +26,7 @@ std::vector<PlannerRule> planner_rules() {
     for (const auto& phase : rule_phases())
         for (const Rule& rule : phase) out.push_back(rule.info);
     out.push_back(column_parts_rule);
+    out.push_back(row_moments_rule);
     return out;
 }
 

@@ -86,6 +86,7 @@ static inline unsigned kn_round_tf32(float x) {
 static inline float kn_rounded_tf32(float x) { return kn_bits_to_float(kn_round_tf32(x)); }
 static inline float kn_exp_fast(float x) { return __builtin_expf(x); }
 static inline float kn_reciprocal_fast(float x) { return 1.0f / x; }
+static inline float kn_rsqrt_fast(float x) { return 1.0f / __builtin_sqrtf(x); }
 static inline float sqrtf(float x) { return __builtin_sqrtf(x); }
 static inline int min(int a, int b) { return a < b ? a : b; }
 static inline int max(int a, int b) { return a > b ? a : b; }

@@ -46,7 +46,7 @@ int count(const Plan& plan, const std::string& part) {
 TEST(NormalizedProductPlan, ABlockHasNoStepForItsNorms) {
     for (const bool rms : {false, true}) {
         const Plan plan = cuda::plan(block(512, 256, rms), h200());
-        EXPECT_EQ(count(plan, "takes on the way"), 2) << plan.to_string();
+        EXPECT_EQ(count(plan, "rows by"), 2) << plan.to_string();
         EXPECT_EQ(count(plan, "reductions over"), 0) << plan.to_string();
     }
 }
@@ -56,6 +56,42 @@ TEST(NormalizedProductPlan, TheRuleCanBeLeftOut) {
         cuda::plan(block(512, 256, false), h200(), {.disabled_rules = {"normalized product"}});
     EXPECT_EQ(count(plan, "takes on the way"), 0) << plan.to_string();
     EXPECT_EQ(count(plan, "reductions over"), 2) << plan.to_string();
+}
+
+/// Rows that a product with a residual writes, and the product that reads them normalised.
+Graph behind_a_product(bool rms, bool gated) {
+    Graph graph;
+    const auto w = [&](const Ints& shape, std::uint64_t seed) {
+        return weight(graph, shape, DType::F16, seed);
+    };
+    const Var x = graph.input("x", DType::F16, Shape::of({512, 640}));
+    const Var y = x + matmul(x, w({640, 640}, 1));
+    const Var normed = rms ? rms_norm(y, w({640}, 2)) : layer_norm(y, w({640}, 2), w({640}, 3));
+    const Var z = matmul(normed, w({640, 5120}, 4));
+    graph.output("y", y);
+    graph.output("z", gated ? slice(z, 1, 0, 2560) * gelu(slice(z, 1, 2560, 5120)) : z);
+    return graph;
+}
+
+TEST(NormalizedProductPlan, StatisticsComeWithWhatAProductWrites) {
+    const Graph graph = behind_a_product(false, false);
+    const Plan plan = cuda::plan(graph, h200());
+    EXPECT_EQ(plan.steps.size(), 2u) << plan.to_string();
+    EXPECT_EQ(count(plan, "which came with them"), 1) << plan.to_string();
+    EXPECT_EQ(count(plan, "with statistics of 1x"), 1) << plan.to_string();
+    const Plan apart =
+        cuda::plan(graph, h200(), {.disabled_rules = {"rows' norms beside products"}});
+    EXPECT_EQ(count(apart, "with statistics of"), 0) << apart.to_string();
+    EXPECT_EQ(count(apart, "which came with them"), 0) << apart.to_string();
+}
+
+TEST(NormalizedProductPlan, StatisticsThatGainNothingAreNotGiven) {
+    for (const bool rms : {false, true}) {
+        const Plan plan = cuda::plan(behind_a_product(rms, true), h200());
+        EXPECT_EQ(count(plan, "with statistics of"), 0) << plan.to_string();
+    }
+    const Plan plain = cuda::plan(behind_a_product(true, false), h200());
+    EXPECT_EQ(count(plain, "with statistics of"), 0) << plain.to_string();
 }
 
 std::string refusal(const Graph& graph) {
