@@ -1,6 +1,4 @@
 // Norms of groups of channels whose statistics come from the product in front, on the host.
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -8,6 +6,7 @@
 
 #include "check.h"
 #include "cuda_eval/on_gpu.h"
+#include "cuda_eval/product_bounds.h"
 #include "lower/product_tiles.h"
 
 namespace kn::test {
@@ -125,15 +124,7 @@ TEST_P(NormsBesideProducts, MeanFarFromZero) {
     expect_as_apart(block({.bias = 1000}), GetParam(), Precision::TF32, 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(, NormsBesideProducts, ::testing::ValuesIn(every_tile),
-                         [](const auto& test) {
-                             const ProductTiles& tiles = test.param;
-                             return fmt::format(
-                                 "{}x{}{}{}{}", tiles.rows, tiles.columns,
-                                 tiles.turns ? "InTurns" : "",
-                                 tiles.share_w > 1 ? fmt::format("In{}s", tiles.share_w) : "",
-                                 tiles.splits > 1 ? fmt::format("KIn{}", tiles.splits) : "");
-                         });
+INSTANTIATE_TEST_SUITE_P(, NormsBesideProducts, ::testing::ValuesIn(every_tile), name_of_tiles);
 
 // Images of one part and of several; groups of few channels, and of all.
 TEST(ColumnParts, Images) {

@@ -139,12 +139,7 @@ INSTANTIATE_TEST_SUITE_P(
         ProductTiles{.rows = 128, .columns = 256, .stages = 2, .blocks = 1, .staged = true},
         ProductTiles{
             .rows = 128, .columns = 128, .stages = 4, .blocks = 1, .staged = true, .turns = true}),
-    [](const auto& test) {
-        const ProductTiles& tiles = test.param;
-        return std::to_string(tiles.rows) + "x" + std::to_string(tiles.columns) +
-               (tiles.share_w > 1 ? "Shared" : "") + (tiles.staged ? "Staged" : "") +
-               (tiles.turns ? "InTurns" : "");
-    });
+    name_of_tiles);
 
 constexpr ProductTiles some_tiles{
     .rows = 64, .columns = 128, .groups = 1, .stages = 2, .staged = true};

@@ -138,10 +138,7 @@ INSTANTIATE_TEST_SUITE_P(
         ProductTiles{.rows = 64, .columns = 80, .groups = 1, .share_w = 2, .chunk = 16},
         ProductTiles{.rows = 128, .columns = 160, .stages = 3, .blocks = 1, .chunk = 32},
         ProductTiles{.rows = 256, .columns = 80, .stages = 3, .blocks = 1, .chunk = 16}),
-    [](const auto& test) {
-        const ProductTiles& tiles = test.param;
-        return std::to_string(tiles.rows) + "x" + std::to_string(tiles.columns);
-    });
+    name_of_tiles);
 
 constexpr ProductTiles some_tiles{.rows = 64, .columns = 80, .groups = 1, .chunk = 16};
 

@@ -1,6 +1,4 @@
 // Products and convolutions for Hopper's tensor cores, on the host: tiles, clusters, windows.
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -157,13 +155,7 @@ INSTANTIATE_TEST_SUITE_P(
         ProductTiles{.rows = 64, .columns = 64, .groups = 1, .stages = 2, .blocks = 1, .splits = 2},
         ProductTiles{.rows = 256, .columns = 64, .stages = 2, .blocks = 1, .splits = 3},
         ProductTiles{.rows = 128, .columns = 48, .stages = 3, .blocks = 1, .splits = 4}),
-    [](const auto& test) {
-        const ProductTiles& tiles = test.param;
-        return fmt::format("{}x{}{}{}{}{}", tiles.rows, tiles.columns, tiles.staged ? "Staged" : "",
-                           tiles.turns ? "InTurns" : "",
-                           tiles.share_w > 1 ? fmt::format("In{}s", tiles.share_w) : "",
-                           tiles.splits > 1 ? fmt::format("KIn{}", tiles.splits) : "");
-    });
+    name_of_tiles);
 
 TEST(TensorProductsInFloat32, AreAsExact) {
     for (const ProductTiles& tiles :
