@@ -221,6 +221,9 @@ cuda::TensorProduct problem_of(const Case& c, Precision precision) {
         product.windows->height = c.n[2];
         product.windows->width = c.n[3];
         product.windows->kernel_height = product.windows->kernel_width = c.n[5];
+        product.windows->stride_y = product.windows->stride_x = c.n[6];
+        product.windows->pad_y = product.windows->pad_x = c.n[5] / 2;
+        product.windows->rows = product.windows->columns = out;
     } else {
         product.m = c.n[0];
         product.n = c.n[1];
@@ -240,9 +243,6 @@ cuda::FewChannels few_channels_of(const Case& c, Precision precision) {
     conv.exact = product.exact;
     conv.n = product.n;
     conv.windows = *product.windows;
-    conv.windows.stride_y = conv.windows.stride_x = c.n[6];
-    conv.windows.pad_y = conv.windows.pad_x = c.n[5] / 2;
-    conv.windows.rows = conv.windows.columns = (c.n[2] + c.n[5] / 2 * 2 - c.n[5]) / c.n[6] + 1;
     return conv;
 }
 

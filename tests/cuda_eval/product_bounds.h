@@ -31,8 +31,8 @@ constexpr ProductBound product_bounds[] = {{Precision::F32, 1e-6},
 
 inline std::string name_of_tiles(const ::testing::TestParamInfo<cuda::ProductTiles>& test) {
     const cuda::ProductTiles& tiles = test.param;
-    return fmt::format("{}x{}{}{}{}{}", tiles.rows, tiles.columns, tiles.staged ? "Staged" : "",
-                       tiles.turns ? "InTurns" : "",
+    return fmt::format("{}x{}{}{}{}{}{}", tiles.rows, tiles.columns, tiles.staged ? "Staged" : "",
+                       tiles.winograd ? "Filtered" : "", tiles.turns ? "InTurns" : "",
                        tiles.share_w > 1 ? fmt::format("In{}s", tiles.share_w) : "",
                        tiles.splits > 1 ? fmt::format("KIn{}", tiles.splits) : "");
 }

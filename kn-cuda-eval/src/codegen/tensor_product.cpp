@@ -8,6 +8,7 @@
 #include "codegen/defines.h"
 #include "codegen/kernel_text.h"
 #include "codegen/wgmma.h"
+#include "codegen/winograd.h"
 #include "planner/ceil_div.h"
 
 namespace kn::cuda {
@@ -71,7 +72,7 @@ int columns_in_common(const ProductTiles& tiles) {
 // as parts are whole numbers of them.
 int part_item(const TensorProduct& product) {
     const int columns = product.part_columns();
-    if (product.tiles.splits > 1) return 2;
+    if (product.tiles.splits > 1 || product.tiles.winograd) return 2;
     return std::gcd(columns, product.lanes);
 }
 
@@ -105,8 +106,11 @@ std::int64_t TensorProduct::slabs() const {
 }
 
 std::size_t TensorProduct::shared_bytes() const {
-    const int ring = tiles.stages * (tiles.rows + tiles.columns * (exact ? 2 : 1)) * 128;
-    const int barriers = (2 * tiles.stages + (tiles.turns ? tiles.groups : 0)) * 8;
+    const int ring = tiles.winograd
+                         ? winograd_stages_bytes(*this)
+                         : tiles.stages * (tiles.rows + tiles.columns * (exact ? 2 : 1)) * 128;
+    const int barriers = tiles.winograd ? winograd_barriers_bytes(tiles)
+                                        : (2 * tiles.stages + (tiles.turns ? tiles.groups : 0)) * 8;
     if (tiles.splits > 1) {
         // The tile's sums, and what warps hand out (epilogue_cluster.cu).
         const int pitch = (given_columns(tiles) + 23) / 32 * 32 + 8;
@@ -147,13 +151,13 @@ std::optional<std::string> TensorProduct::why_no_parts() const {
         return std::nullopt;
     }
     if (norm_rows % 64 != 0 || m % norm_rows != 0) return "images are no multiple of 64 positions";
+    if (tiles.winograd && norm_rows % tiles.rows != 0) return "a tile has several images";
     if (part_columns() % 2 != 0) return "groups of an odd number of channels";
     return std::nullopt;
 }
 
 Dim3 TensorProduct::grid(int sm_count) const {
-    const int rows = tiles.rows * tiles.share_w;
-    const std::int64_t count = ((m + rows - 1) / rows) * ((n + tiles.columns - 1) / tiles.columns);
+    const std::int64_t count = ceil_div(m, tiles.rows * tiles.share_w) * ceil_div(n, tiles.columns);
     if (beside() > 1) return {static_cast<unsigned>(count), 1, 1};
     const int most = sm_count * tiles.blocks / cluster();
     const std::int64_t clusters = tiles.splits > 1 ? count : std::min<std::int64_t>(count, most);
@@ -161,6 +165,7 @@ Dim3 TensorProduct::grid(int sm_count) const {
 }
 
 TensorMapLayout TensorProduct::map_x() const {
+    if (tiles.winograd) return winograd_map_x(*this);
     if (windows) return map_of(*windows);
     TensorMapLayout map;
     map.type = type;
@@ -189,7 +194,9 @@ TensorMapLayout TensorProduct::map_of(const ProductWindows& w) const {
     return map;
 }
 
-TensorMapLayout TensorProduct::map_w() const { return map_of(channels(*this), taps(*this)); }
+TensorMapLayout TensorProduct::map_w() const {
+    return tiles.winograd ? winograd_map_w(*this) : map_of(channels(*this), taps(*this));
+}
 
 TensorMapLayout TensorProduct::map_w_also() const { return map_of(also->channels, 1); }
 
@@ -227,6 +234,8 @@ TensorMapLayout TensorProduct::map_small(std::int64_t columns, std::int64_t term
 
 std::optional<std::string> TensorProduct::why_not() const {
     if (m < 1 || n < 1 || k < 1) return "there is nothing to multiply";
+    if (tiles.winograd)
+        if (auto why = why_no_winograd(*this)) return why;
     if (exact && (type != DataType::F32 || tiles.group_rows() != 64))
         return "exact products are of float32, 64 rows a group";
     if (tiles.splits > 8 || tiles.splits * 8 > tiles.columns)
@@ -336,6 +345,7 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_FIRST_PARTS", squeeze.parts},
                             {"KN_UNITS", squeeze.shifts.size()},
                             {"KN_PART_BYTES", part_bytes(product)},
+                            {"KN_PART_PAIRS", product.tiles.winograd && part_bytes(product) > 0},
                             {"KN_ROW_MOMENTS", moments},
                             {"KN_WINDOWS", product.windows.has_value()}};
     const char* const epilogue = tiles.splits > 1      ? "epilogue_cluster"
@@ -346,10 +356,14 @@ std::string tensor_product_helpers(const TensorProduct& product) {
     std::string text(kernel_text("hopper"));
     text += kernel_text("pipeline");
     if (product.windows) text += window_constants(*product.windows);
-    text += wgmma_function(
-        {.type = product.type, .columns = tiles.columns, .rows_in_registers = product.exact});
-    text += row_statistics(product);
-    text += kernel_text("tensor_product");
+    if (tiles.winograd) {
+        text += winograd_text(product);
+    } else {
+        text += wgmma_function(
+            {.type = product.type, .columns = tiles.columns, .rows_in_registers = product.exact});
+        text += row_statistics(product);
+        text += kernel_text("tensor_product");
+    }
     text += "\n";
     if (tiles.staged && product.partner == 0) text += kernel_text("staged_pairs");
     if (product.squeeze) {

@@ -27,13 +27,16 @@ struct ProductTiles {
     int blocks = 2;     ///< on a multiprocessor
     int share_w = 1;    ///< blocks, one below the other, that share what they read of w: 1, 2, 4
     int splits = 1;     ///< blocks that share the k of a tile: 1 to 8
-    int chunk = 32;     ///< columns that a warp hands out at once: 16, 32, 64
+    int chunk = 32;     ///< columns that a warp hands out at once: 16, 32, 64; all of F(2,3)'s
     /// Instead of chunks: y, and what is added to it, go through shared memory by the copy engine;
     /// whole panels of 128 bytes a row of y, no splits.
     bool staged = false;
     /// Groups take whole tiles in turn: one multiplies while another hands out its sums. No splits,
     /// not exact.
     bool turns = false;
+    /// A 3x3 convolution by minimal filtering along lines (codegen/winograd.h): 256 rows, at most
+    /// 80 columns; stages of weights.
+    bool winograd = false;
     int group_rows() const { return turns ? rows : rows / groups; }
     bool operator==(const ProductTiles&) const = default;
 };
@@ -101,7 +104,7 @@ struct TensorProduct {
     /// Whether a thread's sums leave little room among the registers it has by rights.
     bool many_sums() const {
         const int sums = tiles.group_rows() * tiles.groups * tiles.columns * (exact ? 2 : 1);
-        return tiles.blocks == 1 && sums > 128 * 160;
+        return tiles.winograd || (tiles.blocks == 1 && sums > 128 * 160);
     }
     int threads() const { return tiles.groups * 128 + (many_sums() ? 128 : 32); }
     int cluster() const { return tiles.share_w * tiles.splits * beside(); }
@@ -109,7 +112,7 @@ struct TensorProduct {
     std::size_t shared_bytes() const;
     Dim3 grid(int sm_count) const;
 
-    /// The kernel's maps of x and of w, which is dense [n, taps, channels].
+    /// The kernel's maps of x and of w, which is dense [n, taps, channels], or filtered.
     TensorMapLayout map_x() const;
     TensorMapLayout map_w() const;
     /// Of the other image and its weights, dense [n, channels].

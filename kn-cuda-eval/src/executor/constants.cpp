@@ -41,6 +41,7 @@ struct Key {
     std::vector<Origin> folded;
     std::int64_t folded_axis;
     bool sums;
+    bool winograd;
     auto operator<=>(const Key&) const = default;
 };
 
@@ -50,7 +51,8 @@ Origin origin_of(const ConstantData& part) {
 }
 
 Key key_of(int device, const PlanConstant& constant) {
-    Key key{device, {}, constant.axis, constant.dtype, constant.order, constant.tf32, {}, 0, false};
+    Key key{device, {}, constant.axis, constant.dtype,   constant.order, constant.tf32,
+            {},     0,  false,         constant.winograd};
     for (const auto& part : constant.parts) key.parts.push_back(origin_of(*part));
     if (const auto& folded = constant.folded) {
         for (const auto& factor : {folded->scale, folded->shift})

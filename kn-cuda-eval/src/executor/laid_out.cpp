@@ -9,6 +9,7 @@
 
 #include <kn/graph/convert.h>
 
+#include "executor/filtered_weights.h"
 #include "executor/strided.h"
 
 namespace kn::cuda {
@@ -40,7 +41,10 @@ const Tensor& origin(const ConstantData& data) {
     return before.shape() == data.tensor.shape() ? before : data.tensor;
 }
 
-LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype), tf32_(constant.tf32) {
+LaidOut::LaidOut(const PlanConstant& constant)
+    : to_(constant.winograd ? DType::F32 : constant.dtype),
+      filtered_(constant.winograd),
+      tf32_(constant.tf32) {
     if (constant.folded && constant.folded->sums) {
         fold(constant);
         rows_ = constant.shape()[0];
@@ -48,7 +52,9 @@ LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype), tf32_(cons
         return;
     }
     KN_CHECK(tf32_ == Tf32Part::None || to_ == DType::F32, constant.parts.at(0)->name);
-    const Ints shape = constant.shape();
+    PlanConstant as_given = constant;
+    as_given.winograd = false;
+    const Ints shape = as_given.shape();
     Ints order = constant.order;
     if (order.empty())
         for (std::size_t i = 0; i < shape.size(); i++)
@@ -60,7 +66,7 @@ LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype), tf32_(cons
 
     // Elements that are rounded to another type on the way are taken after that.
     const auto source = [&](const ConstantData& part) -> const Tensor& {
-        return part.tensor.dtype() == to_ ? origin(part) : part.tensor;
+        return part.tensor.dtype() == constant.dtype ? origin(part) : part.tensor;
     };
     from_ = source(*constant.parts[0]).dtype();
     const bool alike = std::ranges::all_of(
@@ -80,6 +86,11 @@ LaidOut::LaidOut(const PlanConstant& constant) : to_(constant.dtype), tf32_(cons
     rows_ = shape_.empty() ? 1 : shape_[row_axis_];
     row_bytes_ = size_of(to_) * static_cast<std::size_t>(shape_.empty() ? 1 : strides_[row_axis_]);
     if (constant.folded) fold(constant);
+    if (!filtered_) return;
+    KN_CHECK(constant.dtype == DType::F16 && shape_.size() == 4 && row_axis_ == 0,
+             constant.parts.at(0)->name);
+    KN_CHECK(shape_[1] == 3 && shape_[2] == 3 && shape_[3] % 64 == 0, constant.parts.at(0)->name);
+    row_bytes_ = static_cast<std::size_t>(shape_[3]) * 12 * size_of(DType::F16);
 }
 
 namespace {
@@ -231,7 +242,18 @@ float tf32_part(float x, Tf32Part part) {
     return part == Tf32Part::High ? part_of<Tf32Part::High>(x) : part_of<Tf32Part::Low>(x);
 }
 
+void LaidOut::write_filtered(std::int64_t begin, std::int64_t end, std::byte* target) const {
+    const auto channels = static_cast<std::size_t>(shape_[3]);
+    std::vector<float> filter(9 * channels), positions(12 * channels);
+    for (std::int64_t at = begin; at < end; at++, target += row_bytes_) {
+        convert(at, at + 1, reinterpret_cast<std::byte*>(filter.data()));
+        filter_weights(filter.data(), channels, positions.data());
+        convert_elements(DType::F32, positions.data(), DType::F16, target, positions.size());
+    }
+}
+
 void LaidOut::write(std::int64_t begin, std::int64_t end, std::byte* target) const {
+    if (filtered_) return write_filtered(begin, end, target);
     if (scaled_) return write_sums(begin, end, target);
     convert(begin, end, target);
     auto* const elements = reinterpret_cast<float*>(target);

@@ -32,12 +32,14 @@ class LaidOut {
     };
     void fold(const PlanConstant& constant);
     void scale_rows(const std::byte* source, std::int64_t rows, std::byte* target) const;
+    void write_filtered(std::int64_t begin, std::int64_t end, std::byte* target) const;
     void write_sums(std::int64_t begin, std::int64_t end, std::byte* target) const;
     void gather(std::int64_t begin, std::int64_t end, std::byte* target) const;
     void convert(std::int64_t begin, std::int64_t end, std::byte* target) const;
 
     std::vector<Part> parts_;
-    DType from_, to_;
+    DType from_, to_;  // to_: F32 where weights are filtered
+    bool filtered_ = false;
     Tf32Part tf32_ = Tf32Part::None;
     Ints shape_, strides_;    // of the target
     std::size_t joined_ = 0;  // the axis along which parts follow each other

@@ -77,7 +77,7 @@ struct kn_added {
         kn_sync_warp();
 #pragma unroll 4
         for (int i = lane; i < 16 * width; i += 32) {
-            const long long row = row0 + i / width;
+            const long long row = kn_row(row0, i / width);
             const int in_row = i % width * KN_LANES, column = (column0 + in_row) / KN_LANES;
             if (row >= KN_M || in_row >= count * 8 || column >= KN_N / KN_LANES) continue;
             __align__(16) float product[KN_LANES];

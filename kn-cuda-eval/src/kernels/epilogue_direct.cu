@@ -2,10 +2,14 @@
 //
 // What the generator defines in front of this text:
 //   KN_CHUNK          columns that a warp hands out at once
+//   KN_PART_PAIRS     1: statistics are noted of pairs of columns in shared memory
 //   KN_PART_BYTES     not 0: statistics of y go beside it (column_parts.cu); store() leaves in its argument what it has written
 //   KN_ROW_MOMENTS    1: those of its rows do (row_moments.cu)
 
-#define KN_KEEPS (KN_PART_BYTES || KN_ROW_MOMENTS)
+// Threads have the same columns of all their rows, and so keep what statistics are taken of; else that lies in the chunk, the
+// only one.
+#define KN_KEEPS ((KN_PART_BYTES && !KN_PART_PAIRS) || KN_ROW_MOMENTS)
+static_assert(!KN_PART_PAIRS || KN_CHUNK == KN_BN);
 
 // Rows of KN_CHUNK floats, their groups of four exchanged by the row's number against bank conflicts.
 KN_DEVICE int kn_hand_place(int row, int four) { return row * KN_CHUNK + ((four ^ (row & (KN_CHUNK / 4 - 1) & 7)) << 2); }
@@ -15,7 +19,7 @@ template <class Touch>
 KN_DEVICE void kn_touch_rows(long long row0, int column0, Touch touch) {
     constexpr int line = KN_LANES * 8, width = (KN_BN + line - 1) / line;
     for (int i = threadIdx.x % 32; i < 16 * width; i += 32) {
-        const long long row = row0 + i / width;
+        const long long row = kn_row(row0, i / width);
         const int column = column0 + i % width * line;
         if (row < KN_M && column < KN_N) touch(row, column / KN_LANES);
     }
@@ -60,7 +64,7 @@ KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, int piece, long 
 #endif
         for (int i = lane; i < 16 * width; i += 32) {
             const int in_row = i % width * KN_LANES;
-            const long long row = row0 + i / width;
+            const long long row = kn_row(row0, i / width);
             const int column = (column0 + chunk * KN_CHUNK) / KN_LANES + i % width;
             if (!kn_whole && (row >= KN_M || column >= KN_N / KN_LANES)) continue;
             __align__(16) float product[KN_LANES];
@@ -77,10 +81,20 @@ KN_DEVICE void kn_hand_out(float (&sums)[kn_sums], float* hand, int piece, long 
 #if KN_KEEPS
 #pragma unroll
             for (int j = 0; j < KN_LANES; j++) given[(i - lane) / 32][j] = product[j];
+#elif KN_PART_PAIRS
+#pragma unroll
+            for (int j = 0; j < KN_LANES; j += 2)
+                *reinterpret_cast<float2*>(hand + kn_hand_place(i / width, (in_row + j) / 4) + (in_row + j) % 4) =
+                    make_float2(product[j], product[j + 1]);
 #endif
         }
         kn_sync_warp();
-#if KN_PART_BYTES
+#if KN_PART_PAIRS
+        kn_note_pairs(kn_noted(hand), piece, [&](int row, int pair) {
+            return *reinterpret_cast<const float2*>(hand + kn_hand_place(row, pair / 2) + pair % 2 * 2);
+        });
+        kn_sync_warp();
+#elif KN_PART_BYTES
         kn_note_lanes<width>(kn_noted(hand), piece, chunk * KN_CHUNK + lane % width * KN_LANES, given);
 #elif KN_ROW_MOMENTS
 #pragma unroll

@@ -108,6 +108,17 @@ KN_DEVICE unsigned kn_add_two(kn_bf16, unsigned a, unsigned b) {
         asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(both) : "r"(a), "r"(b));
     return both;
 }
+/// Products of both pairs' firsts and seconds, and such with a third pair's added.
+KN_DEVICE unsigned kn_multiply_two(kn_half, unsigned a, unsigned b) {
+    unsigned both;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(both) : "r"(a), "r"(b));
+    return both;
+}
+KN_DEVICE unsigned kn_multiply_add_two(kn_half, unsigned a, unsigned b, unsigned c) {
+    unsigned both;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(both) : "r"(a), "r"(b), "r"(c));
+    return both;
+}
 /// The larger of both pairs' firsts and seconds, NaN if one is; of floats, likewise, all by their bits.
 KN_DEVICE unsigned kn_max_two_halves(unsigned a, unsigned b) {
     unsigned both;

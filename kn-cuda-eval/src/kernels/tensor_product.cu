@@ -90,6 +90,9 @@ struct kn_tile {
     }
 };
 
+// The row of y that is the i-th of those that begin at row0.
+KN_DEVICE long long kn_row(long long row0, int i) { return row0 + i; }
+
 // Until all is there that the kernels before this one write, and they read no more of what this one writes.
 KN_DEVICE void kn_wait_for_previous() {
 #ifdef KN_STARTS_EARLY

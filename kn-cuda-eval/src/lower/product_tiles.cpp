@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include "codegen/winograd.h"
 #include "planner/ceil_div.h"
 
 namespace kn::cuda {
@@ -25,13 +26,17 @@ ProductTiles with_stages(const TensorProduct& product, ProductTiles tiles,
     const int enough = product.slabs() == 1 ? 2 : 3;
     const std::size_t room = shared_room(device, tiles.blocks);
     TensorProduct trial = product;
-    for (tiles.chunk = 64; tiles.chunk >= (tiles.staged ? 64 : 16); tiles.chunk /= 2) {
-        if (!tiles.staged && tiles.columns % tiles.chunk != 0) continue;
+    const auto fit = [&](int chunk) {
+        tiles.chunk = chunk;
         for (tiles.stages = useful; tiles.stages >= enough; --tiles.stages) {
             trial.tiles = tiles;
-            if (trial.shared_bytes() <= room) return tiles;
+            if (trial.shared_bytes() <= room) return true;
         }
-    }
+        return false;
+    };
+    if (tiles.winograd && fit(tiles.columns)) return tiles;
+    for (int chunk = 64; chunk >= (tiles.staged ? 64 : 16) && !tiles.winograd; chunk /= 2)
+        if ((tiles.staged || tiles.columns % chunk == 0) && fit(chunk)) return tiles;
     tiles.stages = 0;
     return tiles;
 }
@@ -171,6 +176,20 @@ double statistics_clocks(const TensorProduct& product, const ProductTiles& tiles
                                                 : costs.wide);
 }
 
+// Minimal filtering, fitted to 40 measurements: shared memory bounds a step, a line of the window
+// and 16 channels, by pixels and by what four positions multiply them by; wide tiles leave the
+// epilogue few registers, and blocks that share out k wait longer for each other.
+constexpr double filtered_step = 128, filtered_column = 3.12;
+constexpr double filtered_wide = 2600, filtered_exchange = 4300;
+
+double filtered_clocks(const ProductTiles& tiles, std::int64_t slabs) {
+    const double end = tiles.splits > 1     ? filtered_exchange
+                       : tiles.columns > 64 ? filtered_wide
+                                            : 0;
+    return end + static_cast<double>(ceil_div(slabs, tiles.splits)) * 12 *
+                     (filtered_step + filtered_column * tiles.columns);
+}
+
 // Of a slab of the tile.
 double slab_clocks(const ProductCosts& costs, const ProductTiles& tiles) {
     const double rows = tiles.rows, columns = tiles.columns;
@@ -205,8 +224,10 @@ double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
                  const DeviceProperties& device) {
     const ProductCosts& costs = product.exact ? exact : tiles.staged ? beside_copies : plain;
     const EpilogueCosts& ends = tiles.staged ? staged : product.exact ? direct_exact : direct;
-    const double multiply = (slab_clocks(costs, tiles) + statistics_clocks(product, tiles)) *
-                            static_cast<double>(ceil_div(product.slabs(), tiles.splits));
+    const double multiply = tiles.winograd
+                                ? filtered_clocks(tiles, product.windows->channels / 64)
+                                : (slab_clocks(costs, tiles) + statistics_clocks(product, tiles)) *
+                                      static_cast<double>(ceil_div(product.slabs(), tiles.splits));
     const double end = epilogue_clocks(ends, product, tiles);
 
     const int cluster = tiles.share_w * tiles.splits * product.beside();
@@ -246,6 +267,19 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
         tiles = with_stages(product, tiles, device);
         if (tiles.stages > 0) result.push_back(tiles);
     };
+    // Minimal filtering was measured from 256 channels on.
+    constexpr std::int64_t least_slabs = 4;
+    TensorProduct trial = product;
+    const std::int64_t slabs = product.windows ? product.windows->channels / 64 : 0;
+    for (const int columns : {80, 64}) {
+        if (slabs < least_slabs || staged) break;
+        if (ceil_div(product.n, columns) * columns * 8 > product.n * 9) continue;
+        trial.tiles = {.rows = 256, .columns = columns, .blocks = 1, .winograd = true};
+        if (why_no_winograd(trial)) break;
+        for (trial.tiles.splits = 1; trial.tiles.splits <= std::min<std::int64_t>(8, slabs);
+             ++trial.tiles.splits)
+            consider(trial.tiles);
+    }
     const int least_columns = product.halves == 2 ? 2 * product.panel() : 32;
     for (const int rows : {64, 128, 256}) {
         const int groups = rows == 64 ? 1 : 2;
@@ -289,8 +323,9 @@ std::optional<ProductTiles>& forced_tiles() {
 }
 
 std::string to_string(const ProductTiles& tiles) {
-    return fmt::format("{}x{}{}{}{}{}{} {} stages", tiles.rows, tiles.columns,
-                       tiles.turns ? " in turns" : "", tiles.staged ? " staged" : "",
+    return fmt::format("{}x{}{}{}{}{}{}{} {} stages", tiles.rows, tiles.columns,
+                       tiles.winograd ? " by F(2,3)" : "", tiles.turns ? " in turns" : "",
+                       tiles.staged ? " staged" : "",
                        tiles.blocks > 1 ? fmt::format(" {} a multiprocessor", tiles.blocks) : "",
                        tiles.share_w > 1 ? fmt::format(" in {}s", tiles.share_w) : "",
                        tiles.splits > 1 ? fmt::format(" k in {}", tiles.splits) : "", tiles.stages);

@@ -88,20 +88,24 @@ class Lowering {
     void run() {
         const TensorRef x = conv_ ? image() : rows();
         const bool exact = !uses_tensor_cores(placement_.plan().options, dtype_);
-        const TensorRef w = weights(tensor_core_part(dtype_));
         KernelDraft draft;
         draft.name = squeeze_ ? "tensor_conv_squeeze" : conv_ ? "tensor_conv" : "tensor_product";
         draft.arch = "sm_90a";
         const std::string px = draft.operands.pointer(x, Access::Read, "x");
-        const std::string pw = draft.operands.pointer(w, Access::Read, "w");
         std::optional<TensorRef> x_also;
         if (also_) x_also = image_also();
         const TensorProduct product = product_of(exact);
+        const TensorRef w = product.tiles.winograd ? placement_.winograd(group_.roles.at("w"))
+                                                   : weights(tensor_core_part(dtype_));
+        const std::string pw = draft.operands.pointer(w, Access::Read, "w");
         multiply(draft, px, pw, x_also, product);
         add_kernel_step(placement_, group_, draft);
         Step& step = placement_.plan().steps.back();
-        step.flops = 2 * sizes_.m * sizes_.n * (sizes_.k + (also_ ? windows_also_->channels : 0)) +
-                     (squeeze_ ? squeeze_->flops() : 0);
+        // Of six multiplications minimal filtering does four.
+        const std::int64_t terms = product.tiles.winograd
+                                       ? sizes_.k / 3 * 2
+                                       : sizes_.k + (also_ ? windows_also_->channels : 0);
+        step.flops = 2 * sizes_.m * sizes_.n * terms + (squeeze_ ? squeeze_->flops() : 0);
         std::get<KernelWork>(step.work).flops_per_clock =
             exact ? 2048 / 3 : (dtype_ == DType::F32 ? 2048 : 4096);
         step.problem = problem_;

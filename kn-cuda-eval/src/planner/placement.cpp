@@ -159,6 +159,22 @@ TensorRef Placement::constant(Value value, DType dtype, const AxisOrder& order, 
                                       (name.empty() ? "%" + std::to_string(value.index) : name));
 }
 
+TensorRef Placement::winograd(Value weight) {
+    AxisOrder order{0, 2, 3, 1};
+    Value source = weight;
+    if (const auto* permute = graph().get_if<op::Permute>(weight)) {
+        for (auto& axis : order) axis = permute->perm[static_cast<std::size_t>(axis)];
+        source = permute->x;
+    }
+    PlanConstant wanted{constant_parts(graph(), source), 0, DType::F16, order};
+    KN_CHECK(!wanted.parts.empty(), "%" + std::to_string(weight.index) + " is no weight");
+    if (const auto* concat = graph().get_if<op::Concat>(source)) wanted.axis = concat->axis;
+    wanted.winograd = true;
+    const std::string& name = wanted.parts[0]->name;
+    return place_constant(wanted,
+                          "filtered " + (name.empty() ? "%" + std::to_string(weight.index) : name));
+}
+
 TensorRef Placement::folded(Value weight, FoldedRows rows) {
     rows.axis = 0;
     Value source = weight;
@@ -198,7 +214,8 @@ TensorRef Placement::place_constant(const PlanConstant& wanted, const std::strin
         });
         buffer = static_cast<std::size_t>(found - plan_.buffers.begin());
     }
-    return dense_ref(buffer, wanted.dtype, shape, wanted.order);
+    return dense_ref(buffer, wanted.dtype, shape,
+                     wanted.winograd ? row_major(shape.size()) : wanted.order);
 }
 
 TensorRef Placement::scratch(DType dtype, Ints shape, const std::string& name, AxisOrder order) {

@@ -46,6 +46,8 @@ class Placement {
     /// (PlanConstant): a buffer of its own, made at upload.
     TensorRef constant(Value value, DType dtype, const AxisOrder& order,
                        Tf32Part part = Tf32Part::None);
+    /// Of a convolution's weights, in F16: PlanConstant::winograd.
+    TensorRef winograd(Value weight);
     /// Of a weight [k, n]: {n, k} dense with the factors of what is folded in, in the type in which
     /// these are rounded, or its sums [n, 2].
     TensorRef folded(Value weight, FoldedRows rows);

@@ -173,6 +173,12 @@ Ints PlanConstant::shape() const {
         shape[static_cast<std::size_t>(axis)] +=
             parts[i]->tensor.shape()[static_cast<std::size_t>(axis)];
     if (folded && folded->sums) return {shape.at(static_cast<std::size_t>(1 - folded->axis)), 2};
+    if (winograd) {
+        const auto extent = [&](std::size_t i) {
+            return shape.at(static_cast<std::size_t>(order.at(i)));
+        };
+        return {extent(0), extent(3) / 64 * 12, 64};
+    }
     return shape;
 }
 

@@ -76,11 +76,20 @@ static inline unsigned kn_max_two_bf16(unsigned a, unsigned b) {
 template <bool relu, class T>
 static inline unsigned kn_add_two(T, unsigned a, unsigned b) {
     const auto sum = [&](int shift) {
-        const float x = kn_float(T{(unsigned short)(a >> shift)}) +
-                        kn_float(T{(unsigned short)(b >> shift)});
+        const float x =
+            kn_float(T{(unsigned short)(a >> shift)}) + kn_float(T{(unsigned short)(b >> shift)});
         return relu ? kn_shim_max(x, 0) : x;
     };
     return kn_two(T(), sum(0), sum(16));
+}
+template <class T>
+static inline unsigned kn_multiply_add_two(T, unsigned a, unsigned b, unsigned c) {
+    const auto of = [](unsigned bits) { return kn_float(T{(unsigned short)bits}); };
+    return kn_two(T(), of(a) * of(b) + of(c), of(a >> 16) * of(b >> 16) + of(c >> 16));
+}
+template <class T>
+static inline unsigned kn_multiply_two(T type, unsigned a, unsigned b) {
+    return kn_multiply_add_two(type, a, b, 0);
 }
 static inline unsigned kn_max_float(unsigned a, unsigned b) {
     return kn_float_to_bits(kn_shim_max(kn_bits_to_float(a), kn_bits_to_float(b)));

@@ -184,7 +184,7 @@ Tensor part_of(const Tensor& tensor, Tf32Part part) {
 }
 
 void upload_constant(const PlanConstant& constant, std::byte* to) {
-    if (constant.folded) {
+    if (constant.folded || constant.winograd) {
         const LaidOut laid_out(constant);
         return laid_out.write(0, laid_out.rows(), to);
     }

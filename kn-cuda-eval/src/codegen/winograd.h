@@ -1,0 +1,39 @@
+// Source of 3x3 convolutions by minimal filtering along lines (kernels/winograd.cu): two thirds of
+// the multiplications of windows, with errors of F16 that are below those of its results.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+
+#include <kn/cuda_sys/tensor_map.h>
+
+#include "codegen/tensor_product.h"
+
+namespace kn::cuda {
+
+/// Of four lines of eight pixels, how eight make a tile of 256 rows of y.
+struct Patches {
+    int across = 1, down = 1, images = 1;
+    int box_width = 0, box_height = 0;  ///< pixels that they read of an image
+    bool operator==(const Patches&) const = default;
+};
+
+/// Those that read the fewest pixels; none where patches are not whole.
+std::optional<Patches> patches_of(const ProductWindows& windows);
+
+/// Why ProductTiles::winograd cannot be.
+std::optional<std::string> why_no_winograd(const TensorProduct& product);
+
+/// Of the image, and of PlanConstant::winograd.
+TensorMapLayout winograd_map_x(const TensorProduct& product);
+TensorMapLayout winograd_map_w(const TensorProduct& product);
+
+/// Of what comes from global memory; behind it is what epilogues have.
+int winograd_stages_bytes(const TensorProduct& product);
+int winograd_barriers_bytes(const ProductTiles& tiles);
+
+/// Pixels, weights, products: the text between what all kernels have and epilogues.
+std::string winograd_text(const TensorProduct& product);
+
+}  // namespace kn::cuda

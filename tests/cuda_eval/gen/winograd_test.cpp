@@ -1,0 +1,167 @@
+// Convolutions by minimal filtering along lines, on the host: patches, borders, clusters.
+#include <algorithm>
+
+#include "check.h"
+#include "codegen/winograd.h"
+#include "cuda_eval/on_gpu.h"
+#include "cuda_eval/product_bounds.h"
+#include "lower/product_tiles.h"
+
+namespace kn::test {
+
+namespace {
+
+using cuda::ProductTiles;
+
+struct Image {
+    std::int64_t images, height, width;
+};
+
+// Channels innermost, with what may follow a convolution.
+Graph layer(const Image& image, std::int64_t channels, std::int64_t filters, bool residual) {
+    Graph graph;
+    const auto input = [&](const char* name, std::int64_t count) {
+        const Shape shape = Shape::of({image.images, image.height, image.width, count});
+        return permute(graph.input(name, DType::F16, shape), {0, 3, 1, 2});
+    };
+    Var y = conv(input("x", channels), cast(weight(graph, {filters, channels, 3, 3}), DType::F16),
+                 cast(weight(graph, {filters}), DType::F16), {.pads = {1, 1, 1, 1}});
+    if (residual) y = y + input("r", filters);
+    graph.output("y", permute(relu(y), {0, 2, 3, 1}));
+    return graph;
+}
+
+void expect_right(const Graph& graph, const ProductTiles& tiles) {
+    SCOPED_TRACE(to_string(tiles));
+    const cuda::Plan plan =
+        plan_in_tiles(graph, cuda::forced_tiles(), tiles, 4, {.precision = Precision::F16});
+    ASSERT_NE(plan.to_string().find("by F(2,3)"), std::string::npos) << plan.to_string();
+    expect_as_in_double(plan, graph, product_bounds[2].of_peak);
+}
+
+class Winograd : public ::testing::TestWithParam<ProductTiles> {};
+
+// Whole lines and parts of them, tiles of several images, not all of which are there.
+TEST_P(Winograd, PatchesOfAllForms) {
+    for (const Image& image : {Image{6, 8, 8}, Image{1, 16, 16}, Image{2, 8, 32}, Image{1, 32, 8},
+                               Image{3, 4, 16}, Image{1, 4, 64}, Image{1, 16, 48}}) {
+        SCOPED_TRACE(fmt::format("{} images of {}x{}", image.images, image.height, image.width));
+        expect_right(layer(image, 128, 80, true), GetParam());
+    }
+}
+
+TEST_P(Winograd, ColumnsThatDoNotFillATile) {
+    expect_right(layer({1, 16, 16}, 128, 72, false), GetParam());
+    expect_right(layer({1, 16, 16}, 128, 136, false), GetParam());
+}
+
+// Parts of images that come with a norm's statistics.
+TEST_P(Winograd, NormsBehind) {
+    Graph graph;
+    const Var x = permute(graph.input("x", DType::F16, Shape::of({1, 32, 32, 128})), {0, 3, 1, 2});
+    const Var y = conv(x, cast(weight(graph, {160, 128, 3, 3}), DType::F16),
+                       cast(weight(graph, {160}), DType::F16), {.pads = {1, 1, 1, 1}});
+    const auto factors = [&](double seed) { return cast(weight(graph, {160}) + seed, DType::F16); };
+    graph.output("y", permute(silu(group_norm(y, 4, factors(1), factors(0))), {0, 2, 3, 1}));
+    expect_right(graph, GetParam());
+    const cuda::Plan plan =
+        plan_in_tiles(graph, cuda::forced_tiles(), GetParam(), 4, {.precision = Precision::F16});
+    EXPECT_NE(plan.to_string().find("with statistics of 128x"), std::string::npos)
+        << plan.to_string();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    , Winograd,
+    ::testing::Values(
+        ProductTiles{
+            .rows = 256, .columns = 64, .stages = 4, .blocks = 1, .chunk = 64, .winograd = true},
+        ProductTiles{
+            .rows = 256, .columns = 80, .stages = 3, .blocks = 1, .chunk = 80, .winograd = true},
+        ProductTiles{
+            .rows = 256, .columns = 64, .stages = 3, .blocks = 1, .splits = 2, .winograd = true}),
+    name_of_tiles);
+
+TEST(WinogradPatches, ReadTheFewestPixels) {
+    const auto patches = [](std::int64_t rows, std::int64_t columns) {
+        cuda::ProductWindows windows;
+        windows.rows = rows;
+        windows.columns = columns;
+        return cuda::patches_of(windows);
+    };
+    EXPECT_EQ(patches(8, 8), (cuda::Patches{1, 2, 4, 9, 10}));
+    EXPECT_EQ(patches(16, 16), (cuda::Patches{2, 4, 1, 17, 18}));
+    EXPECT_EQ(patches(64, 64), (cuda::Patches{2, 4, 1, 19, 18}));
+    EXPECT_EQ(patches(64, 8), (cuda::Patches{1, 8, 1, 9, 34}));
+    EXPECT_FALSE(patches(14, 14));
+    EXPECT_FALSE(patches(8, 12));
+    EXPECT_FALSE(patches(12, 8));  // three patches of an image
+}
+
+TEST(WinogradTiles, AreForWhatTheyCanDo) {
+    cuda::TensorProduct product;
+    product.m = 64 * 64;
+    product.n = 64;
+    product.k = 9 * 64;
+    product.windows = cuda::ProductWindows{.channels = 64,
+                                           .images = 1,
+                                           .height = 64,
+                                           .width = 64,
+                                           .rows = 64,
+                                           .columns = 64,
+                                           .kernel_height = 3,
+                                           .kernel_width = 3,
+                                           .pad_y = 1,
+                                           .pad_x = 1};
+    product.tiles = {.rows = 256, .columns = 64, .blocks = 1, .winograd = true};
+    EXPECT_EQ(why_no_winograd(product), std::nullopt);
+    const auto refused = [&](const auto& change) {
+        cuda::TensorProduct other = product;
+        change(other);
+        return why_no_winograd(other).has_value();
+    };
+    EXPECT_TRUE(refused([](auto& p) { p.type = cuda::DataType::BF16; }));
+    EXPECT_TRUE(refused([](auto& p) { p.windows->stride_x = 2; }));
+    EXPECT_TRUE(refused([](auto& p) { p.windows->dilation_y = 2; }));
+    EXPECT_TRUE(refused([](auto& p) { p.windows->kernel_width = 1; }));
+    EXPECT_TRUE(refused([](auto& p) { p.windows->pad_x = 0; }));
+    EXPECT_TRUE(refused([](auto& p) { p.windows->channels = 96; }));
+    EXPECT_TRUE(refused([](auto& p) { p.windows->columns = p.windows->width = 60; }));
+    EXPECT_TRUE(refused([](auto& p) { p.windows.reset(); }));
+    EXPECT_TRUE(refused([](auto& p) { p.tiles.columns = 96; }));
+}
+
+// Both widths, alone and with k shared out, and with kernels that start early, run after run.
+TEST(GpuWinograd, EveryForm) {
+    if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
+    const cuda::Device device(0);
+    for (const Image& image : {Image{6, 8, 8}, Image{2, 16, 16}, Image{1, 8, 32}}) {
+        const Graph graph = layer(image, 320, 136, true);
+        const InDouble in_double(graph);
+        const std::vector<Tensor> inputs = random_inputs(graph);
+        for (const auto& [columns, splits] : {std::pair{64, 1}, {80, 1}, {80, 5}}) {
+            const ProductTiles tiles{.rows = 256,
+                                     .columns = columns,
+                                     .stages = 4,
+                                     .blocks = 1,
+                                     .splits = splits,
+                                     .chunk = columns,
+                                     .winograd = true};
+            SCOPED_TRACE(fmt::format("{} images of {}x{} in {}", image.images, image.height,
+                                     image.width, to_string(tiles)));
+            cuda::forced_tiles() = tiles;
+            const auto plan = std::make_shared<const cuda::Plan>(
+                cuda::plan(graph, device.properties(), {.precision = Precision::F16}));
+            cuda::forced_tiles().reset();
+            EXPECT_NE(plan->to_string().find("by F(2,3)"), std::string::npos);
+            in_double.expect(*plan, product_bounds[2]);
+            cuda::Executor early(plan, device, {.overlap = cuda::Overlap::All});
+            const Tensor expected = cuda::Executor(plan, device).run(inputs).at(0);
+            for (int i = 0; i < 5; i++)
+                ASSERT_TRUE(std::ranges::equal(expected.bytes(), early.run(inputs).at(0).bytes()));
+        }
+    }
+}
+
+}  // namespace
+
+}  // namespace kn::test
