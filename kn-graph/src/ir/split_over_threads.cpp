@@ -10,9 +10,11 @@ namespace kn::detail {
 void split_over_threads(std::size_t count,
                         const std::function<void(std::size_t, std::size_t)>& body) {
     constexpr std::size_t least = std::size_t{1} << 19, most_threads = 16;
-    const std::size_t threads = std::clamp<std::size_t>(
-        count / least, 1,
-        std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_threads));
+    // Asking for the number of processors opens a file, which small tensors would wait for.
+    if (count < 2 * least) return body(0, count);
+    const std::size_t threads =
+        std::min(count / least,
+                 std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_threads));
     const std::size_t share = (count + threads - 1) / threads;
     std::vector<std::jthread> helpers;
     std::size_t begin = 0;

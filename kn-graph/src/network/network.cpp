@@ -74,7 +74,9 @@ struct Network::State {
     }
 
     void start() {
-        auto device = std::async(std::launch::async, [&] {
+        // The CPU has nothing to warm up, and malloc is slower in a process that had a thread.
+        const bool beside = options.device.kind() != Device::Kind::Cpu;
+        auto device = std::async(beside ? std::launch::async : std::launch::deferred, [&] {
             return backend_for(options.device)->warm_up(options.device);
         });
         std::optional<OnnxModel> model;
