@@ -217,6 +217,7 @@ TEST(OnnxLoad, Info) {
     EXPECT_EQ(info.metadata.at("names"), "{0: 'cat'}");
     EXPECT_EQ(info.operators.at("Add"), 1u);
     EXPECT_EQ(info.weight_bytes, 4u);
+    EXPECT_EQ(read_onnx_info(std::as_bytes(std::span(bytes))).weight_bytes, 4u);
 }
 
 TEST(OnnxLoad, NotAModel) {

@@ -1,4 +1,4 @@
-// Long loops over a weight's elements, on several threads where that pays.
+// Work on a weight's elements, on several threads where that pays.
 #pragma once
 
 #include <cstddef>
@@ -10,5 +10,9 @@ namespace kn::detail {
 /// Several threads only where there are millions of elements: starting them takes a while.
 void split_over_threads(std::size_t count,
                         const std::function<void(std::size_t, std::size_t)>& body);
+
+/// Calls body(0) ... body(count - 1), which must not throw, begun in this order, on as many threads
+/// as there are processors, 16 at most; blocks.
+void on_threads(std::size_t count, const std::function<void(std::size_t)>& body);
 
 }  // namespace kn::detail

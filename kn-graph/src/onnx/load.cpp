@@ -32,8 +32,9 @@ std::string list(const std::set<std::string>& names) {
 
 }  // namespace
 
-Loader::Loader(const pb::ModelProto& model, const LoadOptions& options, ExternalReader external)
-    : model_(model), options_(options), weights_(std::move(external), options) {
+Loader::Loader(const pb::ModelProto& model, const LoadOptions& options, ExternalReader external,
+               LargeData large)
+    : model_(model), options_(options), weights_(std::move(external), std::move(large), options) {
     std::size_t nodes = count_nodes(model.graph().node());
     for (const auto& function : model.functions()) nodes += count_nodes(function.node());
     nodes_left_ = std::max(min_budget, nodes * max_expansion);

@@ -1,6 +1,6 @@
 // Loader: turns the messages of one model into a graph.
 //
-//     Loader loader(proto, options, external);
+//     Loader loader(file.proto, options, external, std::move(file.large));
 //     Graph g = loader.load();   // or throws the problems of the whole file
 #pragma once
 
@@ -24,7 +24,8 @@ constexpr int max_depth = 50;
 
 class Loader {
   public:
-    Loader(const pb::ModelProto& model, const LoadOptions& options, ExternalReader external);
+    Loader(const pb::ModelProto& model, const LoadOptions& options, ExternalReader external,
+           LargeData large);
 
     Graph load();
     std::uint64_t weight_bytes() const { return weights_.bytes(); }

@@ -1,18 +1,12 @@
 #include "onnx/model_file.h"
 
-#include <cerrno>
-#include <cstring>
-#include <limits>
-
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <set>
 
 #include <fmt/core.h>
 #include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include "onnx/loader.h"
+#include "onnx/outline.h"
 
 namespace kn::onnx {
 
@@ -23,40 +17,9 @@ namespace {
 constexpr int max_message_depth = 3 * max_depth + 20;
 constexpr int read_size = 1 << 20;
 
-class Descriptor : public google::protobuf::io::CopyingInputStream {
-  public:
-    explicit Descriptor(const std::filesystem::path& path)
-        : fd_(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)) {
-        if (fd_ < 0) refuse(std::strerror(errno));
-        struct stat status {};
-        if (::fstat(fd_, &status) != 0) refuse(std::strerror(errno));
-        if (!S_ISREG(status.st_mode)) refuse("it is no regular file");
-        if (status.st_size > std::numeric_limits<int>::max())
-            refuse("it is larger than 2 GiB, the limit of the format");
-        if (status.st_size == 0) refuse("it is empty");
-    }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() override {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    int Read(void* buffer, int size) override {
-        ssize_t count = 0;
-        do count = ::read(fd_, buffer, static_cast<std::size_t>(size));
-        while (count < 0 && errno == EINTR);
-        return static_cast<int>(count);
-    }
-
-  private:
-    [[noreturn]] void refuse(const std::string& reason) {
-        if (fd_ >= 0) ::close(fd_);
-        throw OnnxError(OnnxError::Kind::BrokenFile, "the file cannot be read: " + reason);
-    }
-    int fd_;
-};
-
-void parse(google::protobuf::io::ZeroCopyInputStream& stream,
-           google::protobuf::MessageLite& message) {
+void parse(const Source& source, const Outline& outline, google::protobuf::MessageLite& message) {
+    OutlineStream bytes(source, outline);
+    google::protobuf::io::CopyingInputStreamAdaptor stream(&bytes, read_size);
     google::protobuf::io::CodedInputStream coded(&stream);
     coded.SetRecursionLimit(max_message_depth);
     if (!message.MergePartialFromCodedStream(&coded) || !coded.ConsumedEntireMessage())
@@ -91,21 +54,26 @@ OnnxInfo::Port describe(const pb::ValueInfoProto& info) {
     return port;
 }
 
-}  // namespace
-
-void parse_file(const std::filesystem::path& path, google::protobuf::MessageLite& message) {
-    Descriptor file(path);
-    google::protobuf::io::CopyingInputStreamAdaptor stream(&file, read_size);
-    parse(stream, message);
+std::uint64_t bytes_of(const pb::TensorProto& proto) {
+    const auto type = element_type(proto.data_type());
+    if (!type) return 0;
+    try {
+        return static_cast<std::uint64_t>(checked_size(checked_dims(proto))) * size_of(type->dtype);
+    } catch (...) {
+        return 0;  // loading reports it
+    }
 }
 
-void parse_bytes(std::span<const std::byte> bytes, google::protobuf::MessageLite& message) {
-    if (bytes.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
-        throw OnnxError(OnnxError::Kind::BrokenFile,
-                        "the model is larger than 2 GiB, the limit of the format");
-    if (bytes.empty()) throw OnnxError(OnnxError::Kind::BrokenFile, "the model is empty");
-    google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
-    parse(stream, message);
+}  // namespace
+
+void parse(const Source& source, google::protobuf::MessageLite& message) {
+    parse(source, whole(source), message);
+}
+
+ModelFile::ModelFile(const Source& source) {
+    const Outline outline = outline_of(source);
+    parse(source, outline, proto);
+    large = read_large_data(source, outline.large, proto.graph());
 }
 
 OnnxInfo describe(const pb::ModelProto& model) {
@@ -123,13 +91,22 @@ OnnxInfo describe(const pb::ModelProto& model) {
     for (const auto& function : model.functions()) count_operators(function.node(), info.operators);
     info.functions = static_cast<std::size_t>(model.functions_size());
     std::set<std::string> initializers;
-    for (const auto& proto : model.graph().initializer()) initializers.insert(proto.name());
+    for (const auto& proto : model.graph().initializer()) {
+        initializers.insert(proto.name());
+        info.weight_bytes += bytes_of(proto);
+    }
     for (const auto& input : model.graph().input()) {
         info.inputs.push_back(describe(input));
         if (initializers.count(input.name()) > 0) info.defaulted_inputs.push_back(input.name());
     }
     for (const auto& output : model.graph().output()) info.outputs.push_back(describe(output));
     return info;
+}
+
+OnnxInfo describe(const Source& source) {
+    pb::ModelProto proto;
+    parse(source, outline_of(source), proto);
+    return describe(proto);
 }
 
 }  // namespace kn::onnx

@@ -1,23 +1,35 @@
-// Reading messages from files and memory.
+// Models and other messages, parsed.
+//
+//     ModelFile file(Source(path));
+//     Loader loader(file.proto, options, reader, std::move(file.large));
 #pragma once
-
-#include <cstddef>
-#include <filesystem>
-#include <span>
 
 #include <kn_onnx.pb.h>
 
 #include <kn/graph/onnx.h>
 
+#include "onnx/large_data.h"
+#include "onnx/source.h"
+
 namespace kn::onnx {
 
 namespace pb = kn::onnx_pb;
 
-/// Throws OnnxError: a file that cannot be read, is larger than protobuf's 2 GiB, or is no such
-/// message.
-void parse_file(const std::filesystem::path& path, google::protobuf::MessageLite& message);
-void parse_bytes(std::span<const std::byte> bytes, google::protobuf::MessageLite& message);
+/// Throws OnnxError: the source is no such message, or cannot be read.
+void parse(const Source& source, google::protobuf::MessageLite& message);
+
+struct ModelFile {
+    /// Throws OnnxError as `parse` does.
+    explicit ModelFile(const Source& source);
+    ModelFile(const ModelFile&) = delete;  // `large` has addresses of messages
+    ModelFile& operator=(const ModelFile&) = delete;
+
+    pb::ModelProto proto;
+    LargeData large;  ///< what these initializers have no raw data for in `proto`
+};
 
 OnnxInfo describe(const pb::ModelProto& model);
+/// Reads no large weights. Throws OnnxError as `parse` does.
+OnnxInfo describe(const Source& source);
 
 }  // namespace kn::onnx

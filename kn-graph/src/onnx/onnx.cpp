@@ -17,10 +17,9 @@ ExternalReader reader_beside(const std::filesystem::path& path, const LoadOption
     };
 }
 
-OnnxModel load(const onnx::pb::ModelProto& proto, const LoadOptions& options,
-               ExternalReader external) {
-    OnnxInfo info = onnx::describe(proto);
-    onnx::Loader loader(proto, options, std::move(external));
+OnnxModel load(onnx::ModelFile& file, const LoadOptions& options, ExternalReader external) {
+    OnnxInfo info = onnx::describe(file.proto);
+    onnx::Loader loader(file.proto, options, std::move(external), std::move(file.large));
     Graph graph = loader.load();
     info.weight_bytes = loader.weight_bytes();
     return {std::move(graph), std::move(info)};
@@ -29,15 +28,13 @@ OnnxModel load(const onnx::pb::ModelProto& proto, const LoadOptions& options,
 }  // namespace
 
 OnnxModel load_onnx_model(const std::filesystem::path& path, const LoadOptions& options) {
-    onnx::pb::ModelProto proto;
-    onnx::parse_file(path, proto);
-    return load(proto, options, reader_beside(path, options));
+    onnx::ModelFile file{onnx::Source(path)};
+    return load(file, options, reader_beside(path, options));
 }
 
 OnnxModel load_onnx_model(std::span<const std::byte> bytes, const LoadOptions& options) {
-    onnx::pb::ModelProto proto;
-    onnx::parse_bytes(bytes, proto);
-    return load(proto, options, options.external_data);
+    onnx::ModelFile file{onnx::Source(bytes)};
+    return load(file, options, options.external_data);
 }
 
 Graph load_onnx(const std::filesystem::path& path, const LoadOptions& options) {
@@ -49,15 +46,11 @@ Graph load_onnx(std::span<const std::byte> bytes, const LoadOptions& options) {
 }
 
 OnnxInfo read_onnx_info(const std::filesystem::path& path) {
-    onnx::pb::ModelProto proto;
-    onnx::parse_file(path, proto);
-    return onnx::describe(proto);
+    return onnx::describe(onnx::Source(path));
 }
 
 OnnxInfo read_onnx_info(std::span<const std::byte> bytes) {
-    onnx::pb::ModelProto proto;
-    onnx::parse_bytes(bytes, proto);
-    return onnx::describe(proto);
+    return onnx::describe(onnx::Source(bytes));
 }
 
 std::vector<std::string> check_onnx(const std::filesystem::path& path, const LoadOptions& options) {
@@ -78,10 +71,10 @@ std::vector<std::string> check_onnx(const std::filesystem::path& path, const Loa
 
 Tensor read_tensor_pb(const std::filesystem::path& path, std::string* name) {
     onnx::pb::TensorProto proto;
-    onnx::parse_file(path, proto);
+    onnx::parse(onnx::Source(path), proto);
     if (name != nullptr) *name = proto.name();
     const LoadOptions options;
-    onnx::Weights weights({}, options);
+    onnx::Weights weights({}, {}, options);
     onnx::Problems problems;
     Tensor tensor;
     problems.guard("tensor '" + proto.name() + "'", [&] { tensor = weights.take(proto); });

@@ -7,6 +7,7 @@
 
 #include <fmt/core.h>
 
+#include "ir/split_over_threads.h"
 #include "onnx/problems.h"
 #include "onnx/random_weights.h"
 
@@ -25,15 +26,17 @@ ExternalBytes own(std::string&& text) {
 Tensor unpack(ElementType type, const Ints& dims, std::span<const std::byte> packed) {
     Tensor result(type.dtype, dims);
     const auto out = result.mutable_bytes();
-    const int per_byte = 8 / type.bits;
+    const auto per_byte = static_cast<std::size_t>(8 / type.bits);
     const bool is_signed = type.dtype == DType::I8;
-    for (std::size_t i = 0; i < out.size(); ++i) {
-        const auto byte = static_cast<std::uint8_t>(packed[i / static_cast<std::size_t>(per_byte)]);
-        const int shift = static_cast<int>(i % static_cast<std::size_t>(per_byte)) * type.bits;
-        int value = (byte >> shift) & ((1 << type.bits) - 1);
-        if (is_signed && (value >> (type.bits - 1)) != 0) value -= 1 << type.bits;
-        out[i] = static_cast<std::byte>(value);
-    }
+    detail::split_over_threads(out.size(), [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            const auto byte = static_cast<std::uint8_t>(packed[i / per_byte]);
+            const int shift = static_cast<int>(i % per_byte) * type.bits;
+            int value = (byte >> shift) & ((1 << type.bits) - 1);
+            if (is_signed && (value >> (type.bits - 1)) != 0) value -= 1 << type.bits;
+            out[i] = static_cast<std::byte>(value);
+        }
+    });
     return result;
 }
 
@@ -198,6 +201,12 @@ Tensor Weights::read_external(const pb::TensorProto& proto, ElementType type, co
     return from_raw(type, dims, std::move(raw));
 }
 
+ExternalBytes Weights::raw_data(pb::TensorProto& proto) {
+    if (auto large = large_.extract(&proto)) return std::move(large.mapped());
+    if (!proto.has_raw_data()) return {};
+    return own(std::move(*proto.mutable_raw_data()));
+}
+
 Tensor Weights::read(pb::TensorProto& proto) {
     const ElementType type = require_element_type(proto.data_type());
     if (proto.has_segment()) fail_unsupported("a tensor in segments");
@@ -220,13 +229,13 @@ Tensor Weights::read(pb::TensorProto& proto) {
 
     const Field field = field_of(type.dtype);
     const int given = entries(proto, field);
-    if (proto.has_raw_data() && !proto.raw_data().empty()) {
+    if (ExternalBytes raw = raw_data(proto); !raw.bytes.empty()) {
         if (given > 0) fail_broken("it has both raw and typed data");
-        if (proto.raw_data().size() != need)
-            fail_broken(fmt::format("{} bytes of data, but {}{} needs {}", proto.raw_data().size(),
+        if (raw.bytes.size() != need)
+            fail_broken(fmt::format("{} bytes of data, but {}{} needs {}", raw.bytes.size(),
                                     element_type_name(proto.data_type()),
                                     Shape::of(dims).to_string(), need));
-        return from_raw(type, dims, own(std::move(*proto.mutable_raw_data())));
+        return from_raw(type, dims, std::move(raw));
     }
     const std::uint64_t values = type.bits < 8 ? need : count;
     if (static_cast<std::uint64_t>(given) != values)

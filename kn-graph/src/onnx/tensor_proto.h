@@ -1,7 +1,7 @@
 // TensorProto as Tensor: every encoding of elements, checked against the dims before anything is
 // allocated.
 //
-//     Weights weights(external_reader, options);
+//     Weights weights(external_reader, large_data, options);
 //     Tensor t = weights.take(proto);     // the proto's bytes move into the tensor
 #pragma once
 
@@ -10,6 +10,8 @@
 #include <kn_onnx.pb.h>
 
 #include <kn/graph/onnx.h>
+
+#include "onnx/large_data.h"
 
 namespace kn::onnx {
 
@@ -33,8 +35,9 @@ Ints checked_dims(const pb::TensorProto& proto);
 
 class Weights {
   public:
-    Weights(ExternalReader external, const LoadOptions& options)
-        : external_(std::move(external)), options_(options) {}
+    /// Raw data that a message lacks may be in `large`.
+    Weights(ExternalReader external, LargeData large, const LoadOptions& options)
+        : external_(std::move(external)), large_(std::move(large)), options_(options) {}
 
     /// The tensor; of one proto always the same (its bytes are moved out at the first time). Throws
     /// Failure.
@@ -43,10 +46,12 @@ class Weights {
 
   private:
     Tensor read(pb::TensorProto& proto);
+    ExternalBytes raw_data(pb::TensorProto& proto);
     Tensor read_external(const pb::TensorProto& proto, ElementType type, const Ints& dims,
                          std::uint64_t need);
 
     ExternalReader external_;
+    LargeData large_;
     const LoadOptions& options_;
     std::unordered_map<const pb::TensorProto*, Tensor> taken_;
     std::uint64_t bytes_ = 0;

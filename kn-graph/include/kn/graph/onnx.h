@@ -78,7 +78,7 @@ struct OnnxInfo {
     std::vector<Port> outputs;
     /// Listed inputs that an initializer gives a default.
     std::vector<std::string> defaulted_inputs;
-    std::uint64_t weight_bytes = 0;
+    std::uint64_t weight_bytes = 0;  ///< of initializers; after loading, also of Constant nodes
 };
 
 struct OnnxModel {
