@@ -31,21 +31,22 @@ class CudaExecutable : public Executable {
     Executor executor_;
 };
 
-// Libraries of hundreds of megabytes, in the order in which they will be needed. cuDNN's own are
-// loaded by the first question for plans.
-void load_libraries(const DeviceProperties& device) {
+// Libraries of hundreds of megabytes. While one is opened, nobody else opens any, the compiler
+// neither its parts: so they come before there is anything to compile.
+void open_libraries() {
     nvrtc_version();
+    cublaslt_version();
+    why_no_cudnn();
+}
+
+// cuDNN's tables are made with the first question for plans.
+void ask_cudnn_first(const DeviceProperties& device) {
     const auto tensor = [](std::vector<std::int64_t> dims) {
         return channels_last(DataType::F16, std::move(dims));
     };
     const ConvDesc conv{
         .x = tensor({1, 8, 8, 8}), .w = tensor({8, 8, 1, 1}), .y = tensor({1, 8, 8, 8})};
-    try {
-        list_candidates(conv, device, {.runtime_compiled = false});
-    } catch (const std::exception&) {
-        // It will fail again where it is needed.
-    }
-    cublaslt_version();
+    list_candidates(conv, device, {.runtime_compiled = false});
 }
 
 class CudaBackend : public Backend {
@@ -66,13 +67,16 @@ class CudaBackend : public Backend {
         return list;
     }
 
-    // The driver and the device's context, 0.2 s, and beside the latter the libraries.
+    // The driver and the device's context, 0.2 s, and beside them the libraries.
     std::shared_ptr<void> warm_up(kn::Device device) override {
         return std::make_shared<std::jthread>([index = device.index()] {
             try {
+                std::jthread libraries(open_libraries);
                 const Device gpu(index);
-                const std::jthread libraries(load_libraries, std::cref(gpu.properties()));
-                gpu.memory();
+                const DeviceProperties& properties = gpu.properties();
+                const std::jthread context([&] { ask_memory(gpu); });
+                libraries.join();
+                ask_cudnn_first(properties);
             } catch (const std::exception&) {
                 // It will fail again where it is needed.
             }
@@ -87,6 +91,15 @@ class CudaBackend : public Backend {
     }
 
   private:
+    // It makes the context.
+    static void ask_memory(Device gpu) {
+        try {
+            gpu.memory();
+        } catch (const Error&) {
+            // It will fail again where it is needed.
+        }
+    }
+
     // A device that cannot be asked comes last.
     static std::size_t free_bytes(int index) {
         try {

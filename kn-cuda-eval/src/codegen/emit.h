@@ -241,6 +241,7 @@ struct KernelDraft {
     std::vector<std::string> flags = {};
     int blocks_per_sm = 0;  ///< that the registers have to suffice for; 0: as it comes
     std::string arch = {};  ///< PlanKernel::arch
+    int compile_ms = 0;     ///< PlanKernel::compile_ms
 };
 /// The source is whole (kernel_prelude() in front), yet sources of several kernels may follow each
 /// other in one program: the prelude guards itself, what is behind it stands in a namespace for

@@ -182,7 +182,7 @@ void add_kernel_step(Placement& placement, const Group& group, const KernelDraft
             {entry,
              kernel_prelude() + draft.helpers +
                  fmt::format("\nKN_KERNEL __launch_bounds__({}) {}{}", bounds, entry, signature),
-             draft.flags, draft.arch});
+             draft.flags, draft.arch, draft.compile_ms});
         found = plan.kernels.end() - 1;
     }
     Step step = step_of(placement.graph(), group, draft.name);

@@ -69,39 +69,48 @@ std::string program_text(const std::vector<Unit>& units, std::string_view prelud
 CompiledProgram compile_program(const std::vector<Unit>& units, const CompileSetup& setup) {
     CompileOptions options{.arch = target_of(*units[0].kernel, setup.arch),
                            .flags = units[0].kernel->flags};
+    const int version = nvrtc_version();
+    // Nothing of the runtime's functions and types occurs in kernels: 4 ms of each program.
+    if (version >= 120400) options.flags.push_back("--minimal");
+    // What is compiled is kept here; the driver would keep it a second time.
+    if (version >= 120900) options.flags.push_back("--no-cache");
     options.name = units.size() == 1 ? units[0].kernel->entry + ".cu" : "kernels.cu";
     return cuda::compile(program_text(units, setup.prelude), options);
 }
 
-// What a kernel takes to compile, about: so many bytes of source, and something for having any.
-std::size_t effort(const Unit& unit, std::string_view prelude) {
-    constexpr std::size_t each = 1500;
-    return body_of(*unit.kernel, prelude).size() + each;
+// Milliseconds that a kernel takes to compile, about, without what a program takes by itself.
+int effort(const Unit& unit, std::string_view prelude) {
+    if (unit.kernel->compile_ms > 0) return unit.kernel->compile_ms;
+    return static_cast<int>(10 + body_of(*unit.kernel, prelude).size() / 100);
 }
 
 using Units = std::vector<Unit>;
 
-// The longest first, so that no thread begins one when the others are done.
+// NVRTC reads one program at a time, whatever the number of threads: 6 ms for the prelude and what
+// every program has, some 10 for a large kernel, of 100 to 400 that it takes in all. So kernels
+// share programs, but no thread should be left with a long one when the others are done: the
+// longest come first, and there are several programs a thread.
 class Programs {
   public:
-    Programs(const CompileSetup& setup, std::size_t threads) : setup_(setup), threads_(threads) {}
+    Programs(const CompileSetup& setup, std::size_t threads)
+        : setup_(setup), threads_(static_cast<int>(threads)) {}
 
     void add_alone(Unit unit) { alone_.push_back(std::move(unit)); }
     void add(Unit unit) { waiting_[{unit.kernel->arch, unit.kernel->flags}].push_back(unit); }
 
-    /// Few kernels a program where there are threads for all programs; sharing the prelude pays
-    /// where there are not.
     std::vector<Units> split() const {
-        std::vector<std::pair<std::size_t, Units>> programs;
-        std::size_t sum = 0;
+        std::vector<std::pair<int, Units>> programs;
+        int sum = 0;
         for (const auto& [setting, units] : waiting_)
             for (const Unit& unit : units) sum += effort(unit, setup_.prelude);
-        const std::size_t most = std::clamp(sum / (2 * threads_), least_effort, most_effort);
+        const int most = std::clamp(sum / (programs_a_thread * threads_), least_ms, most_ms);
         for (const Unit& unit : alone_) programs.push_back({effort(unit, setup_.prelude), {unit}});
         for (const auto& [setting, units] : waiting_) {
+            std::vector<std::pair<int, Unit>> sorted;
+            for (const Unit& unit : units) sorted.emplace_back(effort(unit, setup_.prelude), unit);
+            std::ranges::stable_sort(sorted, std::greater<>(), &std::pair<int, Unit>::first);
             bool open = false;
-            for (const Unit& unit : units) {
-                const std::size_t own = effort(unit, setup_.prelude);
+            for (const auto& [own, unit] : sorted) {
                 open = open && programs.back().first + own <= most &&
                        programs.back().second.size() < setup_.kernels_a_program;
                 if (!open) programs.emplace_back();
@@ -110,18 +119,18 @@ class Programs {
                 programs.back().second.push_back(unit);
             }
         }
-        std::ranges::stable_sort(programs, std::greater<>(), &std::pair<std::size_t, Units>::first);
+        std::ranges::stable_sort(programs, std::greater<>(), &std::pair<int, Units>::first);
         std::vector<Units> result;
-        for (auto& [bytes, units] : programs) result.push_back(std::move(units));
+        for (auto& [ms, units] : programs) result.push_back(std::move(units));
         return result;
     }
 
   private:
-    static constexpr std::size_t least_effort = 8 << 10, most_effort = 32 << 10;
+    static constexpr int least_ms = 60, most_ms = 600, programs_a_thread = 3;
     using Setting = std::pair<std::string, std::vector<std::string>>;  // target and flags
 
     const CompileSetup& setup_;
-    std::size_t threads_;
+    int threads_;
     Units alone_;
     std::map<Setting, Units> waiting_;
 };

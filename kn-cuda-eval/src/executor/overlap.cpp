@@ -2,6 +2,8 @@
 
 #include <cctype>
 
+#include "codegen/emit.h"
+
 namespace kn::cuda {
 
 namespace {
@@ -31,7 +33,10 @@ bool can_overlap(int compute) { return compute >= 90; }
 
 PlanKernel with_wait(PlanKernel kernel) {
     if (kernel.source.find("kn_wait_for_previous()") != std::string::npos) {
-        kernel.source.insert(0, "#define KN_STARTS_EARLY\n");
+        const std::string& prelude = kernel_prelude();
+        KN_CHECK(kernel.source.starts_with(prelude), kernel.entry);
+        kernel.source.insert(prelude.size(), "#define KN_STARTS_EARLY\n");
+        kernel.source += "#undef KN_STARTS_EARLY\n";
         return kernel;
     }
     kernel.source.insert(body_start(kernel.source, kernel.entry),

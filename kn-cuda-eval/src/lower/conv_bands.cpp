@@ -216,6 +216,7 @@ void lower_conv_bands(Placement& placement, const Group& group) {
     draft.block = {static_cast<unsigned>(conv.threads())};
     draft.blocks_per_sm = 1;
     draft.shared_bytes = conv.shared_bytes();
+    draft.compile_ms = 280;
     add_kernel_step(placement, group, draft);
     Step& step = placement.plan().steps.back();
     const ProductSizes sizes = product_sizes(graph, group.anchor);

@@ -196,6 +196,7 @@ void lower_few_channels(Placement& placement, const Group& group) {
     draft.block = {static_cast<unsigned>(conv.threads())};
     draft.blocks_per_sm = conv.tiles.blocks;
     draft.shared_bytes = conv.shared_bytes();
+    draft.compile_ms = 350;
     epilogue.write_direct(draft, "pixel, " + pw, std::move(code));
     add_kernel_step(placement, group, draft);
     Step& step = placement.plan().steps.back();

@@ -207,6 +207,7 @@ void lower_few_channels_pool(Placement& placement, const Group& group) {
     draft.block = {static_cast<unsigned>(conv.threads())};
     draft.blocks_per_sm = 1;
     draft.shared_bytes = conv.shared_bytes();
+    draft.compile_ms = 280;
     add_kernel_step(placement, group, draft);
     Step& step = placement.plan().steps.back();
     count_flops(graph, group, conv.conv, step);

@@ -142,6 +142,7 @@ class PairLowering {
         draft.block = {static_cast<unsigned>(pair.threads())};
         draft.blocks_per_sm = 1;
         draft.shared_bytes = pair.shared_bytes();
+        draft.compile_ms = 300;
         const auto map = [&](const TensorRef& tensor, Access access, const char* role,
                              const TensorMapLayout& layout) {
             return draft.operands.map(draft.operands.pointer(tensor, access, role), layout);

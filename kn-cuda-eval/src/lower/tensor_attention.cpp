@@ -89,6 +89,7 @@ void lower_tensor_attention(Placement& placement, const Group& group) {
     draft.blocks_per_sm = attention.tiles.blocks;
     draft.shared_bytes = attention.shared_bytes();
     draft.arch = "sm_90a";
+    draft.compile_ms = 200;
     add_kernel_step(placement, group, draft);
     Step& step = placement.plan().steps.back();
     step.reason += ", in tiles of " + to_string(attention.tiles);

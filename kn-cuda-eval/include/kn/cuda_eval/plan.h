@@ -151,6 +151,8 @@ struct PlanKernel {
     std::vector<std::string> flags;
     /// The compiler's target where it is not the device's own, such as "sm_90a".
     std::string arch = {};
+    /// What one processor takes to compile it, about; 0: as much as its text says.
+    int compile_ms = 0;
 };
 
 /// A tensor map over an operand, as a kernel parameter.
