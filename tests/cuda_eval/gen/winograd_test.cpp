@@ -130,6 +130,37 @@ TEST(WinogradTiles, AreForWhatTheyCanDo) {
     EXPECT_TRUE(refused([](auto& p) { p.tiles.columns = 96; }));
 }
 
+// As measured on an H200.
+TEST(WinogradTiles, AreTakenWhereTheyAreFaster) {
+    const auto chosen = [](std::int64_t images, std::int64_t size, std::int64_t channels,
+                           std::int64_t filters) {
+        cuda::TensorProduct product;
+        product.m = images * size * size;
+        product.n = filters;
+        product.k = 9 * channels;
+        product.lanes = 8;
+        product.windows = cuda::ProductWindows{.channels = channels,
+                                               .images = images,
+                                               .height = size,
+                                               .width = size,
+                                               .rows = size,
+                                               .columns = size,
+                                               .kernel_height = 3,
+                                               .kernel_width = 3,
+                                               .pad_y = 1,
+                                               .pad_x = 1};
+        const std::string tiles = to_string(choose_tiles(product, h200(), true));
+        return tiles.find("F(2,3)") == std::string::npos ? "windows" : tiles;
+    };
+    EXPECT_EQ(chosen(2, 64, 320, 320), "256x80 by F(2,3) 5 stages");
+    EXPECT_EQ(chosen(512, 8, 256, 256), "256x64 by F(2,3) 6 stages");
+    EXPECT_EQ(chosen(2, 16, 1280, 1280), "256x80 by F(2,3) k in 3 7 stages");
+    EXPECT_EQ(chosen(2, 8, 1280, 1280), "windows");
+    EXPECT_EQ(chosen(16, 8, 256, 256), "windows");
+    EXPECT_EQ(chosen(64, 8, 256, 256), "windows");
+    EXPECT_EQ(chosen(32, 112, 64, 64), "windows");
+}
+
 // Both widths, alone and with k shared out, and with kernels that start early, run after run.
 TEST(GpuWinograd, EveryForm) {
     if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
