@@ -31,8 +31,8 @@ class CudaExecutable : public Executable {
     Executor executor_;
 };
 
-// Libraries of hundreds of megabytes. While one is opened, nobody else opens any, the compiler
-// neither its parts: so they come before there is anything to compile.
+// Libraries of hundreds of megabytes. While one is opened, no other is, nor the compiler's own
+// parts: so they come before there is anything to compile.
 void open_libraries() {
     nvrtc_version();
     cublaslt_version();

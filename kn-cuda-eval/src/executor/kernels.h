@@ -1,9 +1,9 @@
 // A plan's kernels, from source to loaded code.
 //
-// Several small kernels go into one NVRTC program, which shares their prelude; each gets a name and
-// a namespace of its own there, so that no two can collide. Programs compile in parallel. On disk a
-// kernel's key leads to the program that holds it, so that a plan that shares some kernels with an
-// earlier one compiles the others only.
+// Several short kernels go into one NVRTC program, which shares their prelude; each gets a name and
+// a namespace of its own there, so that no two can collide. Programs compile in parallel, the
+// longest first. On disk a kernel's key leads to the program that holds it, so that a plan that
+// shares some kernels with an earlier one compiles the others only.
 #pragma once
 
 #include <memory>

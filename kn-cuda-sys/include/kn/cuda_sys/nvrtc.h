@@ -54,8 +54,8 @@ class KN_CUDA_API CompileError : public Error {
 };
 
 /// Compiles for about 20 ms plus 10 to 100 a kernel (and some 90 more for the first call in a
-/// process); blocks. Several threads compile at the same time (twice as fast on two processors). Throws
-/// CompileError, or Error for options it does not know.
+/// process); blocks. Several threads compile at the same time, but NVRTC reads one program after the
+/// other, some 20 ms each. Throws CompileError, or Error for options it does not know.
 KN_CUDA_API CompiledProgram compile(const std::string& source, const CompileOptions& options);
 
 /// Targets that the linked NVRTC knows, ascending: 75 stands for "sm_75" and "compute_75".
