@@ -31,8 +31,9 @@ void on_threads(std::size_t count, const std::function<void(std::size_t)>& body)
     const auto work = [&] {
         for (std::size_t i; (i = next++) < count;) body(i);
     };
+    const std::size_t threads = count > 1 ? std::min(count, most_threads()) : 1;
     std::vector<std::jthread> helpers;
-    for (std::size_t i = 1; i < std::min(count, most_threads()); i++) {
+    for (std::size_t i = 1; i < threads; i++) {
         try {
             helpers.emplace_back(work);
         } catch (const std::system_error&) {
