@@ -1,8 +1,8 @@
 // Source of 3x3 convolutions by minimal filtering along lines (kernels/winograd.cu): two thirds of
-// the multiplications of windows, with errors of F16 that are below those of its results.
+// the multiplications of windows, and errors about twice as large, as sums and differences of two
+// pixels are rounded to F16 (rms 9e-5 of the peak instead of 5e-5). Weights above 32752 overflow.
 #pragma once
 
-#include <cstddef>
 #include <optional>
 #include <string>
 

@@ -5,6 +5,7 @@
 #include "codegen/winograd.h"
 #include "cuda_eval/on_gpu.h"
 #include "cuda_eval/product_bounds.h"
+#include "cuda_eval/windows_3x3.h"
 #include "lower/product_tiles.h"
 
 namespace kn::test {
@@ -102,16 +103,7 @@ TEST(WinogradTiles, AreForWhatTheyCanDo) {
     product.m = 64 * 64;
     product.n = 64;
     product.k = 9 * 64;
-    product.windows = cuda::ProductWindows{.channels = 64,
-                                           .images = 1,
-                                           .height = 64,
-                                           .width = 64,
-                                           .rows = 64,
-                                           .columns = 64,
-                                           .kernel_height = 3,
-                                           .kernel_width = 3,
-                                           .pad_y = 1,
-                                           .pad_x = 1};
+    product.windows = windows_3x3(1, 64, 64);
     product.tiles = {.rows = 256, .columns = 64, .blocks = 1, .winograd = true};
     EXPECT_EQ(why_no_winograd(product), std::nullopt);
     const auto refused = [&](const auto& change) {
@@ -139,16 +131,7 @@ TEST(WinogradTiles, AreTakenWhereTheyAreFaster) {
         product.n = filters;
         product.k = 9 * channels;
         product.lanes = 8;
-        product.windows = cuda::ProductWindows{.channels = channels,
-                                               .images = images,
-                                               .height = size,
-                                               .width = size,
-                                               .rows = size,
-                                               .columns = size,
-                                               .kernel_height = 3,
-                                               .kernel_width = 3,
-                                               .pad_y = 1,
-                                               .pad_x = 1};
+        product.windows = windows_3x3(images, size, channels);
         const std::string tiles = to_string(choose_tiles(product, h200(), true));
         return tiles.find("F(2,3)") == std::string::npos ? "windows" : tiles;
     };

@@ -11,6 +11,7 @@
 #include "cuda_eval/on_gpu.h"
 #include "cuda_eval/plan/support.h"
 #include "cuda_eval/product_bounds.h"
+#include "cuda_eval/windows_3x3.h"
 #include "executor/kernels.h"
 #include "lower/conv_bands.h"
 
@@ -87,16 +88,7 @@ TEST(ConvBandsTiles, FitAMultiprocessor) {
         for (const std::int64_t size : {7, 56, 300}) {
             ConvBands conv;
             conv.n = 64;
-            conv.windows = {.channels = 64,
-                            .images = images,
-                            .height = size,
-                            .width = size,
-                            .rows = size,
-                            .columns = size,
-                            .kernel_height = 3,
-                            .kernel_width = 3,
-                            .pad_y = 1,
-                            .pad_x = 1};
+            conv.windows = test::windows_3x3(images, size, 64);
             const auto all = sensible_tiles(conv, device);
             ASSERT_FALSE(all.empty());
             for (const BandTiles& tiles : all) {
