@@ -109,7 +109,7 @@ std::size_t TensorProduct::shared_bytes() const {
     const int ring = tiles.winograd
                          ? winograd_stages_bytes(*this)
                          : tiles.stages * (tiles.rows + tiles.columns * (exact ? 2 : 1)) * 128;
-    const int barriers = tiles.winograd ? winograd_barriers_bytes(tiles)
+    const int barriers = tiles.winograd ? winograd_barriers_bytes(*this)
                                         : (2 * tiles.stages + (tiles.turns ? tiles.groups : 0)) * 8;
     if (tiles.splits > 1) {
         // The tile's sums, and what warps hand out (epilogue_cluster.cu).
@@ -120,7 +120,7 @@ std::size_t TensorProduct::shared_bytes() const {
     }
     // What the epilogue has for each warp, which takes 16 rows at a time, or 8 of four bytes.
     const int strips = squeeze ? 1 : before || tiles.group_rows() > 64 || y_bytes == 4 ? 2 : 1;
-    const bool has_barriers = before || beside() > 1;
+    const bool has_barriers = !tiles.winograd && (before || beside() > 1);
     const int own = tiles.staged ? strips * 32 * tiles.columns / halves + (has_barriers ? 16 : 0)
                                  : 16 * tiles.chunk * 4 + part_bytes(*this);
     const int columns = statistics == RowStatistics::Variance
@@ -211,6 +211,7 @@ TensorMapLayout TensorProduct::map_of(std::int64_t channels, std::int64_t taps) 
 }
 
 TensorMapLayout TensorProduct::map_y(DataType y, std::int64_t stride) const {
+    if (tiles.winograd) return winograd_map_y(*this, y, stride);
     return map_y(y, stride, n / halves);
 }
 
@@ -348,11 +349,12 @@ std::string tensor_product_helpers(const TensorProduct& product) {
                             {"KN_PART_PAIRS", product.tiles.winograd && part_bytes(product) > 0},
                             {"KN_ROW_MOMENTS", moments},
                             {"KN_WINDOWS", product.windows.has_value()}};
-    const char* const epilogue = tiles.splits > 1      ? "epilogue_cluster"
-                                 : product.squeeze     ? "epilogue_squeezed"
-                                 : product.partner > 0 ? "epilogue_paired"
-                                 : tiles.staged        ? "epilogue_staged"
-                                                       : "epilogue_direct";
+    const char* const epilogue = tiles.splits > 1                 ? "epilogue_cluster"
+                                 : product.squeeze                ? "epilogue_squeezed"
+                                 : product.partner > 0            ? "epilogue_paired"
+                                 : tiles.staged && tiles.winograd ? "epilogue_patches"
+                                 : tiles.staged                   ? "epilogue_staged"
+                                                                  : "epilogue_direct";
     std::string text(kernel_text("hopper"));
     text += kernel_text("pipeline");
     if (product.windows) text += window_constants(*product.windows);
@@ -365,7 +367,8 @@ std::string tensor_product_helpers(const TensorProduct& product) {
         text += kernel_text("tensor_product");
     }
     text += "\n";
-    if (tiles.staged && product.partner == 0) text += kernel_text("staged_pairs");
+    if (tiles.staged && !tiles.winograd && product.partner == 0)
+        text += kernel_text("staged_pairs");
     if (product.squeeze) {
         text += element_and_shifts(product);
         text += kernel_text("squeeze_weights");

@@ -3,6 +3,7 @@
 #include "codegen/defines.h"
 #include "codegen/kernel_text.h"
 #include "codegen/wgmma.h"
+#include "planner/ceil_div.h"
 
 namespace kn::cuda {
 
@@ -57,11 +58,13 @@ std::optional<std::string> why_no_winograd(const TensorProduct& product) {
     if (product.also || product.squeeze || product.halves != 1 || product.partner > 0 ||
         product.statistics != RowStatistics::None || product.gives_rows())
         return "minimal filtering gives its sums to simple epilogues";
-    if (w.channels % kSlab != 0) return "the channels are no multiple of 64";
+    if (w.channels % 8 != 0) return "the channels are no multiple of 8";
     if (!patches_of(w)) return "the image is not cut into whole patches of 8x4";
     if (tiles.rows != 256 || tiles.groups != 2 || tiles.blocks != 1 || tiles.share_w != 1 ||
-        tiles.staged || tiles.turns || tiles.columns > 80 || tiles.columns % 16 != 0)
+        tiles.turns || tiles.columns > 80 || tiles.columns % 16 != 0)
         return "tiles of minimal filtering are of 256 rows and at most 80 columns";
+    if (tiles.staged && (tiles.columns != product.panel() || product.y_bytes != 2))
+        return "patches that are staged have 64 columns of a half type";
     return std::nullopt;
 }
 
@@ -78,7 +81,7 @@ TensorMapLayout winograd_map_x(const TensorProduct& product) {
 }
 
 TensorMapLayout winograd_map_w(const TensorProduct& product) {
-    const std::int64_t groups = product.windows->channels / kSlab * 12;
+    const std::int64_t groups = ceil_div(product.windows->channels, kSlab) * 12;
     TensorMapLayout map;
     map.type = product.type;
     map.sizes = {kSlab, groups, product.n};
@@ -87,25 +90,37 @@ TensorMapLayout winograd_map_w(const TensorProduct& product) {
     return map;
 }
 
+TensorMapLayout winograd_map_y(const TensorProduct& product, DataType type, std::int64_t stride) {
+    const ProductWindows& w = *product.windows;
+    const std::int64_t pixel = stride * static_cast<std::int64_t>(size_of(type));
+    TensorMapLayout map;
+    map.type = type;
+    map.sizes = {product.n, w.rows, w.columns / 4, 4, w.images};
+    map.strides = {w.columns * pixel, 4 * pixel, pixel, w.rows * w.columns * pixel};
+    map.box = {kSlab, 4, 2, 4, 1};
+    return map;
+}
+
 int winograd_stages_bytes(const TensorProduct& product) {
     return kPixelStages * pixel_stage_bytes(required_patches(product)) +
            product.tiles.stages * weight_stage_bytes(product.tiles);
 }
 
-int winograd_barriers_bytes(const ProductTiles& tiles) {
-    return 2 * (kPixelStages + tiles.stages) * 8;
+int winograd_barriers_bytes(const TensorProduct& product) {
+    const bool own = product.tiles.staged && product.before;
+    return (2 * (kPixelStages + product.tiles.stages) + (own ? kPatches : 0)) * 8;
 }
 
 std::string winograd_text(const TensorProduct& product) {
     const Patches patches = required_patches(product);
     const auto shared = static_cast<std::int64_t>(product.shared_bytes());
-    const Defines constants{{"KN_CHANNEL_SLABS", product.windows->channels / kSlab},
+    const Defines constants{{"KN_CHANNEL_SLABS", ceil_div(product.windows->channels, kSlab)},
                             {"KN_PATCHES_X", patches.across},
                             {"KN_PATCHES_Y", patches.down},
                             {"KN_PATCH_IMAGES", patches.images},
                             {"KN_BOX_WIDTH", patches.box_width},
                             {"KN_BOX_HEIGHT", patches.box_height},
-                            {"KN_BARRIERS_AT", shared - winograd_barriers_bytes(product.tiles)}};
+                            {"KN_BARRIERS_AT", shared - winograd_barriers_bytes(product)}};
     const std::string wgmma = wgmma_function(
         {.type = product.type, .columns = product.tiles.columns, .rows_in_registers = true});
     return wgmma + constants.around(std::string(kernel_text("winograd")));

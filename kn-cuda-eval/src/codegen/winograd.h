@@ -28,10 +28,12 @@ std::optional<std::string> why_no_winograd(const TensorProduct& product);
 /// Of the image, and of PlanConstant::winograd.
 TensorMapLayout winograd_map_x(const TensorProduct& product);
 TensorMapLayout winograd_map_w(const TensorProduct& product);
+/// And, where y is staged, of it and of what is added: pixels `stride` elements apart.
+TensorMapLayout winograd_map_y(const TensorProduct& product, DataType type, std::int64_t stride);
 
 /// Of what comes from global memory; behind it is what epilogues have.
 int winograd_stages_bytes(const TensorProduct& product);
-int winograd_barriers_bytes(const ProductTiles& tiles);
+int winograd_barriers_bytes(const TensorProduct& product);
 
 /// Pixels, weights, products: the text between what all kernels have and epilogues.
 std::string winograd_text(const TensorProduct& product);

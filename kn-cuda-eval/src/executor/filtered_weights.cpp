@@ -1,5 +1,7 @@
 #include "executor/filtered_weights.h"
 
+#include <algorithm>
+
 namespace kn::cuda {
 
 void filter_weights(const float* filter, std::size_t channels, float* positions) {
@@ -7,8 +9,10 @@ void filter_weights(const float* filter, std::size_t channels, float* positions)
     for (std::size_t first = 0; first < channels; first += 2 * some)
         for (std::size_t line = 0; line < 3; line++)
             for (std::size_t half = 0; half < 2; half++, positions += 2 * pair) {
-                const float* const g = filter + line * 3 * channels + first + half * some;
-                for (std::size_t i = 0; i < some; i++) {
+                const std::size_t from = first + half * some;
+                if (from >= channels) continue;
+                const float* const g = filter + line * 3 * channels + from;
+                for (std::size_t i = 0; i < std::min(some, channels - from); i++) {
                     const float g0 = g[i], g1 = g[channels + i], g2 = g[2 * channels + i];
                     positions[i] = 2 * g0;
                     positions[some + i] = -(g0 + g1 + g2);

@@ -5,8 +5,9 @@
 
 namespace kn::cuda {
 
-/// From a filter [3, 3, channels] what four positions of each line multiply by: [channels / 64, 3,
-/// halves of 64 channels, pairs of positions, 2, 32]. The channels are a multiple of 64.
+/// From a filter [3, 3, channels] what four positions of each line multiply by: [slabs of 64
+/// channels, 3, halves of a slab, pairs of positions, 2, 32]. Places of channels that are not there
+/// are left as they are.
 void filter_weights(const float* filter, std::size_t channels, float* positions);
 
 }  // namespace kn::cuda

@@ -89,8 +89,9 @@ LaidOut::LaidOut(const PlanConstant& constant)
     if (!filtered_) return;
     KN_CHECK(constant.dtype == DType::F16 && shape_.size() == 4 && row_axis_ == 0,
              constant.parts.at(0)->name);
-    KN_CHECK(shape_[1] == 3 && shape_[2] == 3 && shape_[3] % 64 == 0, constant.parts.at(0)->name);
-    row_bytes_ = static_cast<std::size_t>(shape_[3]) * 12 * size_of(DType::F16);
+    KN_CHECK(shape_[1] == 3 && shape_[2] == 3, constant.parts.at(0)->name);
+    const Ints filtered = constant.shape();
+    row_bytes_ = static_cast<std::size_t>(filtered[1] * filtered[2]) * size_of(DType::F16);
 }
 
 namespace {
@@ -244,7 +245,7 @@ float tf32_part(float x, Tf32Part part) {
 
 void LaidOut::write_filtered(std::int64_t begin, std::int64_t end, std::byte* target) const {
     const auto channels = static_cast<std::size_t>(shape_[3]);
-    std::vector<float> filter(9 * channels), positions(12 * channels);
+    std::vector<float> filter(9 * channels), positions(row_bytes_ / size_of(DType::F16));
     for (std::int64_t at = begin; at < end; at++, target += row_bytes_) {
         convert(at, at + 1, reinterpret_cast<std::byte*>(filter.data()));
         filter_weights(filter.data(), channels, positions.data());

@@ -260,11 +260,25 @@ KN_DEVICE void kn_copy_heads(unsigned target, const kn_tensor_map& map, unsigned
         "l"(&map), "r"(barrier), "r"(k), "r"(row), "r"(head), "r"(batch)
         : "memory");
 }
+/// Of five axes.
+KN_DEVICE void kn_copy_box(unsigned target, const kn_tensor_map& map, unsigned barrier, int a, int b, int c, int d, int e) {
+    asm volatile(
+        "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6, %7}], [%2];" ::
+            "r"(target),
+        "l"(&map), "r"(barrier), "r"(a), "r"(b), "r"(c), "r"(d), "r"(e)
+        : "memory");
+}
 
 /// From shared memory to the map's tensor, by one thread, whose groups of such copies end when their sources have been read.
 KN_DEVICE void kn_store_rows(const kn_tensor_map& map, unsigned source, int k, int row) {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&map), "r"(k), "r"(row),
                  "r"(source)
+                 : "memory");
+}
+/// The same of five axes.
+KN_DEVICE void kn_store_box(const kn_tensor_map& map, unsigned source, int a, int b, int c, int d, int e) {
+    asm volatile("cp.async.bulk.tensor.5d.global.shared::cta.bulk_group [%0, {%1, %2, %3, %4, %5}], [%6];" ::"l"(&map), "r"(a),
+                 "r"(b), "r"(c), "r"(d), "r"(e), "r"(source)
                  : "memory");
 }
 KN_DEVICE void kn_commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }

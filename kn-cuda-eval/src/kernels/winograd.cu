@@ -10,7 +10,8 @@
 //
 // One warp has the copy engine fill two rings: pixels of a tile with their borders, 64 channels at a time, and weights, a line
 // of the window and 32 channels at a time, of all four positions. Two groups of 128 threads load pixels, make the four
-// operands of them in registers, multiply, and give sums of pairs to an epilogue (epilogue_direct.cu, epilogue_cluster.cu).
+// operands of them in registers, multiply, and give sums of pairs to an epilogue (epilogue_patches.cu, epilogue_direct.cu,
+// epilogue_cluster.cu).
 // A warp has a patch: four lines of eight pixels, which are rows of y in another order (kn_row).
 //
 // What the generator defines in front of this text, besides what epilogues and windows want:
@@ -23,7 +24,7 @@
 //   KN_BOX_WIDTH, KN_BOX_HEIGHT   pixels of an image that a tile reads. The width is odd, so that eight rows of patches lie in
 //                                 different banks; where a tile has whole lines, the pixel behind one is the next one's border
 //   kn_wgmma(acc, a, b, first)   one k step of 64 rows, a in registers
-//   KN_BARRIERS_AT    behind all else in shared memory
+//   KN_BARRIERS_AT    behind all else in shared memory; Epilogue::barriers are each warp's own
 //   KN_STARTS_EARLY   defined where blocks may start before the kernel in front of this one has ended: up to
 //                     kn_wait_for_previous, a thread touches nothing but weights
 
@@ -37,7 +38,9 @@ constexpr int kn_pixel_stages = 2;
 constexpr int kn_weight_bytes = kn_positions / 2 * KN_BN * 128;
 constexpr int kn_stages_bytes = kn_pixel_stages * kn_pixel_stage_bytes + KN_STAGES * kn_weight_bytes;
 constexpr int kn_weight_slabs = 6;  // of 64 channels: two halves of three lines
-constexpr int kn_steps = 12;        // of 16 channels and one line
+constexpr int kn_steps = 4;         // of 16 channels, in a line
+// Lines that are unrolled: one compiles twice as fast as all, and wide tiles multiply as fast by it, others 3 % slower.
+constexpr int kn_lines_at_once = KN_BN > 64 ? 1 : 3;
 constexpr int kn_across = (kn_window_columns + 8 * KN_PATCHES_X - 1) / (8 * KN_PATCHES_X);
 constexpr int kn_down = (kn_window_rows + 4 * KN_PATCHES_Y - 1) / (4 * KN_PATCHES_Y);
 constexpr int kn_images = KN_M / (kn_window_rows * kn_window_columns);
@@ -58,7 +61,10 @@ using kn_weight_ring = kn_ring<KN_STAGES>;
 struct kn_barriers {
     kn_ring_barriers<kn_pixel_stages> pixels;
     kn_ring_barriers<KN_STAGES> weights;
-    KN_DEVICE kn_barriers(unsigned base) : pixels{base}, weights{base + 2 * kn_pixel_stages * 8} {}
+    unsigned first_own;  // of the warps'
+    KN_DEVICE kn_barriers(unsigned base)
+        : pixels{base}, weights{base + 2 * kn_pixel_stages * 8}, first_own(base + 2 * (kn_pixel_stages + KN_STAGES) * 8) {}
+    KN_DEVICE unsigned own(int number) const { return first_own + number * 8; }
 };
 
 // The channels of a tile that this block multiplies, by slabs.
@@ -90,16 +96,23 @@ struct kn_tile {
     }
 };
 
+// Where the patch begins of the warp whose first row is `row`.
+KN_DEVICE kn_place kn_patch_of(long long row) {
+    kn_place place(row);
+    const int rows = static_cast<int>(row % KN_BM), patch = rows / 128 * 4 + rows / 16 % 4;
+    place.x += patch % KN_PATCHES_X * 8;
+    place.y += patch / KN_PATCHES_X % KN_PATCHES_Y * 4;
+    place.image += patch / (KN_PATCHES_X * KN_PATCHES_Y);
+    return place;
+}
+
 // The row of y that is the i-th of a warp's 16 in a piece: of the left halves of eight patches' pairs of pairs, then of the right
 // ones. Not one where the tile reaches beyond y.
 KN_DEVICE long long kn_row(long long row0, int i) {
-    const kn_place place(row0);
-    const int rows = static_cast<int>(row0 % KN_BM), patch = rows / 128 * 4 + rows / 16 % 4, piece = rows / 64 % 2;
-    const int x = place.x + patch % KN_PATCHES_X * 8 + i % 2 * 4 + i / 8 * 2 + piece;
-    const int y = place.y + patch / KN_PATCHES_X % KN_PATCHES_Y * 4 + i % 8 / 2;
-    const int image = place.image + patch / (KN_PATCHES_X * KN_PATCHES_Y);
+    const kn_place patch = kn_patch_of(row0);
+    const int x = patch.x + i % 2 * 4 + i / 8 * 2 + static_cast<int>(row0 / 64 % 2), y = patch.y + i % 8 / 2;
     if (!kn_whole && (x >= kn_window_columns || y >= kn_window_rows)) return KN_M;
-    return static_cast<long long>(image * kn_window_rows + y) * kn_window_columns + x;
+    return static_cast<long long>(patch.image * kn_window_rows + y) * kn_window_columns + x;
 }
 
 // Until all is there that the kernels before this one write, and they read no more of what this one writes.
@@ -221,36 +234,35 @@ KN_DEVICE void kn_multiply(float (&sums)[kn_pieces][kn_sums], kn_pixel_ring& pix
     for (int slab = first; slab < last; slab++) {
         const int stage = pixel.stage;
         const bool more = slab + 1 < last;
-        unsigned long long b = 0;
         pixel.next();
+        const int next_stage = more ? pixel.stage : stage;  // behind the last slab something is loaded, for nothing
+#pragma unroll kn_lines_at_once
+        for (int line = 0; line < 3; line++) {
+            unsigned long long b = 0;
 #pragma unroll
-        for (int step = 0; step < kn_steps; step++) {
-            if (step % 2 == 0) {
-                kn_wait(barriers.weights.full(weight.stage), weight.phase);
-                b = kn_matrix(weights + weight.stage * kn_weight_bytes);
-            }
-            kn_start_products();
-#pragma unroll
-            for (int i = 0; i < kn_positions; i++)
-                kn_wgmma(m[i], operands[step % 2][i], kn_behind(b, i / 2 * (KN_BN * 128) + i % 2 * 64 + step % 2 * 32),
-                         slab == first && step == 0);
-            kn_commit_products();
-            if (step + 1 == kn_steps) {
-                if (more) {
-                    kn_wait(barriers.pixels.full(pixel.stage), pixel.phase);
-                    patch.go_to(pixels + pixel.stage * kn_pixel_stage_bytes, 0);
+            for (int step = 0; step < kn_steps; step++) {
+                if (step % 2 == 0) {
+                    kn_wait(barriers.weights.full(weight.stage), weight.phase);
+                    b = kn_matrix(weights + weight.stage * kn_weight_bytes);
                 }
-            } else if (step % 4 == 3) {
-                patch.go_to(pixels + stage * kn_pixel_stage_bytes, (step + 1) / 4);
+                if (step + 1 == kn_steps && line == 2 && more) kn_wait(barriers.pixels.full(pixel.stage), pixel.phase);
+                kn_start_products();
+                patch.load(d, (step + 1) % kn_steps);
+#pragma unroll
+                for (int i = 0; i < kn_positions; i++)
+                    kn_wgmma(m[i], operands[step % 2][i], kn_behind(b, i / 2 * (KN_BN * 128) + i % 2 * 64 + step % 2 * 32),
+                             slab == first && line == 0 && step == 0);
+                kn_commit_products();
+                if (step + 2 == kn_steps)
+                    patch.go_to(pixels + (line < 2 ? stage : next_stage) * kn_pixel_stage_bytes, line < 2 ? line + 1 : 0);
+                kn_wait_products<1>();
+                if (step % 2 == 0) {
+                    if (one && (step > 0 || line > 0 || slab > first)) kn_arrive(barriers.weights.empty(before));
+                    before = weight.stage;
+                    weight.next();
+                }
+                kn_filter(operands[(step + 1) % 2], d);
             }
-            if (step + 1 < kn_steps || more) patch.load(d, (step + 1) % 4);
-            kn_wait_products<1>();
-            if (step % 2 == 0) {
-                if (one && (step > 0 || slab > first)) kn_arrive(barriers.weights.empty(before));
-                before = weight.stage;
-                weight.next();
-            }
-            if (step + 1 < kn_steps || more) kn_filter(operands[(step + 1) % 2], d);
         }
         kn_arrive_warp(barriers.pixels.empty(stage));
     }
@@ -283,6 +295,7 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
             kn_init_barrier(barriers.weights.full(stage), 1);
             kn_init_barrier(barriers.weights.empty(stage), kn_consumers);
         }
+        for (int i = 0; i < kn_consumers * Epilogue::barriers; i++) kn_init_barrier(barriers.own(i), 1);
         kn_publish_barriers();
     }
     // The border behind the last line.
@@ -316,7 +329,8 @@ KN_DEVICE void kn_run(const kn_sources& sources, Epilogue epilogue) {
         kn_sync_cluster();
         epilogue.add_up(kn_memory, tile.row, tile.column);
 #else
-        epilogue.start(kn_memory + kn_stages_bytes + warp * Epilogue::bytes, 0, warp / 4 * kn_pieces * 64 + warp % 4 * 16);
+        epilogue.start(kn_memory + kn_stages_bytes + warp * Epilogue::bytes, barriers.own(warp * Epilogue::barriers),
+                       warp / 4 * kn_pieces * 64 + warp % 4 * 16);
         const int stride = gridDim.x;
         if (static_cast<int>(blockIdx.x) < kn_tiles) epilogue.first(kn_tile(blockIdx.x));
         for (int i = blockIdx.x; i < kn_tiles; i += stride) {

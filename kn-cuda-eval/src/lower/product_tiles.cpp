@@ -176,18 +176,23 @@ double statistics_clocks(const TensorProduct& product, const ProductTiles& tiles
                                                 : costs.wide);
 }
 
-// Minimal filtering, fitted to 40 measurements: shared memory bounds a step, a line of the window
+// Minimal filtering, fitted to 50 measurements: shared memory bounds a step, a line of the window
 // and 16 channels, by pixels and by what four positions multiply them by; wide tiles leave the
-// epilogue few registers, and blocks that share out k wait longer for each other.
+// epilogue few registers, blocks that share out k wait longer for each other, and patches are staged
+// faster than strips, but not where they wait for what is added to them.
 constexpr double filtered_step = 128, filtered_column = 3.12;
 constexpr double filtered_wide = 2600, filtered_exchange = 4300;
+constexpr double filtered_staged = -1300, filtered_staged_before = -100;
 
-double filtered_clocks(const ProductTiles& tiles, std::int64_t slabs) {
+double filtered_clocks(const TensorProduct& product, const ProductTiles& tiles) {
+    const std::int64_t slabs = ceil_div(ceil_div(product.windows->channels, 64), tiles.splits);
+    const double staged = product.before ? filtered_staged_before : filtered_staged;
     const double end = tiles.splits > 1     ? filtered_exchange
+                       : tiles.staged       ? staged
                        : tiles.columns > 64 ? filtered_wide
                                             : 0;
-    return end + static_cast<double>(ceil_div(slabs, tiles.splits)) * 12 *
-                     (filtered_step + filtered_column * tiles.columns);
+    return end +
+           static_cast<double>(slabs) * 12 * (filtered_step + filtered_column * tiles.columns);
 }
 
 // Of a slab of the tile.
@@ -225,7 +230,7 @@ double clocks_of(const TensorProduct& product, const ProductTiles& tiles,
     const ProductCosts& costs = product.exact ? exact : tiles.staged ? beside_copies : plain;
     const EpilogueCosts& ends = tiles.staged ? staged : product.exact ? direct_exact : direct;
     const double multiply = tiles.winograd
-                                ? filtered_clocks(tiles, product.windows->channels / 64)
+                                ? filtered_clocks(product, tiles)
                                 : (slab_clocks(costs, tiles) + statistics_clocks(product, tiles)) *
                                       static_cast<double>(ceil_div(product.slabs(), tiles.splits));
     const double end = epilogue_clocks(ends, product, tiles);
@@ -267,15 +272,16 @@ std::vector<ProductTiles> sensible_tiles(const TensorProduct& product,
         tiles = with_stages(product, tiles, device);
         if (tiles.stages > 0) result.push_back(tiles);
     };
-    // Minimal filtering was measured from 256 channels on.
-    constexpr std::int64_t least_slabs = 4;
+    // Minimal filtering was measured from 112 channels on.
+    constexpr std::int64_t least_slabs = 2;
     TensorProduct trial = product;
-    const std::int64_t slabs = product.windows ? product.windows->channels / 64 : 0;
+    const std::int64_t slabs = product.windows ? ceil_div(product.windows->channels, 64) : 0;
     for (const int columns : {80, 64}) {
-        if (slabs < least_slabs || staged) break;
+        if (slabs < least_slabs) break;
         if (ceil_div(product.n, columns) * columns * 8 > product.n * 9) continue;
-        trial.tiles = {.rows = 256, .columns = columns, .blocks = 1, .winograd = true};
-        if (why_no_winograd(trial)) break;
+        trial.tiles = {
+            .rows = 256, .columns = columns, .blocks = 1, .staged = staged, .winograd = true};
+        if (why_no_winograd(trial)) continue;
         for (trial.tiles.splits = 1; trial.tiles.splits <= std::min<std::int64_t>(8, slabs);
              ++trial.tiles.splits)
             consider(trial.tiles);
@@ -361,7 +367,7 @@ ProductTiles choose_tiles(const TensorProduct& product, const DeviceProperties& 
         tiles.staged = tiles.staged && can_be_staged;
         return tiles;
     }
-    // What a reader of rows loses that are not given statistics.
+    // What a norm loses that is not given statistics.
     constexpr double missed = 1.5 * clocks_in_us;
     TensorProduct trial = product;
     std::vector<std::pair<double, ProductTiles>> all;
@@ -369,7 +375,8 @@ ProductTiles choose_tiles(const TensorProduct& product, const DeviceProperties& 
         if (staged && !can_be_staged) continue;
         for (const ProductTiles& tiles : sensible_tiles(product, device, staged)) {
             trial.tiles = tiles;
-            const bool misses = product.gives_rows() && trial.why_no_parts();
+            const bool wanted = product.norm_rows > 0 && (product.gives_rows() || tiles.winograd);
+            const bool misses = wanted && trial.why_no_parts();
             all.emplace_back(clocks_of(product, tiles, device) + (misses ? missed : 0), tiles);
         }
     }

@@ -12,6 +12,7 @@
 #include "lower/lower.h"
 #include "lower/row_moments.h"
 #include "planner/batch_slices.h"
+#include "planner/ceil_div.h"
 #include "planner/memory.h"
 #include "planner/phases.h"
 #include "planner/placement.h"
@@ -177,7 +178,7 @@ Ints PlanConstant::shape() const {
         const auto extent = [&](std::size_t i) {
             return shape.at(static_cast<std::size_t>(order.at(i)));
         };
-        return {extent(0), extent(3) / 64 * 12, 64};
+        return {extent(0), ceil_div(extent(3), 64) * 12, 64};
     }
     return shape;
 }

@@ -51,12 +51,17 @@ TEST_P(Winograd, PatchesOfAllForms) {
     }
 }
 
+TEST_P(Winograd, ChannelsThatDoNotFillASlab) {
+    expect_right(layer({1, 16, 16}, 112, 80, false), GetParam());
+    expect_right(layer({1, 16, 16}, 72, 80, true), GetParam());
+}
+
 TEST_P(Winograd, ColumnsThatDoNotFillATile) {
     expect_right(layer({1, 16, 16}, 128, 72, false), GetParam());
     expect_right(layer({1, 16, 16}, 128, 136, false), GetParam());
 }
 
-// Parts of images that come with a norm's statistics.
+// Parts of images that come with a norm's statistics, or do not.
 TEST_P(Winograd, NormsBehind) {
     Graph graph;
     const Var x = permute(graph.input("x", DType::F16, Shape::of({1, 32, 32, 128})), {0, 3, 1, 2});
@@ -67,8 +72,8 @@ TEST_P(Winograd, NormsBehind) {
     expect_right(graph, GetParam());
     const cuda::Plan plan =
         plan_in_tiles(graph, cuda::forced_tiles(), GetParam(), 4, {.precision = Precision::F16});
-    EXPECT_NE(plan.to_string().find("with statistics of 128x"), std::string::npos)
-        << plan.to_string();
+    const bool given = plan.to_string().find("with statistics of 128x") != std::string::npos;
+    EXPECT_EQ(given, !GetParam().staged) << plan.to_string();
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -79,7 +84,13 @@ INSTANTIATE_TEST_SUITE_P(
         ProductTiles{
             .rows = 256, .columns = 80, .stages = 3, .blocks = 1, .chunk = 80, .winograd = true},
         ProductTiles{
-            .rows = 256, .columns = 64, .stages = 3, .blocks = 1, .splits = 2, .winograd = true}),
+            .rows = 256, .columns = 64, .stages = 3, .blocks = 1, .splits = 2, .winograd = true},
+        ProductTiles{.rows = 256,
+                     .columns = 64,
+                     .stages = 4,
+                     .blocks = 1,
+                     .staged = true,
+                     .winograd = true}),
     name_of_tiles);
 
 TEST(WinogradPatches, ReadTheFewestPixels) {
@@ -116,7 +127,7 @@ TEST(WinogradTiles, AreForWhatTheyCanDo) {
     EXPECT_TRUE(refused([](auto& p) { p.windows->dilation_y = 2; }));
     EXPECT_TRUE(refused([](auto& p) { p.windows->kernel_width = 1; }));
     EXPECT_TRUE(refused([](auto& p) { p.windows->pad_x = 0; }));
-    EXPECT_TRUE(refused([](auto& p) { p.windows->channels = 96; }));
+    EXPECT_TRUE(refused([](auto& p) { p.windows->channels = 60; }));
     EXPECT_TRUE(refused([](auto& p) { p.windows->columns = p.windows->width = 60; }));
     EXPECT_TRUE(refused([](auto& p) { p.windows.reset(); }));
     EXPECT_TRUE(refused([](auto& p) { p.tiles.columns = 96; }));
@@ -136,7 +147,8 @@ TEST(WinogradTiles, AreTakenWhereTheyAreFaster) {
         return tiles.find("F(2,3)") == std::string::npos ? "windows" : tiles;
     };
     EXPECT_EQ(chosen(2, 64, 320, 320), "256x80 by F(2,3) 5 stages");
-    EXPECT_EQ(chosen(512, 8, 256, 256), "256x64 by F(2,3) 6 stages");
+    EXPECT_EQ(chosen(512, 8, 256, 256), "256x64 by F(2,3) staged 6 stages");
+    EXPECT_EQ(chosen(512, 8, 112, 256), "256x64 by F(2,3) staged 6 stages");
     EXPECT_EQ(chosen(2, 16, 1280, 1280), "256x80 by F(2,3) k in 3 7 stages");
     EXPECT_EQ(chosen(2, 8, 1280, 1280), "windows");
     EXPECT_EQ(chosen(16, 8, 256, 256), "windows");
@@ -152,13 +164,15 @@ TEST(GpuWinograd, EveryForm) {
         const Graph graph = layer(image, 320, 136, true);
         const InDouble in_double(graph);
         const std::vector<Tensor> inputs = random_inputs(graph);
-        for (const auto& [columns, splits] : {std::pair{64, 1}, {80, 1}, {80, 5}}) {
+        for (const auto& [columns, splits, staged] :
+             {std::tuple{64, 1, false}, {80, 1, false}, {80, 5, false}, {64, 1, true}}) {
             const ProductTiles tiles{.rows = 256,
                                      .columns = columns,
                                      .stages = 4,
                                      .blocks = 1,
                                      .splits = splits,
                                      .chunk = columns,
+                                     .staged = staged,
                                      .winograd = true};
             SCOPED_TRACE(fmt::format("{} images of {}x{} in {}", image.images, image.height,
                                      image.width, to_string(tiles)));

@@ -160,9 +160,19 @@ static inline void kn_copy_heads(unsigned target, const kn_tensor_map& map, unsi
     const int place[] = {k, row, head, batch};
     KN_CALL copy_tensor(target, map.map, barrier, place, nullptr, 0);
 }
+static inline void kn_copy_box(unsigned target, const kn_tensor_map& map, unsigned barrier, int a,
+                               int b, int c, int d, int e) {
+    const int place[] = {a, b, c, d, e};
+    KN_CALL copy_tensor(target, map.map, barrier, place, nullptr, 0);
+}
 
 static inline void kn_store_rows(const kn_tensor_map& map, unsigned source, int k, int row) {
     const int place[] = {k, row};
+    KN_CALL store_tensor(map.map, source, place);
+}
+static inline void kn_store_box(const kn_tensor_map& map, unsigned source, int a, int b, int c,
+                                int d, int e) {
+    const int place[] = {a, b, c, d, e};
     KN_CALL store_tensor(map.map, source, place);
 }
 static inline void kn_commit_stores() { KN_CALL commit_stores(); }

@@ -134,10 +134,10 @@ struct KN_CUDA_EVAL_API PlanConstant {
     Ints order;
     Tf32Part tf32 = Tf32Part::None;
     std::optional<FoldedRows> folded = {};  ///< of weights of two axes, half types
-    /// Of a convolution's weights, stored as filters, lines, columns, channels (`order`), 3x3 and a
-    /// multiple of 64 channels: what minimal filtering multiplies by instead (kernels/winograd.cu),
-    /// computed in float32, [filters, channels / 64 * 12, 64]: by 64 channels, lines, halves of the
-    /// channels, and pairs of positions, two positions of 32 channels.
+    /// Of a convolution's weights, stored as filters, lines, columns, channels (`order`), 3x3: what
+    /// minimal filtering multiplies by instead (kernels/winograd.cu), computed in float32, [filters,
+    /// slabs of 64 channels * 12, 64]: by slabs, lines, halves of a slab, and pairs of positions, two
+    /// positions of 32 channels; zeros for channels that are not there.
     bool winograd = false;
     bool operator==(const PlanConstant&) const = default;
     /// With the axes in their own order.
