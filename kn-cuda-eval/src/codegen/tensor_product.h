@@ -86,6 +86,7 @@ struct TensorProduct {
     /// statistics of parts of them besides (column_parts.cu); 0: there is none. One row of all
     /// columns: of tiles' rows (row_moments.cu).
     std::int64_t norm_rows = 0, norm_columns = 0;
+    bool may_filter = true;  ///< ProductTiles::winograd may be
     ProductTiles tiles;
 
     /// Of a part, where there is a norm.

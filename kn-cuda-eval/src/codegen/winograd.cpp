@@ -47,6 +47,7 @@ std::optional<Patches> patches_of(const ProductWindows& windows) {
 
 std::optional<std::string> why_no_winograd(const TensorProduct& product) {
     const ProductTiles& tiles = product.tiles;
+    if (!product.may_filter) return "minimal filtering is not to be taken";
     if (!product.windows) return "it is no convolution of windows";
     const ProductWindows& w = *product.windows;
     if (w.kernel_height != 3 || w.kernel_width != 3 || w.stride_y != 1 || w.stride_x != 1 ||

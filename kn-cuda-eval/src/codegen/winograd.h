@@ -1,6 +1,6 @@
 // Source of 3x3 convolutions by minimal filtering along lines (kernels/winograd.cu): two thirds of
 // the multiplications of windows, and errors about twice as large, as sums and differences of two
-// pixels are rounded to F16 (rms 9e-5 of the peak instead of 5e-5). Weights above 32752 overflow.
+// pixels are rounded to F16 (rms 9e-5 of the peak instead of 5e-5).
 #pragma once
 
 #include <optional>
@@ -11,6 +11,9 @@
 #include "codegen/tensor_product.h"
 
 namespace kn::cuda {
+
+/// Sums of three weights overflow F16 beyond it.
+constexpr float most_filtered_weight = 65504.0f / 3;
 
 /// Of four lines of eight pixels, how eight make a tile of 256 rows of y.
 struct Patches {

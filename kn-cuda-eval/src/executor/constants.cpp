@@ -10,6 +10,7 @@
 
 #include "executor/in_parallel.h"
 #include "executor/laid_out.h"
+#include "planner/constant_origin.h"
 
 namespace kn::cuda {
 

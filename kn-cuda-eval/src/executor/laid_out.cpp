@@ -11,6 +11,7 @@
 
 #include "executor/filtered_weights.h"
 #include "executor/strided.h"
+#include "planner/constant_origin.h"
 
 namespace kn::cuda {
 
@@ -33,13 +34,6 @@ void check_order(const Ints& order, std::size_t rank, const std::string& name) {
 }
 
 }  // namespace
-
-const Tensor& origin(const ConstantData& data) {
-    if (!data.recipe || !std::holds_alternative<op::Cast>(data.recipe->operation))
-        return data.tensor;
-    const Tensor& before = data.recipe->inputs.at(0)->tensor;
-    return before.shape() == data.tensor.shape() ? before : data.tensor;
-}
 
 LaidOut::LaidOut(const PlanConstant& constant)
     : to_(constant.winograd ? DType::F32 : constant.dtype),

@@ -54,8 +54,4 @@ class LaidOut {
 /// The part of x; halves are rounded away from zero.
 float tf32_part(float x, Tf32Part part);
 
-/// The tensor that holds a part's elements as the file has them, where the part is nothing but a
-/// cast of it; else the part itself.
-const Tensor& origin(const ConstantData& data);
-
 }  // namespace kn::cuda

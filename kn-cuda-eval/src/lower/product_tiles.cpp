@@ -186,9 +186,9 @@ constexpr double filtered_staged = -1300, filtered_staged_before = -100;
 
 double filtered_clocks(const TensorProduct& product, const ProductTiles& tiles) {
     const std::int64_t slabs = ceil_div(ceil_div(product.windows->channels, 64), tiles.splits);
-    const double staged = product.before ? filtered_staged_before : filtered_staged;
+    const double in_patches = product.before ? filtered_staged_before : filtered_staged;
     const double end = tiles.splits > 1     ? filtered_exchange
-                       : tiles.staged       ? staged
+                       : tiles.staged       ? in_patches
                        : tiles.columns > 64 ? filtered_wide
                                             : 0;
     return end +

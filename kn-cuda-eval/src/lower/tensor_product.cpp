@@ -6,6 +6,7 @@
 
 #include "codegen/emit.h"
 #include "codegen/tensor_product.h"
+#include "codegen/winograd.h"
 #include "lower/conv.h"
 #include "lower/library.h"
 #include "lower/lower.h"
@@ -126,6 +127,7 @@ class Lowering {
             step.reason +=
                 moments_ ? ", which came with them" : ", which the product takes on the way";
         step.reason += ", in tiles of " + step.tiles;
+        if (large_weights_) step.reason += ", as the weights are too large for minimal filtering";
         if (product.norm_rows > 0)
             step.reason += fmt::format(", with statistics of {}x{} elements for a norm",
                                        product.part_rows(), product.part_columns());
@@ -241,12 +243,25 @@ class Lowering {
             product.norm_columns = wanted->group_columns;
             product.lanes = epilogue_.lanes();
         }
+        product.may_filter = may_filter(plan.options);
         product.tiles = choose_tiles(product, plan.device, staged, plan.options);
+        if (product.tiles.winograd && !weights_suit_filtering()) {
+            product.may_filter = false;
+            product.tiles = choose_tiles(product, plan.device, staged, plan.options);
+            large_weights_ = true;
+        }
         problem_ = problem_of(product, staged);
         product.lanes = product.tiles.staged ? 2 : epilogue_.lanes();
         if (product.norm_rows > 0 && product.why_no_parts()) product.norm_rows = 0;
         if (const auto why = product.why_not()) throw GraphError("tensor core product: " + *why);
         return product;
+    }
+
+    bool weights_suit_filtering() {
+        const Value w = group_.roles.at("w");
+        const auto* permute = graph_.get_if<op::Permute>(w);
+        return placement_.weights().stay_within(constant_parts(graph_, permute ? permute->x : w),
+                                                most_filtered_weight);
     }
 
     void multiply(KernelDraft& draft, const std::string& px, const std::string& pw,
@@ -339,6 +354,7 @@ class Lowering {
     std::optional<MatrixParts> moments_;        // that came with these rows
     std::optional<Squeeze> squeeze_;            // what is behind a convolution besides
     std::string problem_;
+    bool large_weights_ = false;
     std::int64_t row_stride_ = 0;
     std::optional<ProductWindows> windows_;
     std::optional<Value> also_;  // another product that is added
@@ -420,7 +436,12 @@ TensorProduct expected_product(const Grouping& grouping, Value product, Value en
     expected.before = tail.residual;
     expected.y_bytes = static_cast<int>(size_of(graph.dtype(end)));
     expected.lanes = sizes.n % 8 == 0 ? 8 : 1;
+    expected.may_filter = may_filter(grouping.options());
     return expected;
+}
+
+bool may_filter(const PlanOptions& options) {
+    return options.disabled_rules.count(std::string(minimal_filtering_rule.name)) == 0;
 }
 
 RowStatistics statistics_of(const NormalizedRows& rows) {

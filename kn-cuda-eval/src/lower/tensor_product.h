@@ -7,6 +7,10 @@
 
 namespace kn::cuda {
 
+constexpr PlannerRule minimal_filtering_rule = {
+    "minimal filtering",
+    "3x3 convolutions in F16 with two multiplications for three: F(2,3), where weights allow it"};
+
 /// What the kernel would do behind a product.
 struct ProductTail {
     bool residual = false;  ///< it reads another tensor of the product's size
@@ -16,6 +20,9 @@ struct ProductTail {
 /// The product that our kernel would do for these, before values have places; without tiles.
 TensorProduct expected_product(const Grouping& grouping, Value product, Value end,
                                const ProductTail& tail);
+
+/// TensorProduct::may_filter, before the weights are looked at.
+bool may_filter(const PlanOptions& options);
 
 /// What the kernel takes of rows to normalise them.
 RowStatistics statistics_of(const NormalizedRows& rows);

@@ -57,8 +57,9 @@ Ints strides_for(const Ints& shape, const AxisOrder& order) {
 }
 
 Placement::Placement(Plan& plan, const Grouping& grouping,
-                     const std::unordered_map<std::uint32_t, AxisOrder>& layouts)
-    : plan_(plan), tf32_operands_(tf32_operands(grouping)) {
+                     const std::unordered_map<std::uint32_t, AxisOrder>& layouts,
+                     WeightChecks& weights)
+    : plan_(plan), weights_(weights), tf32_operands_(tf32_operands(grouping)) {
     const Graph& g = graph();
     for (std::size_t i = 0; i < g.inputs().size(); i++) {
         const NamedValue& input = g.inputs()[i];

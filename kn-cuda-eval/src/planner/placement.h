@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "planner/group.h"
+#include "planner/weight_range.h"
 
 namespace kn::cuda {
 
@@ -32,7 +33,7 @@ struct MatrixParts {
 class Placement {
   public:
     Placement(Plan& plan, const Grouping& grouping,
-              const std::unordered_map<std::uint32_t, AxisOrder>& layouts);
+              const std::unordered_map<std::uint32_t, AxisOrder>& layouts, WeightChecks& weights);
 
     /// The stored value's tensor; throws InternalError if it is not stored.
     const TensorRef& stored(Value value) const;
@@ -65,6 +66,7 @@ class Placement {
     void give_parts(Value value, MatrixParts parts) { parts_[value.index] = std::move(parts); }
     std::optional<MatrixParts> parts(Value value) const;
 
+    WeightChecks& weights() { return weights_; }
     Plan& plan() { return plan_; }
     const Plan& plan() const { return plan_; }
     const Graph& graph() const { return *plan_.graph; }
@@ -74,6 +76,7 @@ class Placement {
     TensorRef place_constant(const PlanConstant& wanted, const std::string& name);
 
     Plan& plan_;
+    WeightChecks& weights_;
     std::set<std::uint32_t> tf32_operands_;
     std::unordered_map<std::uint32_t, TensorRef> stored_;
     std::map<std::pair<std::uint32_t, AxisOrder>, TensorRef> copies_;

@@ -110,7 +110,7 @@ Slices checked_slices(const Graph& graph, std::int64_t count) {
 }
 
 Plan planned(Slices slices, const DeviceProperties& device, const PlanOptions& options,
-             PhaseLog& log) {
+             WeightChecks& weights, PhaseLog& log) {
     Plan plan;
     plan.options = options;
     plan.device = device;
@@ -127,7 +127,7 @@ Plan planned(Slices slices, const DeviceProperties& device, const PlanOptions& o
 
     const auto groups = sorted_groups(grouping);
     Placement placement(plan, grouping,
-                        log.measure("layouts", [&] { return choose_layouts(grouping); }));
+                        log.measure("layouts", [&] { return choose_layouts(grouping); }), weights);
     log.measure("steps and kernels' source", [&] {
         if (!options.disabled_rules.count(std::string(column_parts_rule.name)))
             want_column_parts(placement, groups);
@@ -164,6 +164,27 @@ Plan planned(Slices slices, const DeviceProperties& device, const PlanOptions& o
                      answers.asked - before.asked, answers.from_cache - before.from_cache),
          plan.phases.front().begin, answers.ms - before.ms, true});
     return plan;
+}
+
+Plan plan_with(const Graph& source, const DeviceProperties& device, const PlanOptions& options,
+               WeightChecks& weights) {
+    PhaseLog log;
+    Graph graph = log.measure("precision and rewrites of the graph",
+                              [&] { return prepare(source, options); });
+    if (options.slices != 0 && options.slices != 1)
+        return planned(checked_slices(graph, options.slices), device, options, weights, log);
+    Plan whole = planned({std::move(graph), {}}, device, options, weights, log);
+    if (options.slices == 1) return whole;
+    std::optional<Plan> best;
+    const SliceChoice choice = choose_slices(whole, [&](std::int64_t count) -> const Plan& {
+        PhaseLog own;
+        return best.emplace(
+            planned(checked_slices(*whole.graph, count), device, options, weights, own));
+    });
+    Plan& plan = choice.count > 1 ? *best : whole;
+    if (!choice.reason.empty())
+        plan.decisions.push_back({"slices", choice.count > 1, "the batch", choice.reason});
+    return std::move(plan);
 }
 
 }  // namespace
@@ -208,22 +229,10 @@ Plan plan(const Graph& source, const DeviceProperties& device, const PlanOptions
     Problems problems;
     check_static(source, problems);
 
-    PhaseLog log;
-    Graph graph = log.measure("precision and rewrites of the graph",
-                              [&] { return prepare(source, options); });
-    if (options.slices != 0 && options.slices != 1)
-        return planned(checked_slices(graph, options.slices), device, options, log);
-    Plan whole = planned({std::move(graph), {}}, device, options, log);
-    if (options.slices == 1) return whole;
-    std::optional<Plan> best;
-    const SliceChoice choice = choose_slices(whole, [&](std::int64_t count) -> const Plan& {
-        PhaseLog own;
-        return best.emplace(planned(checked_slices(*whole.graph, count), device, options, own));
-    });
-    Plan& plan = choice.count > 1 ? *best : whole;
-    if (!choice.reason.empty())
-        plan.decisions.push_back({"slices", choice.count > 1, "the batch", choice.reason});
-    return std::move(plan);
+    WeightChecks weights;
+    Plan made = plan_with(source, device, options, weights);
+    if (weights.hold()) return made;
+    return plan_with(source, device, options, weights);
 }
 
 }  // namespace kn::cuda

@@ -40,6 +40,7 @@ TensorProduct product_of(const Grouping& grouping, Value conv, const SqueezePatt
     product.before = std::ranges::any_of(parts.others, [&](const Value& other) {
         return !graph.get_if<op::Broadcast>(other) && !graph.get_if<op::Constant>(other);
     });
+    product.may_filter = may_filter(grouping.options());
     return product;
 }
 

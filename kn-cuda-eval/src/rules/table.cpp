@@ -1,5 +1,6 @@
 #include "lower/column_parts.h"
 #include "lower/row_moments.h"
+#include "lower/tensor_product.h"
 #include "planner/prepare.h"
 #include "rules/rules.h"
 
@@ -27,6 +28,7 @@ std::vector<PlannerRule> planner_rules() {
         for (const Rule& rule : phase) out.push_back(rule.info);
     out.push_back(column_parts_rule);
     out.push_back(row_moments_rule);
+    out.push_back(minimal_filtering_rule);
     return out;
 }
 

@@ -156,6 +156,28 @@ TEST(WinogradTiles, AreTakenWhereTheyAreFaster) {
     EXPECT_EQ(chosen(32, 112, 64, 64), "windows");
 }
 
+TEST(WinogradTiles, AreNotForWeightsWhoseSumsOverflow) {
+    const auto plan_of = [](double largest, const std::set<std::string>& disabled = {}) {
+        Graph graph;
+        const Shape shape = Shape::of({2, 64, 64, 320});
+        const Var x = permute(graph.input("x", DType::F16, shape), {0, 3, 1, 2});
+        std::vector<float> w(std::size_t{320} * 320 * 9, 0.01f);
+        w[w.size() / 2] = static_cast<float>(-largest);
+        const Var filters =
+            cast(graph.constant(Tensor::from_span<float>({320, 320, 3, 3}, w)), DType::F16);
+        graph.output("y", permute(conv(x, filters, {}, {.pads = {1, 1, 1, 1}}), {0, 2, 3, 1}));
+        return cuda::plan(optimize(graph), h200(),
+                          {.precision = Precision::F16, .disabled_rules = disabled})
+            .to_string();
+    };
+    EXPECT_NE(plan_of(21000).find("by F(2,3)"), std::string::npos);
+    const std::string refused = plan_of(22000);
+    EXPECT_EQ(refused.find("by F(2,3)"), std::string::npos) << refused;
+    EXPECT_NE(refused.find("the weights are too large for minimal filtering"), std::string::npos)
+        << refused;
+    EXPECT_EQ(plan_of(1, {"minimal filtering"}).find("by F(2,3)"), std::string::npos);
+}
+
 // Both widths, alone and with k shared out, and with kernels that start early, run after run.
 TEST(GpuWinograd, EveryForm) {
     if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
