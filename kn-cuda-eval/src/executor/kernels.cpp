@@ -101,13 +101,14 @@ class Programs {
 
     std::vector<Units> split() const {
         std::vector<std::pair<int, Units>> programs;
-        int sum = 0, count = 0;
+        int sum = 0;
+        std::size_t count = 0;
         for (const auto& [setting, units] : waiting_)
             for (const Unit& unit : units) {
                 sum += effort(unit, setup_.prelude);
                 count++;
             }
-        const bool share = count > many_a_thread * threads_;
+        const bool share = count > setup_.few_kernels * static_cast<std::size_t>(threads_);
         const int most = std::clamp(sum / (programs_a_thread * threads_), least_ms, most_ms);
         for (const Unit& unit : alone_) programs.push_back({effort(unit, setup_.prelude), {unit}});
         for (const auto& [setting, units] : waiting_) {
@@ -131,7 +132,6 @@ class Programs {
     }
 
   private:
-    static constexpr int many_a_thread = 4;  // kernels
     static constexpr int least_ms = 60, most_ms = 600, programs_a_thread = 3;
     using Setting = std::pair<std::string, std::vector<std::string>>;  // target and flags
 

@@ -30,6 +30,8 @@ struct CompileSetup {
     std::string_view prelude = {};       ///< text that sources may begin with
     DiskCache* cache = nullptr;          ///< null: none
     std::size_t kernels_a_program = 24;  ///< at most
+    /// For each processor, that are compiled by themselves where there are no more.
+    std::size_t few_kernels = 4;
 };
 
 /// Compiles what the cache does not have, on all processors; needs no GPU. Equal sources are

@@ -287,8 +287,8 @@ TEST(CompileKernels, SharesPrograms) {
     auto list = kernels(5, shared_prelude);
     list.push_back(list[0]);
     list.push_back({"kn_other", "extern \"C\" __global__ void kn_other() {}", {}});
-    const auto compiled =
-        compile_kernels(list, {.prelude = shared_prelude, .kernels_a_program = 4});
+    const auto compiled = compile_kernels(
+        list, {.prelude = shared_prelude, .kernels_a_program = 4, .few_kernels = 0});
     ASSERT_EQ(compiled.size(), 7u);
     for (const CompiledKernel& kernel : compiled) EXPECT_TRUE(holds(kernel)) << kernel.name;
     EXPECT_EQ(compiled[0].image, compiled[3].image);

@@ -26,7 +26,8 @@ PlanKernel kernel(int number, int compile_ms, const std::string& statement = "")
 }
 
 std::vector<CompiledKernel> compiled(const std::vector<PlanKernel>& kernels) {
-    return compile_kernels(kernels, {.arch = "sm_90", .prelude = kernel_prelude()});
+    return compile_kernels(kernels,
+                           {.arch = "sm_90", .prelude = kernel_prelude(), .few_kernels = 0});
 }
 
 std::size_t programs(const std::vector<CompiledKernel>& kernels) {
@@ -43,6 +44,11 @@ TEST(Programs, ShortKernelsShareOneAndLongOnesHaveTheirOwn) {
     EXPECT_EQ(all[0].image, all[4].image);
     EXPECT_NE(all[1].image, all[3].image);
     EXPECT_NE(all[0].image, all[1].image);
+}
+
+TEST(Programs, FewKernelsHaveTheirOwn) {
+    const auto all = compile_kernels({kernel(0, 5), kernel(1, 5)}, {.prelude = kernel_prelude()});
+    EXPECT_EQ(programs(all), 2u);
 }
 
 TEST(Programs, WhatIsNotSaidGoesByTheText) {
