@@ -117,6 +117,7 @@ class Uploader {
             std::min(all, std::max(largest_, std::clamp(total_ / 8, least, most)));
         std::vector<HostMemory> buffers;
         std::vector<Event> sent;
+        ThreadTeam team(std::min(processors(), pieces_.size()));
         std::size_t turn = 0;
         for (std::size_t first = 0; first < pieces_.size(); turn++) {
             const std::size_t base = pieces_[first].offset;
@@ -131,7 +132,7 @@ class Uploader {
                 sent[turn % 2].synchronize();
             }
             auto* buffer = static_cast<std::byte*>(buffers[turn % 2].data());
-            in_parallel(last - first, [&](std::size_t i) {
+            team.run(last - first, [&](std::size_t i) {
                 const Piece& piece = pieces_[first + i];
                 piece.constant->write(piece.begin, piece.end, buffer + (piece.offset - base));
             });
