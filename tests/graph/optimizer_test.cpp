@@ -1,4 +1,5 @@
 // Optimizer rules on views, arithmetic, constants and weights; its driver.
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 
 #include "optimizer_check.h"
@@ -39,6 +40,25 @@ TEST(Optimizer, RulesAreDataAndUnknownNamesAreRefused) {
     }
     EXPECT_TRUE(names.count("attention"));
     EXPECT_THROW((void)optimize(Graph(), {.disabled = {"no_such_rule"}}), GraphError);
+}
+
+TEST(Optimizer, CarriesOriginsBehindAnyNumberOfOthers) {
+    Graph g;
+    Var x = g.input("x", DType::F32, {4});
+    constexpr int many = 400;
+    for (int i = 0; i < many; i++) {
+        g.set_origins({fmt::format("/block{}/exp", i)});
+        x = exp(x);
+    }
+    g.set_origins({"/sigmoid"});
+    const Var gate = sigmoid(x);
+    g.set_origins({"/mul"});
+    g.output("y", x * gate);
+    const Graph after = optimize(g);
+    EXPECT_THAT(after[after.outputs()[0].value].origins,
+                ::testing::UnorderedElementsAre("/sigmoid", "/mul"));
+    // Of those in front it has none.
+    EXPECT_EQ(after.live().size(), static_cast<std::size_t>(many) + 2) << after.to_string();
 }
 
 TEST(Optimizer, CarriesOriginsAndConstraints) {

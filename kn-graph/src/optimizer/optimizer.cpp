@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <map>
 
 #include "optimizer/rules.h"
 
@@ -52,27 +54,35 @@ bool is_constant_view(const Graph& graph, Value v) {
 /// Origins of what `before` needs and `after` does not: the nodes that a rewrite replaced.
 void carry_origins(Graph& graph, Value before, Value after) {
     constexpr std::size_t limit = 256;
-    const auto cone = [&](Value root, const std::unordered_set<std::uint32_t>& stop) {
-        std::unordered_set<std::uint32_t> seen{root.index};
-        std::vector<Value> todo{root};
-        while (!todo.empty() && seen.size() < limit) {
-            const Value v = todo.back();
-            todo.pop_back();
-            for (const Value& input : inputs_of(graph[v].operation))
-                if (!stop.count(input.index) && !is_constant_view(graph, input) &&
-                    seen.insert(input.index).second)
-                    todo.push_back(input);
+    // Last values first, so that all that needs a value has been seen before it; with whether
+    // `after` needs it.
+    std::map<std::uint32_t, bool, std::greater<>> open;
+    std::size_t doubtful = 0;  // of the open ones
+    const auto add = [&](Value value, bool needed) {
+        const auto [it, is_new] = open.try_emplace(value.index, needed);
+        if (is_new && !needed) doubtful++;
+        if (!is_new && needed && !it->second) {
+            it->second = true;
+            doubtful--;
         }
-        return seen;
     };
-    const auto kept = cone(after, {});
-    if (kept.size() >= limit) return graph.add_origins(after, std::vector(graph[before].origins));
-    std::vector<std::uint32_t> replaced;
-    for (const std::uint32_t index : cone(before, kept)) replaced.push_back(index);
-    std::sort(replaced.begin(), replaced.end());
-    if (replaced.size() >= limit) return;
-    for (const std::uint32_t index : replaced)
-        graph.add_origins(after, std::vector(graph[graph.value_at(index)].origins));
+    add(after, true);
+    add(before, false);
+    std::vector<Value> replaced;
+    for (std::size_t seen = 0; doubtful > 0; seen++) {
+        if (seen == limit) return graph.add_origins(after, std::vector(graph[before].origins));
+        const auto [index, needed] = *open.begin();
+        open.erase(open.begin());
+        const Value value = graph.value_at(index);
+        if (!needed) {
+            doubtful--;
+            replaced.push_back(value);
+        }
+        for (const Value& input : inputs_of(graph[value].operation))
+            if (!is_constant_view(graph, input)) add(input, needed);
+    }
+    for (auto value = replaced.rbegin(); value != replaced.rend(); ++value)
+        graph.add_origins(after, std::vector(graph[*value].origins));
 }
 
 class Pass {
