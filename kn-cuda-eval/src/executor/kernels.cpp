@@ -89,7 +89,7 @@ using Units = std::vector<Unit>;
 // NVRTC reads one program at a time, whatever the number of threads: 6 ms for the prelude and what
 // every program has, some 10 for a large kernel, of 100 to 400 that it takes in all. So where there
 // are many kernels they share programs (139 on 16 processors: 4.2 to 4.6 s instead of 5.1 to 5.2;
-// but 9 to 35 take 4 to 15 % longer so). No thread should be left with a long one when the others
+// but 9 to 26 take 1 to 17 % longer so). No thread should be left with a long one when the others
 // are done: the longest come first, and there are several programs a thread.
 class Programs {
   public:
