@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <set>
 #include <string_view>
 
@@ -144,9 +145,19 @@ std::string without_dead_lines(std::string_view body) {
     return result;
 }
 
-std::uint64_t hash_of(std::string_view text) {  // FNV-1a
-    std::uint64_t hash = 14695981039346656037ull;
-    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+/// Goes on from `hash` with FNV-1a's step for each eight bytes and the length: a kernel's text is tens
+/// of kilobytes, and each step of a plan asks for its hash.
+std::uint64_t hash_of(std::string_view text, std::uint64_t hash = 14695981039346656037ull) {
+    const auto mix = [&](std::uint64_t word) {
+        hash = (hash ^ word) * 1099511628211ull;
+        hash ^= hash >> 29;
+    };
+    mix(text.size());
+    for (std::size_t at = 0; at < text.size(); at += sizeof(std::uint64_t)) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, text.data() + at, std::min(sizeof(word), text.size() - at));
+        mix(word);
+    }
     return hash;
 }
 
@@ -174,7 +185,7 @@ void add_kernel_step(Placement& placement, const Group& group, const KernelDraft
         (draft.blocks_per_sm > 0 ? ", " + std::to_string(draft.blocks_per_sm) : "");
     const std::string entry =
         fmt::format("kn_{}_{:016x}", identifier(draft.name),
-                    hash_of(fmt::format("{} {} {}", bounds, draft.helpers, signature)));
+                    hash_of(signature, hash_of(draft.helpers, hash_of(bounds))));
     auto found = std::find_if(plan.kernels.begin(), plan.kernels.end(),
                               [&](const PlanKernel& k) { return k.entry == entry; });
     if (found == plan.kernels.end()) {

@@ -65,6 +65,11 @@ Graph Graph::clone() const {
     return out;
 }
 
+void Graph::reserve(std::size_t nodes) {
+    nodes_.reserve(nodes);
+    by_hash_.reserve(nodes);
+}
+
 void Graph::check(Value value) const {
     if (value.graph == id_ && value.index < nodes_.size()) return;
     if (value.graph == 0) throw GraphError("an empty value was used");

@@ -26,7 +26,8 @@ std::vector<Type> infer(const op::Binary& op, Graph& graph) {
     if (a.dtype != b.dtype)
         fail("the operands of {} are {} and {}", row.text, describe(a), describe(b));
     const DType dtype = row_result(row, a.dtype);
-    return one(dtype, same(graph, a.shape, b.shape, fmt::format("the operands of {}", row.text)));
+    return one(dtype, same(graph, a.shape, b.shape,
+                           [&] { return fmt::format("the operands of {}", row.text); }));
 }
 
 std::vector<Type> infer(const op::Select& op, Graph& graph) {

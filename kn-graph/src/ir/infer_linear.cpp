@@ -49,12 +49,14 @@ std::vector<Type> infer(const op::MatMul& op, Graph& graph) {
     const std::size_t rank = a.shape.rank();
     if (rank < 2) fail("a {} is no matrix", a.shape.to_string());
     rank_is("b", b.shape, rank);
-    Shape shape = same(
-        graph, a.shape.slice(0, rank - 2), b.shape.slice(0, rank - 2),
-        fmt::format("leading dims of a {} and b {}", a.shape.to_string(), b.shape.to_string()));
-    (void)same(
-        graph, a.shape[rank - 1], b.shape[rank - 2],
-        fmt::format("columns of a {} and rows of b {}", a.shape.to_string(), b.shape.to_string()));
+    Shape shape = same(graph, a.shape.slice(0, rank - 2), b.shape.slice(0, rank - 2), [&] {
+        return fmt::format("leading dims of a {} and b {}", a.shape.to_string(),
+                           b.shape.to_string());
+    });
+    (void)same(graph, a.shape[rank - 1], b.shape[rank - 2], [&] {
+        return fmt::format("columns of a {} and rows of b {}", a.shape.to_string(),
+                           b.shape.to_string());
+    });
     shape.push_back(a.shape[rank - 2]);
     shape.push_back(b.shape[rank - 1]);
     return one(a.dtype, std::move(shape));
@@ -80,7 +82,8 @@ std::vector<Type> infer(const op::Conv& op, Graph& graph) {
         if (size.is_constant() && size.value() < 0)
             fail("a kernel of extent {} does not fit into spatial axis {} of padded size {}",
                  extent.to_string(), i, padded.to_string());
-        at_least(graph, size, 0, fmt::format("the kernel fits into spatial axis {}", i));
+        at_least(graph, size, 0,
+                 [&] { return fmt::format("the kernel fits into spatial axis {}", i); });
         shape.push_back(size);
     }
     return one(x.dtype, std::move(shape));
@@ -99,8 +102,9 @@ std::vector<Type> infer(const op::ConvTranspose& op, Graph& graph) {
         const Dim full =
             (x.shape[2 + i] - 1) * op.strides[i] + (w.shape[2 + i] - 1) * op.dilations[i] + 1;
         const Dim size = full - op.pads_before[i] - op.pads_after[i] + op.output_padding[i];
-        at_least(graph, size, 0,
-                 fmt::format("the pads of spatial axis {} are larger than its output", i));
+        at_least(graph, size, 0, [&] {
+            return fmt::format("the pads of spatial axis {} are larger than its output", i);
+        });
         shape.push_back(size);
     }
     return one(x.dtype, std::move(shape));

@@ -9,15 +9,16 @@ namespace {
 
 void all_not_negative(Graph& graph, const std::vector<Dim>& dims, const char* what) {
     for (const Dim& dim : dims)
-        at_least(graph, dim, 0, fmt::format("{} must not be negative", what));
+        at_least(graph, dim, 0, [&] { return fmt::format("{} must not be negative", what); });
 }
 
 /// Elements start, start + step, ... (n of them) lie in 0..size-1, unless n is 0.
 void check_slice(Graph& graph, const Dim& size, const Dim& start, std::int64_t step, const Dim& n,
                  std::size_t axis) {
-    const std::string what =
-        fmt::format("elements {} + i * {} for i < {} of axis {} (size {}) lie outside",
-                    start.to_string(), step, n.to_string(), axis, size.to_string());
+    const auto what = [&] {
+        return fmt::format("elements {} + i * {} for i < {} of axis {} (size {}) lie outside",
+                           start.to_string(), step, n.to_string(), axis, size.to_string());
+    };
     if (n == Dim(0)) return;
     // Each rule is tried in the form that holds for n >= 1 first: it is simpler, so it can be
     // proved more often. The other form agrees with it there, and allows a slice of no elements to
@@ -65,12 +66,13 @@ std::vector<Type> infer(const op::Reshape& op, Graph& graph) {
     all_not_negative(graph, op.shape.dims(), "dims");
     const Dim from = x.shape.size();
     const Dim to = op.shape.size();
-    const std::string what = fmt::format("{} to {} keeps the number of elements",
-                                         x.shape.to_string(), op.shape.to_string());
     if (from.is_constant() && to.is_constant() && from != to)
         fail("{} has {} elements, {} has {}", x.shape.to_string(), from.value(),
              op.shape.to_string(), to.value());
-    if (from != to) graph.require_equal(from, to, what);
+    if (from != to)
+        graph.require_equal(from, to,
+                            fmt::format("{} to {} keeps the number of elements",
+                                        x.shape.to_string(), op.shape.to_string()));
     return one(x.dtype, op.shape);
 }
 
@@ -87,8 +89,9 @@ std::vector<Type> infer(const op::Broadcast& op, Graph& graph) {
     const Type& x = graph.type(op.x);
     rank_is("x", x.shape, op.shape.rank());
     all_not_negative(graph, op.shape.dims(), "dims");
-    const std::string what =
-        fmt::format("{} broadcasts to {}", x.shape.to_string(), op.shape.to_string());
+    const auto what = [&] {
+        return fmt::format("{} broadcasts to {}", x.shape.to_string(), op.shape.to_string());
+    };
     for (std::size_t axis = 0; axis < x.shape.rank(); ++axis)
         fits(graph, x.shape[axis], op.shape[axis], what);
     return one(x.dtype, op.shape);
@@ -138,13 +141,15 @@ std::vector<Type> infer(const op::Concat& op, Graph& graph) {
         const Type& other = graph.type(op.inputs[i]);
         if (other.dtype != first.dtype)
             fail("input {} is {}, input 0 is {}", i, describe(other), describe(first));
-        rank_is(fmt::format("input {}", i).c_str(), other.shape, first.shape.rank());
+        if (other.shape.rank() != first.shape.rank())
+            rank_is(fmt::format("input {}", i).c_str(), other.shape, first.shape.rank());
         for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
             if (axis == static_cast<std::size_t>(op.axis))
                 shape[axis] += other.shape[axis];
             else
-                shape[axis] = same(graph, shape[axis], other.shape[axis],
-                                   fmt::format("axis {} of inputs 0 and {}", axis, i));
+                shape[axis] = same(graph, shape[axis], other.shape[axis], [&] {
+                    return fmt::format("axis {} of inputs 0 and {}", axis, i);
+                });
         }
     }
     return one(first.dtype, std::move(shape));

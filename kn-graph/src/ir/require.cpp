@@ -61,48 +61,51 @@ void dtype_is_index(const char* what, DType dtype) {
         fail("{} has dtype {}, i32 or i64 is needed", what, name_of(dtype));
 }
 
-void at_least(Graph& graph, const Dim& a, const Dim& b, const std::string& what) {
+std::string What::from_characters(const void* data) { return static_cast<const char*>(data); }
+std::string What::from_string(const void* data) { return *static_cast<const std::string*>(data); }
+
+void at_least(Graph& graph, const Dim& a, const Dim& b, const What& what) {
     const auto x = a.constant();
     const auto y = b.constant();
-    if (x && y && *x < *y) fail("{}: {} < {}", what, *x, *y);
-    if (!provably_ge(a, b)) graph.require_not_negative(a - b, what);
+    if (x && y && *x < *y) fail("{}: {} < {}", what.text(), *x, *y);
+    if (!provably_ge(a, b)) graph.require_not_negative(a - b, what.text());
 }
 
-Dim same(Graph& graph, const Dim& a, const Dim& b, const std::string& what) {
+Dim same(Graph& graph, const Dim& a, const Dim& b, const What& what) {
     if (a == b) return a;
     if (a.is_constant() && b.is_constant())
-        fail("{}: {} and {} differ", what, a.to_string(), b.to_string());
-    graph.require_equal(a, b, what);
+        fail("{}: {} and {} differ", what.text(), a.to_string(), b.to_string());
+    graph.require_equal(a, b, what.text());
     return b.is_constant() ? b : a;
 }
 
-Shape same(Graph& graph, const Shape& a, const Shape& b, const std::string& what) {
+Shape same(Graph& graph, const Shape& a, const Shape& b, const What& what) {
     if (a.rank() != b.rank())
-        fail("{}: {} and {} have different ranks", what, a.to_string(), b.to_string());
+        fail("{}: {} and {} have different ranks", what.text(), a.to_string(), b.to_string());
     Shape result;
     for (std::size_t axis = 0; axis < a.rank(); ++axis) {
         if (a[axis].is_constant() && b[axis].is_constant() && a[axis] != b[axis])
-            fail("{}: {} and {} differ", what, a.to_string(), b.to_string());
+            fail("{}: {} and {} differ", what.text(), a.to_string(), b.to_string());
         result.push_back(same(graph, a[axis], b[axis], what));
     }
     return result;
 }
 
-void fits(Graph& graph, const Dim& dim, const Dim& target, const std::string& what) {
+void fits(Graph& graph, const Dim& dim, const Dim& target, const What& what) {
     if (dim == Dim(1) || dim == target) return;
     if (dim.is_constant() && target.is_constant())
-        fail("{}: {} is neither 1 nor {}", what, dim.to_string(), target.to_string());
+        fail("{}: {} is neither 1 nor {}", what.text(), dim.to_string(), target.to_string());
     if (target == Dim(1))
-        graph.require_equal(dim, target, what);
+        graph.require_equal(dim, target, what.text());
     else
-        (void)graph.broadcast(dim, target, what);
+        (void)graph.broadcast(dim, target, what.text());
 }
 
-void one_element(Graph& graph, const Shape& shape, const std::string& what) {
+void one_element(Graph& graph, const Shape& shape, const What& what) {
     const Dim size = shape.size();
     if (size.is_constant() && size != Dim(1))
-        fail("{} must have one element, not shape {}", what, shape.to_string());
-    if (size != Dim(1)) graph.require_equal(size, 1, what + " must have one element");
+        fail("{} must have one element, not shape {}", what.text(), shape.to_string());
+    if (size != Dim(1)) graph.require_equal(size, 1, what.text() + " must have one element");
 }
 
 }  // namespace kn::rules

@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <kn/graph/graph.h>
@@ -39,15 +40,37 @@ void dtype_is_float(const char* what, DType dtype);
 void dtype_is_number(const char* what, DType dtype);
 void dtype_is_index(const char* what, DType dtype);
 
+/// What a rule is about, for the message if it is broken: a text, or what makes one and is called
+/// only then. Refers to what it was made of.
+class What {
+  public:
+    What(const char* text) : data_(text), make_(&from_characters) {}
+    What(const std::string& text) : data_(&text), make_(&from_string) {}
+    template <class Make>
+    requires std::is_invocable_r_v<std::string, const Make&> What(const Make& make)
+        : data_(&make), make_([](const void* data) -> std::string {
+              return (*static_cast<const Make*>(data))();
+          }) {}
+
+    std::string text() const { return make_(data_); }
+
+  private:
+    static std::string from_characters(const void* data);
+    static std::string from_string(const void* data);
+
+    const void* data_;
+    std::string (*make_)(const void* data);
+};
+
 /// a >= b. `what` says what is wrong otherwise: "pads must not be negative".
-void at_least(Graph& graph, const Dim& a, const Dim& b, const std::string& what);
+void at_least(Graph& graph, const Dim& a, const Dim& b, const What& what);
 /// Equal dims; gives the one that says more (a number rather than a symbol).
-Dim same(Graph& graph, const Dim& a, const Dim& b, const std::string& what);
+Dim same(Graph& graph, const Dim& a, const Dim& b, const What& what);
 /// Equal shapes, dim by dim.
-Shape same(Graph& graph, const Shape& a, const Shape& b, const std::string& what);
+Shape same(Graph& graph, const Shape& a, const Shape& b, const What& what);
 /// dim is target or 1.
-void fits(Graph& graph, const Dim& dim, const Dim& target, const std::string& what);
+void fits(Graph& graph, const Dim& dim, const Dim& target, const What& what);
 /// A tensor of one element.
-void one_element(Graph& graph, const Shape& shape, const std::string& what);
+void one_element(Graph& graph, const Shape& shape, const What& what);
 
 }  // namespace kn::rules

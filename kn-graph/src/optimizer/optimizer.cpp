@@ -101,6 +101,7 @@ class Pass {
         for (const Constraint& constraint : source_.constraints())
             target_.add_constraint(constraint);
         const std::vector<Value> live = source_.live();
+        target_.reserve(live.size() + live.size() / 4);  // rewrites leave what they replaced
         std::vector<std::size_t> uses(source_.size(), 0);
         for (const Value& value : live)
             for (const Value& input : inputs_of(source_[value].operation)) ++uses[input.index];

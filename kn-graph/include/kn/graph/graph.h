@@ -69,6 +69,8 @@ class KN_API Graph {
     Graph& operator=(const Graph&) = delete;
     /// A copy; the values of this graph are values of the copy too, as long as neither grows.
     Graph clone() const;
+    /// Makes room for that many nodes in all, before many are added one by one.
+    void reserve(std::size_t nodes);
 
     /// The one way in. Infers the type, checks the operands (GraphError names operation, origin and
     /// reason), and gives the value that already computes the same, if there is one.
