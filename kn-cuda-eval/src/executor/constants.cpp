@@ -1,6 +1,7 @@
 #include "executor/constants.h"
 
 #include <algorithm>
+#include <atomic>
 #include <compare>
 #include <deque>
 #include <map>
@@ -81,11 +82,11 @@ Registry& registry() {
     return instance;
 }
 
-// A stretch of the allocation that one thread fills.
+// Rows of a constant, and where they go.
 struct Piece {
     const LaidOut* constant;
-    std::int64_t begin, end;  // rows
-    std::size_t offset, bytes;
+    std::int64_t begin, end;
+    std::size_t offset, bytes, work;
 };
 
 class Uploader {
@@ -93,63 +94,86 @@ class Uploader {
     Uploader(StreamRef stream, std::byte* target) : stream_(stream), target_(target) {}
 
     void add(const PlanConstant& constant, std::size_t offset) {
-        constexpr std::size_t usual = std::size_t{1} << 20;
         const LaidOut& laid_out = constants_.emplace_back(constant);
-        const std::size_t row = laid_out.row_bytes();
+        const std::size_t row = laid_out.row_bytes(), work = laid_out.row_work();
         if (row == 0) return;
-        const auto step = static_cast<std::int64_t>(std::max<std::size_t>(1, usual / row));
+        const std::int64_t step = rows_a_piece(row, work);
         for (std::int64_t at = 0; at < laid_out.rows(); at += step) {
             const std::int64_t next = std::min(laid_out.rows(), at + step);
+            const auto count = static_cast<std::size_t>(next - at);
             pieces_.push_back({&laid_out, at, next, offset + static_cast<std::size_t>(at) * row,
-                               static_cast<std::size_t>(next - at) * row});
-            total_ += pieces_.back().bytes;
-            largest_ = std::max(largest_, pieces_.back().bytes);
+                               count * row, count * work});
+            work_ += pieces_.back().work;
         }
     }
 
-    // Through two pinned buffers: one is filled while the other is on its way. Blocks.
+    // Blocks. Each thread fills a pinned buffer of its own and sends it: a ring of buffers for all
+    // of them took twice as long on a virtual machine, where threads that wait for each other wake
+    // late.
     void run() {
         if (pieces_.empty()) return;
-        constexpr std::size_t least = std::size_t{4} << 20, most = std::size_t{32} << 20;
-        const std::size_t all =
-            pieces_.back().offset + pieces_.back().bytes - pieces_.front().offset;
-        const std::size_t room =
-            std::min(all, std::max(largest_, std::clamp(total_ / 8, least, most)));
-        std::vector<HostMemory> buffers;
-        std::vector<Event> sent;
-        ThreadTeam team(std::min(processors(), pieces_.size()));
-        std::size_t turn = 0;
-        for (std::size_t first = 0; first < pieces_.size(); turn++) {
-            const std::size_t base = pieces_[first].offset;
-            std::size_t last = first;
-            while (last < pieces_.size() &&
-                   pieces_[last].offset + pieces_[last].bytes <= base + room)
-                last++;
-            if (turn < 2) {
-                buffers.emplace_back(room);
-                sent.emplace_back(stream_.device(), Event::Timing::Off);
-            } else {
-                sent[turn % 2].synchronize();
+        constexpr std::size_t least = std::size_t{1} << 18, usual = std::size_t{2} << 20;
+        constexpr std::size_t most = std::size_t{128} << 20;  // of all buffers
+        std::size_t room = std::clamp(work_ / (4 * processors()), least, usual);
+        for (const Piece& piece : pieces_) room = std::max(room, piece.bytes);
+        const std::vector<std::size_t> ends = batches(room);
+        const std::size_t threads =
+            std::clamp<std::size_t>(most / room, 1, std::min(processors(), ends.size()));
+        std::atomic<std::size_t> next = 0;
+        in_parallel(threads, [&](std::size_t) {
+            const HostMemory buffer(room);
+            Event sent(stream_.device(), Event::Timing::Off);
+            for (std::size_t i = next++; i < ends.size(); i = next++) {
+                send(i == 0 ? 0 : ends[i - 1], ends[i], static_cast<std::byte*>(buffer.data()));
+                sent.record(stream_);
+                sent.synchronize();
             }
-            auto* buffer = static_cast<std::byte*>(buffers[turn % 2].data());
-            team.run(last - first, [&](std::size_t i) {
-                const Piece& piece = pieces_[first + i];
-                piece.constant->write(piece.begin, piece.end, buffer + (piece.offset - base));
-            });
-            const Piece& end = pieces_[last - 1];
-            copy_bytes_async(stream_, target_ + base, buffer, end.offset + end.bytes - base);
-            sent[turn % 2].record(stream_);
-            first = last;
-        }
-        stream_.synchronize();
+        });
     }
 
   private:
+    // Few enough that no thread is long behind the others, but as many as a source has side by side
+    // in its cache lines.
+    static std::int64_t rows_a_piece(std::size_t row_bytes, std::size_t row_work) {
+        constexpr std::size_t usual = std::size_t{1} << 19, most = std::size_t{1} << 21;
+        constexpr std::size_t neighbours = 32;
+        const std::size_t wanted = std::max<std::size_t>(1, usual / row_work);
+        if (wanted >= neighbours)
+            return static_cast<std::int64_t>(wanted / neighbours * neighbours);
+        return static_cast<std::int64_t>(neighbours * row_bytes <= most ? neighbours : wanted);
+    }
+
+    // Behind the last piece of each stretch of at most `room` bytes, and not much more work.
+    std::vector<std::size_t> batches(std::size_t room) const {
+        std::vector<std::size_t> ends;
+        std::size_t base = pieces_.front().offset, work = pieces_.front().work;
+        for (std::size_t i = 1; i < pieces_.size(); i++) {
+            const Piece& piece = pieces_[i];
+            work += piece.work;
+            if (piece.offset + piece.bytes - base <= room && work <= 2 * room) continue;
+            ends.push_back(i);
+            base = piece.offset;
+            work = piece.work;
+        }
+        ends.push_back(pieces_.size());
+        return ends;
+    }
+
+    void send(std::size_t first, std::size_t end, std::byte* buffer) const {
+        const std::size_t base = pieces_[first].offset;
+        for (std::size_t i = first; i < end; i++) {
+            const Piece& piece = pieces_[i];
+            piece.constant->write(piece.begin, piece.end, buffer + (piece.offset - base));
+        }
+        const Piece& last = pieces_[end - 1];
+        copy_bytes_async(stream_, target_ + base, buffer, last.offset + last.bytes - base);
+    }
+
     StreamRef stream_;
     std::byte* target_;
     std::deque<LaidOut> constants_;
     std::vector<Piece> pieces_;
-    std::size_t total_ = 0, largest_ = 0;
+    std::size_t work_ = 0;
 };
 
 }  // namespace

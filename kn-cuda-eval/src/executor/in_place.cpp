@@ -69,7 +69,7 @@ std::vector<std::shared_ptr<const Kernel>> InPlace::load(
     Executor::State& s = state();
     std::vector<PlanKernel> sources;
     for (const PlanKernel* kernel : kernels) sources.push_back(wait ? with_wait(*kernel) : *kernel);
-    return load_kernels(s.device(), sources, s.cache(), s.setup, s.log);
+    return load_kernels(s.device(), std::move(sources), s.cache(), s.setup, s.log);
 }
 
 void InPlace::add_products() {

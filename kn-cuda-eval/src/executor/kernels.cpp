@@ -233,7 +233,7 @@ std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kerne
 }
 
 std::vector<std::shared_ptr<const Kernel>> load_kernels(Device device,
-                                                        const std::vector<PlanKernel>& kernels,
+                                                        std::vector<PlanKernel> kernels,
                                                         DiskCache* cache, ExecutorSetup& counts,
                                                         PhaseLog& log) {
     const std::string arch = device.properties().arch();
@@ -250,7 +250,7 @@ std::vector<std::shared_ptr<const Kernel>> load_kernels(Device device,
         const auto found = all.known.find({device.index(), key});
         if (found != all.known.end()) result[i] = found->second.lock();
         if (result[i]) continue;
-        missing.push_back(kernels[i]);
+        missing.push_back(std::move(kernels[i]));
         wanted.emplace_back(std::move(key), i);
     }
     if (missing.empty()) return result;

@@ -41,7 +41,7 @@ std::vector<CompiledKernel> compile_kernels(const std::vector<PlanKernel>& kerne
 
 /// The same, loaded; kernels that a live caller has already loaded are shared. Thread-safe.
 std::vector<std::shared_ptr<const Kernel>> load_kernels(Device device,
-                                                        const std::vector<PlanKernel>& kernels,
+                                                        std::vector<PlanKernel> kernels,
                                                         DiskCache* cache, ExecutorSetup& counts,
                                                         PhaseLog& log);
 

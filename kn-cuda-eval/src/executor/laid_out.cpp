@@ -247,6 +247,11 @@ void LaidOut::write_filtered(std::int64_t begin, std::int64_t end, std::byte* ta
     }
 }
 
+std::size_t LaidOut::row_work() const {
+    if (scaled_) return 2 * (scaled_->row_work() + (plain_ ? plain_->row_work() : 0));
+    return std::max<std::size_t>(1, filtered_ ? 2 * row_bytes_ : row_bytes_);
+}
+
 void LaidOut::write(std::int64_t begin, std::int64_t end, std::byte* target) const {
     if (filtered_) return write_filtered(begin, end, target);
     if (scaled_) return write_sums(begin, end, target);

@@ -21,6 +21,8 @@ class LaidOut {
     /// Pieces are cut along the outermost axis that is longer than one.
     std::int64_t rows() const { return rows_; }
     std::size_t row_bytes() const { return row_bytes_; }
+    /// How long a row takes, about: as long as copying this many bytes. At least 1.
+    std::size_t row_work() const;
     /// Writes rows [begin, end). Thread-safe.
     void write(std::int64_t begin, std::int64_t end, std::byte* target) const;
 

@@ -91,6 +91,9 @@ struct Executor::State {
     void choose_overlap();
     /// `take_weights` waits for them the first time; addresses are known then.
     void prepare(const std::function<void()>& take_weights);
+    /// Steps of libraries once, while weights are on their way: libraries load a kernel when it is
+    /// first launched, 4 to 20 ms each. Queued only.
+    void launch_libraries();
     void take_kernels();
     /// Runs body(); an OutOfMemory then says what the whole plan needs.
     void with_memory_named(const std::function<void()>& body) const;
