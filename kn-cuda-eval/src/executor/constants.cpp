@@ -112,13 +112,14 @@ class Uploader {
     // late.
     void run() {
         if (pieces_.empty()) return;
-        constexpr std::size_t least = std::size_t{1} << 18, usual = std::size_t{2} << 20;
-        constexpr std::size_t most = std::size_t{128} << 20;  // of all buffers
-        std::size_t room = std::clamp(work_ / (4 * processors()), least, usual);
+        constexpr std::size_t usual = std::size_t{2} << 20, most = std::size_t{128} << 20;
+        constexpr std::size_t worth_a_thread = std::size_t{8} << 20;  // it has to pin its buffer
+        const Piece& last = pieces_.back();
+        std::size_t room = std::min(usual, last.offset + last.bytes - pieces_.front().offset);
         for (const Piece& piece : pieces_) room = std::max(room, piece.bytes);
         const std::vector<std::size_t> ends = batches(room);
-        const std::size_t threads =
-            std::clamp<std::size_t>(most / room, 1, std::min(processors(), ends.size()));
+        const std::size_t threads = std::min(
+            {processors(), work_ / worth_a_thread + 1, std::max<std::size_t>(1, most / room)});
         std::atomic<std::size_t> next = 0;
         in_parallel(threads, [&](std::size_t) {
             const HostMemory buffer(room);

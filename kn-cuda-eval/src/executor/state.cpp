@@ -29,7 +29,7 @@ std::size_t bytes_of(const TensorRef& tensor) {
     return static_cast<std::size_t>(checked_size(tensor.shape)) * size_of(tensor.dtype);
 }
 
-// Memory that nobody has used yet takes one thread 0.3 ms a megabyte.
+// By one thread a megabyte takes 0.1 ms, and 0.3 where nobody has used the target yet.
 void copy_on_host(std::span<std::byte> target, const std::byte* source) {
     constexpr std::size_t piece = std::size_t{4} << 20;  // two large pages
     in_parallel((target.size() + piece - 1) / piece, [&](std::size_t i) {
@@ -325,8 +325,7 @@ void Executor::State::check_inputs(const std::vector<Tensor>& inputs) const {
 void Executor::State::upload_inputs(const std::vector<Tensor>& inputs) {
     auto* host = static_cast<std::byte*>(host_memory.data());
     for (std::size_t i = 0; i < inputs.size(); i++)
-        if (inputs[i].byte_size() > 0)
-            std::memcpy(host + staging.inputs[i], inputs[i].bytes().data(), inputs[i].byte_size());
+        copy_on_host({host + staging.inputs[i], inputs[i].byte_size()}, inputs[i].bytes().data());
     copy_bytes_async(stream, ports_memory.data(), host, staging.input_bytes);
 }
 
